@@ -1,0 +1,1 @@
+"""Analyses: `name(summaries) -> Table`, one file each."""

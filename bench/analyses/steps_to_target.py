@@ -1,0 +1,101 @@
+"""Steps to target against batch size: the search's answer, its confirmation, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from bench.measures import Confirmed, Summary
+from bench.plan import MOST_DRAWS
+from bench.table import Table
+
+COLUMNS = ["batch size", "trials", "steps to target", "reached", "search", "examples", "best", "test error", "seconds"]
+_NUMERIC = {"batch size", "steps to target", "reached", "search", "examples", "test error", "seconds"}
+
+
+def steps_to_target(summaries: Sequence[Summary]) -> list[Table]:
+    """Steps to target against batch size, a table for each workload."""
+    return [_table(name, list(group)) for name, group in groupby(summaries, key=lambda summary: summary.study.workload)]
+
+
+def _table(name: str, rows: list[Summary]) -> Table:
+    content = rows[0].study.content
+    bound = " ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in content["threshold"].items())
+    parts = [content[key] for key in ("model", "dataset", "optimizer", "schedule")]
+    title = f"{name}: {', '.join(parts)}; {content['reading'].replace('_', ' ')} {bound}"
+    return Table(title, COLUMNS, [_row(summary) for summary in rows], _NUMERIC, _notes(rows))
+
+
+def _row(summary: Summary) -> list[str]:
+    found, confirmed = summary.found, summary.confirmed
+    examples = summary.examples_to_target
+    return [
+        f"{summary.study.batch_size:,}",
+        ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.outcomes.items())) or summary.status,
+        _confirmed(confirmed) if confirmed else "",
+        f"{confirmed.reached}/{confirmed.seeds}" if confirmed else "",
+        f"{found.steps:,} (-{found.resolution:.0%})" if found else "none" if summary.status == "measured" else "",
+        "" if examples is None else _number(examples, confirmed.budget * summary.study.batch_size if confirmed else 0),
+        _best(summary),
+        f"{confirmed.test_error:.3f}" if confirmed and confirmed.test_error is not None else "",
+        f"{summary.train_seconds:.1f}",
+    ]
+
+
+def _confirmed(confirmed: Confirmed) -> str:
+    steps, budget = confirmed.steps, confirmed.budget
+    return f"{_number(steps.median, budget)} [{_number(steps.low, budget)}, {_number(steps.high, budget)}]"
+
+
+def _number(value: float, budget: int) -> str:
+    """A count, or, for a miss, that it is beyond what was tried."""
+    return f"{value:,.0f}" if math.isfinite(value) else f">{budget:,}"
+
+
+def _best(summary: Summary) -> str:
+    if summary.found is None:
+        return ""
+    space, found = summary.study.content["space"], summary.found
+    searched = [name for name in found.metaparameters if isinstance(space[name], dict)]
+    return ", ".join(
+        f"{name} {_short(found.metaparameters[name])}"
+        + (f" ({found.at_edge[name]} edge)" if name in found.at_edge else "")
+        for name in searched
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _notes(rows: list[Summary]) -> list[str]:
+    notes = []
+    measured = [row.confirmed for row in rows if row.confirmed]
+    if measured:
+        level = min(confirmed.steps.confidence for confirmed in measured)
+        notes.append(
+            f"steps to target: median over fresh seeds of the best trial, with its {level:.0%} interval; "
+            "search: the earliest trial, and by how much it may be overstated."
+        )
+    for row in rows:
+        size, content = row.study.batch_size, row.study.content
+        draws = sum(row.outcomes.values())
+        if row.status == "not measured":
+            notes.append(f"batch size {size:,}: not measured yet; run the suite again.")
+        elif row.status == "infeasible":
+            notes.append(f"batch size {size:,}: out of memory; use a larger device or leave it out.")
+        elif row.found is None:
+            notes.append(
+                f"batch size {size:,}: no trial met the target in {content['max_steps']:,} steps; "
+                "raise max_steps, widen the search, or ask for less."
+            )
+        if draws == MOST_DRAWS * content["trials"]:
+            notes.append(
+                f"batch size {size:,}: {row.outcomes.get('diverged', 0)} of {draws} trials diverged and no more are "
+                "drawn; lower the learning rate's range."
+            )
+        for name, edge in (row.found.at_edge if row.found else {}).items():
+            wider = "lower" if edge == "low" else "higher"
+            notes.append(f"batch size {size:,}: the best {name} is at the {edge} edge of its range; let it go {wider}.")
+    return notes

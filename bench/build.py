@@ -1,0 +1,65 @@
+"""Names -> the real things: a workload's data, model, optimizer and schedule."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import components
+from bench.contracts import Data, Schedule
+from bench.errors import ComponentError
+from bench.plan import Workload
+from bench.search import Value
+
+
+def data(workload: Workload, folder: Path, device: torch.device) -> Data:
+    """The workload's dataset on the device, inputs in the default dtype; raises DataError if its files are missing."""
+    load = components.find("datasets", workload.dataset.name).load()
+    loaded: Data = load(folder, **workload.dataset.options)
+    return loaded.to(device, torch.get_default_dtype())
+
+
+def model(workload: Workload, shape: tuple[int, ...], classes: int, device: torch.device, seed: int) -> nn.Module:
+    """The workload's model, initialised on the CPU from the seed, so that it starts alike on every device."""
+    component = components.find("models", workload.model.name)
+    create = component.load()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if component.name.startswith("torchvision:"):
+            built = create(weights=None, num_classes=classes, **workload.model.options)
+        else:
+            built = create(shape, classes, **workload.model.options)
+    if not isinstance(built, nn.Module):
+        raise ComponentError(f"{component.name} made a {type(built).__name__}; a model is a torch.nn.Module")
+    return built.to(device)
+
+
+def optimizer(
+    workload: Workload, parameters: Iterable[Tensor], metaparameters: Mapping[str, Value]
+) -> torch.optim.Optimizer:
+    """The workload's optimizer over the parameters, with those metaparameters that it takes."""
+    component = components.find("optimizers", workload.optimizer.name)
+    options: dict[str, Any] = {**workload.optimizer.options}
+    options.update({key: value for key, value in metaparameters.items() if component.option(key)})
+    create = component.load()
+    if inspect.isclass(create):
+        options["lr"] = options.pop("learning_rate")
+    built: torch.optim.Optimizer = create(parameters, **options)
+    return built
+
+
+def schedule(workload: Workload, metaparameters: Mapping[str, Value]) -> Schedule:
+    """The workload's schedule; a warm-up of w steps multiplies it by (t + 1)/w at step t, counted from 0."""
+    component = components.find("schedules", workload.schedule.name)
+    options: dict[str, Any] = {**workload.schedule.options}
+    options.update({key: value for key, value in metaparameters.items() if component.option(key)})
+    warmup_steps = options.pop("warmup_steps", 0)
+    factor: Schedule = component.load()(workload.entry.max_steps, **options)
+    if not warmup_steps:
+        return factor
+    return lambda step: factor(step) * min(1.0, (step + 1) / warmup_steps)

@@ -1,0 +1,287 @@
+"""YAML -> Suite, or everything that is wrong with it at once, each with its line.
+
+What the types say is checked first; then what only the components can say: their names, their options, their
+metaparameters, and how large a batch can be. No component is imported for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from bench import components, document
+from bench.components import Component
+from bench.document import Document, KeyPath, dotted
+from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
+from bench.search import DIMENSIONS, Dimension, Space
+from bench.suite import (
+    READINGS,
+    Confirm,
+    Entry,
+    Evaluate,
+    Race,
+    Search,
+    Spec,
+    Suite,
+    SuiteFile,
+    Threshold,
+    one_or_more,
+    spec_of,
+)
+
+
+def load(path: Path) -> Suite:
+    """Reads and checks a suite; raises SuiteError with every problem. Runs no code of the components it names."""
+    return check(document.read(path))
+
+
+def check(source: Document) -> Suite:
+    """Checks what was read; raises SuiteError with every problem."""
+    if not isinstance(source.data, dict):
+        raise SuiteError(source.file, [Problem(1, "", "holds no mapping; a suite has the keys suite and workloads")])
+    data, problems = _with_defaults(source)
+    content = None
+    try:
+        content = SuiteFile.model_validate(data)
+        problems += _check_size(source, content) or _check_names(source, content)
+    except ValidationError as error:
+        problems += [_problem(source, detail, data) for detail in error.errors()]
+    for index, workload in enumerate(_list(data.get("workloads"))):
+        problems += _check_entry(source, ("workloads", index), workload) if isinstance(workload, dict) else []
+    if problems or content is None:
+        raise SuiteError(source.file, problems)
+    return Suite(text=source.text, content=content)
+
+
+_SECTIONS = ("search", "confirm", "evaluate")
+
+
+def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
+    """The data with `defaults` in place where a workload says nothing; sections are joined key by key."""
+    data = dict(source.data)
+    defaults = data.get("defaults", {})
+    if not isinstance(defaults, dict):
+        return data, []
+    known = [key for key in Entry.model_fields if key != "name"]
+    shared = {key: value for key, value in defaults.items() if key in known}
+    problems = [
+        _at(source, ("defaults", key), "unknown here; a name belongs to one workload, so give it there")
+        if key == "name"
+        else _at(source, ("defaults", key), f"unknown; {nearest(key, known)}")
+        for key in defaults
+        if key not in known
+    ]
+    problems += [
+        _at(source, ("defaults", section), f"found {_shown(shared[section])}; should be {_SHAPES[section]}")
+        for section in _SECTIONS
+        if not isinstance(shared.get(section, {}), dict)
+    ]
+    merged = []
+    for workload in _list(data.get("workloads")):
+        if not isinstance(workload, dict):
+            merged.append(workload)
+            continue
+        whole = {**shared, **workload}
+        for section in _SECTIONS:
+            if isinstance(shared.get(section), dict) and isinstance(workload.get(section), dict):
+                whole[section] = {**shared[section], **workload[section]}
+        merged.append(whole)
+    return {**data, "workloads": merged} if merged else data, problems
+
+
+def _list(raw: Any) -> list[Any]:
+    return raw if isinstance(raw, list) else []
+
+
+def _place(source: Document, path: KeyPath) -> KeyPath:
+    """Where a value stands in the file: in the workload, or in the defaults it was taken from."""
+    if path[:1] != ("workloads",) or len(path) < 3:
+        return path
+    own = path[: 4 if path[2] in _SECTIONS else 3]
+    taken = own not in source.lines and ("defaults", *own[2:]) in source.lines
+    return ("defaults", *path[2:]) if taken else path
+
+
+def _at(source: Document, path: KeyPath, message: str) -> Problem:
+    place = _place(source, path)
+    return Problem(source.line(place), dotted(place), message)
+
+
+_KNOWN_KEYS: dict[str, type[BaseModel]] = {"search": Search, "confirm": Confirm, "evaluate": Evaluate, "race": Race}
+_SHAPES = {
+    "workloads": "a list of workloads, each begun by '- name:'",
+    "defaults": "what workloads share, such as {dataset: digits}",
+    "batch_sizes": "a list, such as [8, 16, 32]",
+    "target": "a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
+    "validation_error": "{at_most: number} or {below: number}",
+    "validation_loss": "{at_most: number} or {below: number}",
+    "search": "a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}",
+    "confirm": "a mapping, such as {seeds: 5}",
+    "evaluate": "a mapping, such as {resolution: 0.05, cost: 1}",
+    **dict.fromkeys(DIMENSIONS, "[low, high]"),
+    "choice": "a list of values, such as [0, 0.9]",
+}
+_SHAPE_ERRORS = ("dict_type", "list_type", "model_type", "too_long", "too_short", "tuple_type")
+_PATTERNS = {
+    "suite": "should be lower-case letters, digits, - and _, a letter or digit first",
+    "name": "should be letters, digits, spaces and . _ + -, a letter or digit first",
+}
+
+
+def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
+    """One of pydantic's errors as one of our sentences."""
+    # pydantic's location also names the branch of a union it tried: only what is in the file is kept.
+    path: KeyPath = ()
+    value: Any = data
+    for part in detail["loc"]:
+        inside = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
+        if inside:
+            value, path = value[part], (*path, part)
+    kind, key = detail["type"], str(path[-1]) if path else ""
+    if kind == "missing" and isinstance(value, dict):
+        owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
+        return _at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
+    if kind == "extra_forbidden":
+        section = next((_KNOWN_KEYS[str(part)] for part in reversed(path[:-1]) if part in _KNOWN_KEYS), None)
+        section = section or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
+        return _at(source, path, f"unknown; {nearest(key, list(section.model_fields))}")
+    if kind == "literal_error" and "target" in path:
+        return _at(source, path, f"unknown reading; {nearest(key, READINGS)}")
+    if kind == "space" and isinstance(value, dict) and len(value) == 1:
+        ((word, _),) = value.items()
+        return _at(source, (*path, word), f"unknown; {nearest(word, DIMENSIONS)}")
+    if kind == "string_pattern_mismatch":
+        message = _PATTERNS[key]
+    elif kind in _SHAPE_ERRORS and path[:1] == ("workloads",) and len(path) == 2:
+        message = "should be a workload, a mapping begun by 'name:'"
+    elif kind in (*_SHAPE_ERRORS, "missing") and key in _SHAPES:
+        message = f"should be {_SHAPES[key]}"
+    else:
+        message = expected(detail)
+    return _at(source, path, f"found {_shown(value)}; {message}")
+
+
+def _shown(value: Any) -> str:
+    """A value as the suite might have it, in short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check_size(source: Document, content: SuiteFile) -> list[Problem]:
+    count = sum(entry.trial_count() for entry in content.workloads)
+    if count <= content.max_trials:
+        return []
+    message = f"found {count:,} trials; at most {content.max_trials:,} unless the suite gives a larger max_trials"
+    return [_at(source, ("workloads",), message)]
+
+
+def _check_names(source: Document, content: SuiteFile) -> list[Problem]:
+    problems = []
+    names: dict[str, int] = {}
+    for index, entry in enumerate(content.workloads):
+        for name, *_ in entry.combinations():
+            first = names.setdefault(name, index)
+            if first != index:
+                message = f"makes a workload '{name}', and so does workloads[{first}]; give one another name"
+                problems.append(_at(source, ("workloads", index, "name"), message))
+    return problems
+
+
+def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    """What only the components can say: their names, options, metaparameters, and how large a batch can be.
+
+    It looks at whatever can be read of a workload, so that what is wrong elsewhere in it hides nothing.
+    """
+    found: dict[str, list[tuple[Spec, Component]]] = {}
+    complete = True
+    for key in ("model", "dataset", "optimizer", "schedule"):
+        found[key] = []
+        for position, raw in enumerate(one_or_more(workload.get(key, "constant" if key == "schedule" else None))):
+            path = _spec_path(source, (*here, key), position)
+            try:
+                spec = spec_of(raw)
+                component = components.find(f"{key}s", spec.name)
+            except ValueError:
+                complete = False
+            except ComponentError as error:
+                complete = False
+                yield _at(source, path, str(error))
+            else:
+                found[key].append((spec, component))
+                yield from _check_options(source, (*path, spec.name), spec, component)
+    for _, dataset in found["dataset"]:
+        for position, size in enumerate(_list(workload.get("batch_sizes"))):
+            if isinstance(size, int) and size > dataset.sizes.get("train", size):
+                message = (
+                    f"found {size:,}; {dataset.name} has {dataset.sizes['train']:,} training examples to draw from"
+                )
+                yield _at(source, (*here, "batch_sizes", position), message)
+    search = workload.get("search")
+    if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
+        yield from _check_search(source, (*here, "search"), search, found["optimizer"] + found["schedule"], complete)
+
+
+def _spec_path(source: Document, path: KeyPath, position: int) -> KeyPath:
+    placed = _place(source, path)
+    return (*path, position) if (*placed, position) in source.lines else path
+
+
+def _check_options(source: Document, path: KeyPath, spec: Spec, component: Component) -> Iterator[Problem]:
+    for key, value in spec.options.items():
+        option = component.option(key)
+        if option is None:
+            known = [option.name for option in component.options]
+            yield _at(source, (*path, key), f"unknown option of {component.name}; {nearest(key, known)}")
+        elif problem := option.problem(value):
+            yield _at(source, (*path, key), f"found {_shown(value)}; {problem}")
+    if component.kind in ("models", "datasets"):
+        for option in component.options:
+            if option.required and option.name not in spec.options:
+                yield _at(source, path, f"{component.name} has no '{option.name}'; it needs one")
+
+
+def _check_search(
+    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[tuple[Spec, Component]], complete: bool
+) -> Iterator[Problem]:
+    """A metaparameter must be one of some component listed, and each component must get those it requires.
+
+    Where a component could not be found (`complete` is false), nothing is said of keys that might be its.
+    """
+    for key in raw.keys() - {"trials"}:
+        taking = [(component, option) for _, component in takers if (option := component.option(key))]
+        if not taking and complete:
+            known = sorted({option.name for _, component in takers for option in component.options} | {"trials"})
+            named = ", ".join(component.name for _, component in takers)
+            yield _at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
+        for value in _extremes(raw[key]):
+            for component, option in taking:
+                if problem := option.problem(value):
+                    if isinstance(value, float) and value.is_integer() and not option.problem(int(value)):
+                        problem = "should be whole numbers, as in {integer: [low, high]}"
+                    yield _at(source, (*path, key), f"found {_shown(value)}; for {component.name} it {problem}")
+    for spec, component in takers:
+        for option in component.options:
+            if option.required and option.name not in raw and option.name not in spec.options:
+                yield _at(source, path, f"has no '{option.name}'; {component.name} needs one")
+            if option.name in raw and option.name in spec.options:
+                yield _at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
+
+
+_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+
+
+def _extremes(raw: Any) -> list[Any]:
+    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read."""
+    try:
+        dimension = _SPACE.validate_python(raw)
+    except ValidationError:
+        return []
+    return dimension.extremes() if isinstance(dimension, Dimension) else [dimension]

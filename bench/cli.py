@@ -1,0 +1,255 @@
+"""The command line: parses, calls a stage, prints. Each command imports what it needs, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.archive import Archive
+    from bench.plan import Plan
+
+app = typer.Typer(
+    name="bench",
+    help="What does the batch size do to training, and which one should I use?",
+    epilog="Start with: bench run suites/quick.yaml",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich takes as long to import as everything else that help needs
+    pretty_exceptions_enable=False,
+)
+
+
+Format = Literal["table", "markdown", "latex", "csv", "json"]
+Kind = Literal["models", "datasets", "optimizers", "schedules", "probes", "analyses", "archives"]
+
+
+def _suites(incomplete: str) -> list[str]:
+    """Shell completion: suites here and in suites/."""
+    found = [*Path().glob("*.yaml"), *Path("suites").glob("*.yaml")]
+    return sorted(str(path) for path in found if str(path).startswith(incomplete))
+
+
+def _shown(incomplete: str) -> list[str]:
+    """Shell completion: archives, and the suites that may have one."""
+    archives = sorted(str(path) for path in Path("results").glob("*/*.sqlite"))
+    return [path for path in archives if path.startswith(incomplete)] + _suites(incomplete)
+
+
+def _component_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Shell completion: the components of the kind already typed."""
+    from bench import components
+
+    kind = context.params.get("kind")
+    return [] if kind in (None, "archives") else [n for n in components.names(kind) if n.startswith(incomplete)]
+
+
+SuitePath = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite's YAML file.", autocompletion=_suites)]
+Label = Annotated[str, typer.Option(help="Which archive of the suite: results/<suite>/<label>.sqlite.")]
+Results = Annotated[Path, typer.Option(help="The folder of archives.", file_okay=False)]
+Data = Annotated[
+    Path, typer.Option(help="Where datasets lie, or are downloaded to.", envvar="BENCH_DATA", file_okay=False)
+]
+DEFAULT_DATA = Path("~/.cache/bench/data")
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    os.environ["BENCH_DEBUG"] = "1" if debug else ""
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="Only this kind.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One component, with its options.", autocompletion=_component_names)
+    ] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Lists models, datasets, optimizers, schedules, probes, analyses and archives.
+
+    Examples:  bench list   |   bench list models   |   bench list optimizers adam
+    """
+    from bench import components
+
+    if name is not None and kind not in (None, "archives"):
+        component = components.find(kind, name)
+        typer.echo(f"{component.name}: {component.summary}")
+        for option in component.options:
+            typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
+        return
+    for each in [kind] if kind else get_args(Kind):
+        typer.echo(f"{each}:")
+        if each == "archives":
+            for path in sorted(results.glob("*/*.sqlite")):
+                typer.echo(f"  {path}")
+            continue
+        if not components.names(each):
+            typer.echo("  none yet")
+        for known in components.names(each):
+            typer.echo(f"  {known:<16} {components.find(each, known).summary}")
+        if each == "models":
+            typer.echo("  torchvision:NAME, package.module:NAME")
+        elif each == "optimizers":
+            typer.echo(f"  and of torch.optim: {', '.join(components.torch_optimizers())}; or package.module:NAME")
+        elif each in ("datasets", "schedules"):
+            typer.echo("  package.module:NAME")
+
+
+@app.command()
+def check(suite: SuitePath) -> None:
+    """Checks a suite and reports every problem at once, with its line. Trains nothing, imports no torch.
+
+    Example:  bench check suites/quick.yaml
+    """
+    plan = _plan(suite)
+    typer.echo(f"{suite}: nothing wrong; workloads: {len(plan.workloads)}, studies: {len(plan.studies)}")
+
+
+@app.command()
+def plan(suite: SuitePath) -> None:
+    """Shows every study and trial of a suite, and the steps and examples it can cost at most.
+
+    Example:  bench plan suites/quick.yaml
+    """
+    from bench import report
+
+    for table in report.plan_tables(_plan(suite)):
+        typer.echo(table.render("table") + "\n")
+
+
+@app.command()
+def run(
+    suite: SuitePath,
+    label: Label = "main",
+    device: Annotated[
+        list[str] | None, typer.Option(help="Train here, such as cuda:0 or cpu; may be given several times.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
+    data: Data = DEFAULT_DATA,
+    results: Results = Path("results"),
+) -> None:
+    """Measures what the archive does not hold yet of a suite, and shows the whole.
+
+    Examples:  bench run suites/quick.yaml   |   bench run mine.yaml --device cuda:0 --device cuda:1
+    """
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from bench import live, runner
+    from bench.archive import Archive
+    from bench.contracts import Failed, Lost
+    from bench.errors import IncompleteError, InterruptedRunError
+    from bench.executors.local import LocalExecutor
+
+    plan = _plan(suite)
+    failures = []
+    with Archive.writing(_archive_path(results, plan.suite.name, label)) as archive:
+        studies = runner.missing(plan, archive)
+        progress = live.Progress(plan, studies, Console(stderr=True))
+        events = runner.run(plan, studies, archive, LocalExecutor(device or []), data.expanduser())
+        try:
+            with closing(events), progress.shown():
+                for study, event in events:
+                    progress.apply(study, event)
+                    if isinstance(event, Failed | Lost):
+                        failures.append(event)
+        except KeyboardInterrupt:
+            again = shlex.join(["bench", *sys.argv[1:]])
+            raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
+        typer.echo(_render(archive, output))
+        if output == "table":
+            typer.echo(f"\narchive: {archive.path}")
+    if failures:
+        if os.environ["BENCH_DEBUG"]:
+            typer.echo("\n".join(event.trace for event in failures if isinstance(event, Failed)), err=True)
+        sentences = "\n".join(event.message for event in failures)
+        raise IncompleteError(
+            f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
+        )
+
+
+@app.command()
+def show(
+    source: Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=_shown)],
+    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Shows what an archive holds; imports no torch.
+
+    Examples:  bench show suites/quick.yaml   |   bench show results/quick/main.sqlite --format json
+    """
+    from bench.archive import Archive
+
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        path = _archive_path(results, _plan(path).suite.name, label)
+    with Archive.reading(path) as archive:
+        typer.echo(_render(archive, output))
+
+
+@app.command()
+def schema() -> None:
+    """Prints the JSON Schema of a suite, for editors.
+
+    Example:  bench schema > suite.schema.json
+    """
+    import json
+
+    from bench.suite import SuiteFile
+
+    typer.echo(json.dumps(SuiteFile.model_json_schema(), indent=2))
+
+
+@app.command()
+def doctor(data: Data = DEFAULT_DATA) -> None:
+    """Says what this machine offers, what is missing, and how to get it."""
+    from bench.doctor import examine
+
+    for finding in examine(data.expanduser()):
+        typer.echo(f"{finding.what:<18} {finding.found}" + (f"  ->  {finding.advice}" if finding.advice else ""))
+
+
+def _plan(path: Path) -> Plan:
+    from bench import check, plan
+
+    return plan.make(check.load(path))
+
+
+def _archive_path(results: Path, suite: str, label: str) -> Path:
+    if not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise BenchError(f"found the label '{label}'; a label is letters, digits, '-', '_' and '.'")
+    return results / suite / f"{label}.sqlite"
+
+
+def _render(archive: Archive, output: Format) -> str:
+    from bench import report
+
+    if output == "json":
+        return report.as_json(archive)
+    if output == "csv":
+        return report.as_csv(archive)
+    return "\n\n".join(table.render(output) for table in report.tables(archive))
+
+
+def main() -> None:
+    """The entry point: an error the user can mend is a sentence and an exit code."""
+    # A person's own models lie in the folder they run bench from, which a console script leaves off the path.
+    sys.path.append(str(Path.cwd()))
+    try:
+        app()
+    except BenchError as error:
+        if os.environ.get("BENCH_DEBUG"):
+            raise
+        typer.echo(str(error), err=True)
+        raise SystemExit(error.exit_code) from None

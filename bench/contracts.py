@@ -1,0 +1,180 @@
+"""What each kind of component provides, and the words in which the stages speak to one another.
+
+Positional parameters are what the harness gives; keyword-only parameters are what a suite may set.
+
+    models/      name(example_shape, classes, *, options)       -> torch.nn.Module
+    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split
+    optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
+    schedules/   name(horizon, *, options)                      -> Schedule
+    analyses/    name(summaries)                                -> Table
+
+Importing this imports no torch: the stages that plan, keep and show use these words too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from bench.plan import Study, Trial
+
+if TYPE_CHECKING:
+    import torch
+
+Outcome = Literal["reached", "overtaken", "exhausted", "diverged", "infeasible", "timed out", "crashed", "interrupted"]
+
+# The factor of the learning rate at a step, which counts from 0.
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples and what they should be recognised as.
+
+    inputs: [n, *example_shape], floating point, normalised.  targets: [n], int64 class numbers.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Split:
+        return Split(self.inputs.to(device, dtype), self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset in memory: targets are met on validation; test is reported once, at the end, and chooses nothing."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return tuple(self.train.inputs.shape[1:])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Data:
+        """The same data on a device, its inputs as `dtype`."""
+        train, validation, test = (split.to(device, dtype) for split in (self.train, self.validation, self.test))
+        return Data(train, validation, test, self.classes)
+
+
+@dataclass
+class Observation:
+    """What an advance to a step showed of one trial: where it diverged, or its readings."""
+
+    readings: dict[str, float] = field(default_factory=dict)
+    diverged_at: int | None = None
+
+
+class Cohort(Protocol):
+    """Trials that train together. Two ways keep this contract: one by one, and stacked."""
+
+    def advance(self, step: int) -> dict[Trial, Observation]:
+        """Trains every trial still in the cohort to `step`, evaluates it, and drops those that diverged."""
+
+    def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
+        """The test readings of trials in the cohort, as they stand."""
+
+    def drop(self, trials: Sequence[Trial]) -> None:
+        """Ends trials; what they held is freed."""
+
+    def train_seconds(self, trial: Trial) -> float:
+        """Time on the clock so far: training, without evaluation."""
+
+
+# ---- events: what a study says while it runs --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Started:
+    """Trials took their seats."""
+
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """Trials that the archive already knows take part in the study."""
+
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation of a cohort: readings by trial id."""
+
+    step: int
+    readings: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial's one outcome, and the last step it took."""
+
+    trial: Trial
+    outcome: Outcome
+    step: int
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Terminal: the study was measured, whatever came of it."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Terminal: the study could not be carried out; `message` is a sentence, `trace` is for --debug."""
+
+    message: str
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Terminal: the process that ran the study ended without a word."""
+
+    message: str
+
+
+StudyEvent = Started | Recalled | Evaluated | Ended
+Event = StudyEvent | Finished | Failed | Lost
+TERMINAL = (Finished, Failed, Lost)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the archive already holds of a trial: its outcome, its last step, and the step that met the target."""
+
+    outcome: Outcome
+    step: int
+    reached_at: int | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A study to carry out: what is known of it, and where its data lies."""
+
+    study: Study
+    known: dict[str, Known]
+    data_folder: Path
+
+
+class Executor(Protocol):
+    """Carries out tasks, as many at once as it has room for."""
+
+    def rehearse(self, studies: Sequence[Study], folder: Path) -> list[str]:
+        """Everything that would stop the studies, one sentence each, found before any is begun."""
+
+    def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
+        """(task, the environment it runs in, event), each task ending in exactly one terminal event.
+
+        Closing the iterator ends what is running and leaves no process behind.
+        """

@@ -1,0 +1,1 @@
+"""Datasets: `name(folder, *, options) -> Data`, one file each, with the constant `SIZES`."""

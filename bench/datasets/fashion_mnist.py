@@ -1,0 +1,17 @@
+"""Fashion-MNIST: 28x28 grey images of clothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from bench.contracts import Data
+from bench.datasets._torchvision import images
+
+SIZES = {"train": 55_000, "validation": 5_000, "test": 10_000}
+
+
+def fashion_mnist(folder: Path) -> Data:
+    """60,000 + 10,000 images of 10 kinds of clothing; the last 5,000 of the 60,000 validate (Shallue et al. 2019)."""
+    return images(datasets.FashionMNIST, folder, SIZES["validation"], mean=[0.2860], deviation=[0.3530])

@@ -1,0 +1,73 @@
+"""Where a reading was taken: device, versions, commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from bench import __version__
+from bench.errors import DeviceError
+
+Environment = dict[str, str | int | None]
+
+
+def describe(device: torch.device) -> Environment:
+    """What may change a number: the same dictionary, the same conditions."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
+        "device_type": device.type,
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if cuda else None,
+        "bench": __version__,
+        "python": platform.python_version(),
+        # A plain string: torch's own class would have the parent import torch to read it.
+        "torch": str(torch.__version__),
+        "torchvision": version("torchvision"),
+        "platform": platform.platform(),
+        "commit": _commit(),
+    }
+
+
+def devices(asked: list[str]) -> list[str]:
+    """The devices asked for, or every CUDA device, or the CPU; raises DeviceError naming what is there instead."""
+    there = [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
+    chosen = ["cuda:0" if name == "cuda" else name for name in asked]
+    unknown = [name for name in chosen if name not in there]
+    if unknown:
+        raise DeviceError(f"found the device '{unknown[0]}'; this machine has {', '.join(there)}")
+    return list(dict.fromkeys(chosen)) or there[:-1] or there
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of the folder bench is run from, where a user's own models lie; `+` marks uncommitted changes."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+        if head.returncode:
+            return None
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return head.stdout.strip()[:12] + ("+" if dirty.stdout.strip() else "")

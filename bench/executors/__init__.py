@@ -1,0 +1,1 @@
+"""Executors: where studies run, one file each."""

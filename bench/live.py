@@ -1,0 +1,127 @@
+"""What a run shows while it goes on: one live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Started
+from bench.plan import Phase, Plan, Study
+
+
+@dataclass
+class _State:
+    """What is to be said of one study."""
+
+    study: Study
+    word: str = "waiting"
+    phase: Phase = "search"
+    trials: int = 0
+    step: int = 0
+    budget: int = 0
+    best: int | None = None
+    reached: int = 0
+    begun: float = 0.0
+    took: float = 0.0
+
+    def apply(self, event: Event) -> None:
+        match event:
+            case Started(trials):
+                if self.word == "waiting":
+                    self.begun = time.monotonic()
+                self.word = "training"
+                if trials[0].phase != self.phase:
+                    self.phase, self.trials, self.step, self.reached = trials[0].phase, 0, 0, 0
+                self.trials += len(trials)
+                self.budget = trials[0].max_steps
+            case Evaluated(step):
+                self.step = max(self.step, step)
+            case Ended(trial, outcome, step):
+                self.trials -= 1
+                self.reached += outcome == "reached"
+                if trial.phase == "search" and outcome == "reached":
+                    self.best = min(step, self.best or step)
+            case Finished():
+                self.word = "done"
+            case Failed() | Lost():
+                self.word = "failed"
+        if isinstance(event, TERMINAL) and self.begun:
+            self.took = time.monotonic() - self.begun
+
+    def line(self) -> str:
+        """The study in a few words, for a log."""
+        name = f"{self.study.workload.name}, batch size {self.study.batch_size:,}"
+        seeds = self.study.workload.entry.confirm.seeds
+        found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
+        confirmed = f", {self.reached} of {seeds} seeds confirm" if self.phase == "confirm" else ""
+        return f"{name}: {self.word}, {found}{confirmed} ({self.took:.1f} s)"
+
+
+class Progress:
+    """Follows the studies of a run."""
+
+    def __init__(self, plan: Plan, missing: Sequence[Study], console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+        self._name = plan.suite.name
+        self._kept = len(plan.studies) - len(missing)
+        self._states = {study.id: _State(study) for study in missing}
+        self._begun = time.monotonic()
+
+    def apply(self, study: Study, event: Event) -> None:
+        state = self._states[study.id]
+        state.apply(event)
+        if self._live is None and isinstance(event, TERMINAL):
+            self._console.print(state.line(), highlight=False, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Shows the display while inside, on a terminal; afterwards it is gone, for the tables say more."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with Live(
+            get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4
+        ) as self._live:
+            yield self
+        self._live = None
+
+    def _render(self) -> Group:
+        states = list(self._states.values())
+        ended = [state for state in states if state.word in ("done", "failed")]
+        training = [state for state in states if state.word == "training"]
+        head = f"{self._name}: {len(ended)} of {len(states)} studies done, {len(training)} training{self._time_left()}"
+        if self._kept:
+            head += f"; {self._kept} more were measured before"
+        table = Table(box=None, pad_edge=False)
+        for column, side in (("workload", "left"), ("batch size", "right"), ("now", "left"), ("best so far", "left")):
+            table.add_column(column, justify="right" if side == "right" else "left")
+        # A long suite would not fit: what trains now, what came last, what comes next.
+        waiting = [state for state in states if state.word == "waiting"]
+        for state in [*ended[-8:], *training, *waiting[:4]]:
+            table.add_row(state.study.workload.name, f"{state.study.batch_size:,}", self._now(state), self._best(state))
+        return Group(Text(head, style="bold"), table)
+
+    def _now(self, state: _State) -> str:
+        if state.word != "training":
+            return f"{state.word} ({state.took:.1f} s)" if state.took else state.word
+        verb = "search" if state.phase == "search" else "confirm"
+        return f"{verb}: {state.trials} trials at step {state.step:,} of {state.budget:,} at most"
+
+    def _best(self, state: _State) -> str:
+        return "" if state.best is None else f"{state.best:,} steps"
+
+    def _time_left(self) -> str:
+        """From the pace so far, a study counting as a study: a guess, and said to be one."""
+        ended = sum(state.word in ("done", "failed") for state in self._states.values())
+        if not ended:
+            return ""
+        left = (time.monotonic() - self._begun) * (len(self._states) - ended) / ended
+        return f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"

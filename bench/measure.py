@@ -1,0 +1,112 @@
+"""One task on one device: its data, its cohorts, its study, as a stream of events. Runs in a worker process."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from bench import build, study
+from bench.cohort import OneByOne
+from bench.contracts import Data, Ended, Event, Failed, Finished, Started, Task
+from bench.errors import BenchError, ComponentError
+from bench.plan import Study, Trial, Workload
+from bench.search import Dimension
+
+
+def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
+    """The study's events and one terminal event. Running out of memory is an outcome; a fault is Failed, not raised."""
+    seated: dict[Trial, None] = {}
+    try:
+        data = build.data(task.study.workload, task.data_folder, device)
+
+        def cohort(trials: Sequence[Trial]) -> OneByOne:
+            return OneByOne(task.study, data, device, trials)
+
+        for event in study.run(task.study, task.known, len(data.validation), cohort):
+            if isinstance(event, Started):
+                seated.update(dict.fromkeys(event.trials))
+            elif isinstance(event, Ended):
+                del seated[event.trial]
+            yield event
+    except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
+        if not (_out_of_memory(error) and seated):
+            yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc())
+            return
+        for trial in seated:
+            yield Ended(trial, "infeasible", 0, 0.0)
+    yield Finished()
+
+
+def rehearse(studies: Sequence[Study], folder: Path) -> list[str]:
+    """Everything that would stop studies from being carried out, found before any of them is: one sentence each.
+
+    Loads (and where it must, downloads) each dataset, and takes one step of each workload on the CPU with two examples.
+    """
+    problems: dict[str, None] = {}
+    loaded: dict[str, Data | Exception] = {}
+    largest: dict[str, Study] = {}
+    for each in sorted(studies, key=lambda each: each.batch_size):
+        largest[each.workload.name] = each
+    for each in largest.values():
+        try:
+            _rehearse(each, folder, loaded)
+        except Exception as error:  # a user's component may raise anything
+            problems[f"{each.workload.name}: {_sentence(error)}"] = None
+    return list(problems)
+
+
+def _rehearse(largest: Study, folder: Path, loaded: dict[str, Data | Exception]) -> None:
+    workload, cpu = largest.workload, torch.device("cpu")
+    key = str(workload.dataset)
+    if key not in loaded:
+        try:
+            loaded[key] = build.data(workload, folder, cpu)
+        except Exception as error:  # said of every workload that needs the dataset, tried once
+            loaded[key] = error
+    data = loaded[key]
+    if isinstance(data, Exception):
+        raise data
+    if largest.batch_size > len(data.train):
+        raise ComponentError(
+            f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
+        )
+    model = build.model(workload, data.example_shape, data.classes, cpu, seed=0)
+    try:
+        outputs = model(data.train.inputs[:2])
+    except RuntimeError as error:
+        raise ComponentError(
+            f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
+        ) from error
+    if tuple(outputs.shape) != (2, data.classes):
+        raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {data.classes} classes")
+    point = _any_point(workload)
+    optimizer = build.optimizer(workload, model.parameters(), point)
+    build.schedule(workload, point)(0)
+    functional.cross_entropy(outputs, data.train.targets[:2]).backward()
+    optimizer.step()
+
+
+def _any_point(workload: Workload) -> dict[str, float | int | str | bool]:
+    return {
+        name: dimension.extremes()[0] if isinstance(dimension, Dimension) else dimension
+        for name, dimension in workload.space.items()
+    }
+
+
+def _name(study: Study) -> str:
+    return f"{study.workload.name} at batch size {study.batch_size:,}"
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, BenchError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """CUDA has an exception for it; the CPU's allocator raises a bare RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

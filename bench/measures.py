@@ -1,0 +1,136 @@
+"""Archive -> what a study shows: steps to target as found and as confirmed, its resolution, its best metaparameters."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from bench.archive import Archive, StudyRecord, TrialRecord
+from bench.plan import CONFIRM_BUDGET
+from bench.search import Dimension, Space
+from bench.stats import MedianInterval, median_interval
+from bench.suite import Threshold
+
+# A best value this close to an end of its range, as a share of the range, asks for a wider one.
+EDGE = 0.05
+
+Status = Literal["measured", "infeasible", "not measured"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The search's answer: the earliest evaluated step of any trial that meets the target."""
+
+    steps: int
+    resolution: float
+    metaparameters: dict[str, Any]
+    at_edge: dict[str, Literal["low", "high"]]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The winner again with fresh seeds: the median of its steps to target; a miss is beyond `budget`."""
+
+    steps: MedianInterval
+    reached: int
+    seeds: int
+    budget: int
+    test_error: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One study, concluded. What is None was not found, or not looked for."""
+
+    study: StudyRecord
+    status: Status
+    outcomes: dict[str, int]
+    found: Found | None
+    confirmed: Confirmed | None
+    train_seconds: float
+
+    @property
+    def steps_to_target(self) -> float | None:
+        """The confirmed median where there is one, else the search's own number; math.inf where most seeds missed."""
+        if self.confirmed:
+            return self.confirmed.steps.median
+        return self.found.steps if self.found else None
+
+    @property
+    def examples_to_target(self) -> float | None:
+        steps = self.steps_to_target
+        return None if steps is None else steps * self.study.batch_size
+
+
+def summaries(archive: Archive) -> list[Summary]:
+    """Every study that the suite last run into the archive asks for."""
+    return [_summary(archive, study) for study in archive.studies()]
+
+
+def _summary(archive: Archive, study: StudyRecord) -> Summary:
+    search = [trial for trial in study.trials if trial.phase == "search"]
+    found, winner = _found(archive, study, search)
+    outcomes = Counter[str](trial.outcome or "interrupted" for trial in search)
+    status: Status = "infeasible" if outcomes["infeasible"] else "measured" if study.finished else "not measured"
+    confirmed = _confirmed(archive, study, found, winner) if found and winner and status == "measured" else None
+    seconds = sum(trial.train_seconds or 0.0 for trial in study.trials)
+    return Summary(study, status, dict(outcomes), found, confirmed, seconds)
+
+
+def _found(
+    archive: Archive, study: StudyRecord, trials: Sequence[TrialRecord]
+) -> tuple[Found | None, TrialRecord | None]:
+    steps = ((_first_step(archive, study, trial), trial.number, trial) for trial in trials)
+    reached = [(step, number, trial) for step, number, trial in steps if step is not None]
+    if not reached:
+        return None, None
+    step, _, winner = min(reached, key=lambda row: row[:2])
+    before = archive.step_before(winner.key, study.content["reading"], step)
+    found = Found(step, (step - before) / step, winner.metaparameters, _edges(study, winner))
+    return found, winner
+
+
+def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: TrialRecord) -> Confirmed | None:
+    budget = CONFIRM_BUDGET * found.steps
+    again = [
+        trial
+        for trial in study.trials
+        if trial.phase == "confirm" and trial.metaparameters == winner.metaparameters and trial.max_steps == budget
+    ]
+    if not again:
+        return None
+    steps = [_first_step(archive, study, trial) for trial in again]
+    tests = [
+        value
+        for trial, step in zip(again, steps, strict=True)
+        if step is not None
+        for _, name, value in archive.readings(trial.key)
+        if name == "test_error"
+    ]
+    return Confirmed(
+        steps=median_interval([math.inf if step is None else step for step in steps]),
+        reached=sum(step is not None for step in steps),
+        seeds=len(again),
+        budget=budget,
+        test_error=statistics.median(tests) if tests else None,
+    )
+
+
+def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
+    return archive.first_step(trial.key, study.content["reading"], Threshold(**study.content["threshold"]))
+
+
+def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", "high"]]:
+    edges: dict[str, Literal["low", "high"]] = {}
+    for name, raw in study.content["space"].items():
+        dimension = TypeAdapter[Any](Space).validate_python(raw)
+        position = dimension.position(winner.metaparameters[name]) if isinstance(dimension, Dimension) else None
+        if position is not None and not EDGE <= position <= 1 - EDGE:
+            edges[name] = "low" if position < EDGE else "high"
+    return edges

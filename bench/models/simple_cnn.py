@@ -1,0 +1,33 @@
+"""Shallue et al.'s Simple CNN: two convolutions with pooling and one hidden layer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+_WIDTHS = {"narrow": (8, 16, 256), "base": (32, 64, 1024), "wide": (64, 128, 2048)}
+
+
+def simple_cnn(
+    example_shape: tuple[int, ...], classes: int, *, variant: Literal["narrow", "base", "wide"] = "base"
+) -> nn.Module:
+    """Two 5x5 convolutions, each with ReLU and 2x2 max pooling, then one hidden layer.
+
+    `base` has 32 and 64 filters and 1,024 hidden units (Shallue et al. 2019, appendix B); `narrow` and `wide`
+    have a quarter and twice as many. Padding keeps the image's size, so sides of 4 pixels or more work.
+    """
+    channels, height, width = example_shape
+    first, second, hidden = _WIDTHS[variant]
+    return nn.Sequential(
+        nn.Conv2d(channels, first, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(first, second, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(second * (height // 4) * (width // 4), hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )

@@ -1,0 +1,1 @@
+"""Optimizers: `name(parameters, *, learning_rate, ...) -> torch.optim.Optimizer`, one file each."""

@@ -1,0 +1,148 @@
+"""Everything an archive shows, as one JSON document or as flat rows. Missing values are null, never a stand-in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from bench.analyses.steps_to_target import steps_to_target
+from bench.archive import Archive
+from bench.measures import Summary, summaries
+from bench.plan import Plan
+from bench.table import Table
+
+
+def document(archive: Archive) -> dict[str, Any]:
+    """{"suite", "environment", "workloads": [{"name", ..., "studies": [...]}]}; `environment` is a list where a suite
+    was measured in more than one.
+    """
+    environments = list(archive.environments().values())
+    rows = summaries(archive)
+    return {
+        "suite": archive.suite_name(),
+        "environment": environments[0] if len(environments) == 1 else environments or None,
+        "workloads": [
+            _workload(name, list(group)) for name, group in groupby(rows, key=lambda row: row.study.workload)
+        ],
+    }
+
+
+def as_json(archive: Archive) -> str:
+    return json.dumps(document(archive), indent=2, allow_nan=False)
+
+
+def as_csv(archive: Archive) -> str:
+    """A row a study, the JSON document's values under dotted names."""
+    rows = [
+        {"suite": archive.suite_name(), "workload": workload["name"], **_flat(study)}
+        for workload in document(archive)["workloads"]
+        for study in workload["studies"]
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:
+    content = rows[0].study.content
+    described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
+    target = {content["reading"]: content["threshold"]}
+    return {"name": name, **described, "target": target, "studies": [_study(row) for row in rows]}
+
+
+def _study(row: Summary) -> dict[str, Any]:
+    found, confirmed = row.found, row.confirmed
+    steps = confirmed.steps if confirmed else None
+    return {
+        "batch_size": row.study.batch_size,
+        "status": row.status,
+        "outcomes": row.outcomes,
+        "steps_to_target": {
+            "search": found.steps if found else None,
+            "median": _number(steps.median) if steps else None,
+            "low": _number(steps.low) if steps else None,
+            "high": _number(steps.high) if steps else None,
+            "confidence": steps.confidence if steps else None,
+            "reached": confirmed.reached if confirmed else None,
+            "seeds": confirmed.seeds if confirmed else None,
+            "budget": confirmed.budget if confirmed else None,
+            "resolution": found.resolution if found else None,
+        },
+        "examples_to_target": _number(row.examples_to_target),
+        "best": found.metaparameters if found else None,
+        "at_edge": found.at_edge if found else None,
+        "test_error": confirmed.test_error if confirmed else None,
+        "train_seconds": row.train_seconds,
+    }
+
+
+def _number(value: float | None) -> float | int | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() else value
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            flat.update(_flat(inner, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = inner
+    return flat
+
+
+def tables(archive: Archive) -> list[Table]:
+    """What the archive shows, as tables for people."""
+    return steps_to_target(summaries(archive))
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """Every study with what it can cost at most, and every trial with what it draws."""
+    studies = Table(
+        f"{plan.suite.name}: {len(plan.studies)} studies",
+        ["study", "workload", "batch size", "trials", "seeds", "steps at most", "examples at most"],
+        [
+            [
+                study.id,
+                study.workload.name,
+                f"{study.batch_size:,}",
+                f"{study.workload.entry.search.trials:,}",
+                f"{study.workload.entry.confirm.seeds:,}",
+                f"{study.most_steps:,}",
+                f"{study.most_steps * study.batch_size:,}",
+            ]
+            for study in plan.studies
+        ],
+        {"batch size", "trials", "seeds", "steps at most", "examples at most"},
+        ["At most: every trial diverges at its last step and is replaced, and no confirmation meets the target."],
+    )
+    trials = Table(
+        "trials of the search",
+        ["trial", "workload", "batch size", "number", "steps at most", "metaparameters"],
+        [
+            [
+                trial.id,
+                study.workload.name,
+                f"{study.batch_size:,}",
+                str(trial.number),
+                f"{trial.max_steps:,}",
+                ", ".join(
+                    f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in trial.metaparameters.items()
+                ),
+            ]
+            for study in plan.studies
+            for trial in study.draws()[: study.workload.entry.search.trials]
+        ],
+        {"batch size", "number", "steps at most"},
+    )
+    return [studies, trials]

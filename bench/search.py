@@ -1,0 +1,198 @@
+"""Metaparameter spaces, and quasi-random draws from them.
+
+A space maps each metaparameter to a constant or to a dimension; a dimension maps a coordinate of the unit
+interval to a value. Draws are points of a scrambled Sobol sequence, so that N of them cover the space evenly
+for every N, and the first N stay what they were when N grows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PositiveFloat, Tag
+
+Value = float | int | str | bool
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _constant(raw: Any) -> Any:
+    if not isinstance(raw, Value):
+        raise ValueError("should be a number, a word, true or false")
+    return raw
+
+
+def _ascending(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
+    low, high = bounds
+    if not low < high:
+        raise ValueError("should be [low, high] with low < high")
+    # A float holds neither their difference nor, for a logarithmic scale, their ratio.
+    if math.isinf(high - low) or (low > 0 and math.isinf(high / low)):
+        raise ValueError("should be two numbers closer to one another")
+    return bounds
+
+
+Constant = Annotated[Value, BeforeValidator(_constant)]
+Bounds = Annotated[tuple[Finite, Finite], AfterValidator(_ascending)]
+PositiveBounds = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ascending)]
+BelowOne = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+BelowOneBounds = Annotated[tuple[BelowOne, BelowOne], AfterValidator(_ascending)]
+IntegerBounds = Annotated[tuple[int, int], AfterValidator(_ascending)]
+
+
+class Dimension(BaseModel, ABC):
+    """One searched metaparameter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @abstractmethod
+    def value(self, position: float) -> Value:
+        """The value at a position of [0, 1)."""
+
+    @abstractmethod
+    def position(self, value: Any) -> float | None:
+        """The inverse of `value`; None where the values have no order, and so no edge."""
+
+    @abstractmethod
+    def extremes(self) -> list[Value]:
+        """Values such that, if each of them is allowed, every value is."""
+
+
+class Uniform(Dimension):
+    """Every value of an interval is as likely."""
+
+    uniform: Annotated[Bounds, Field(strict=False)]
+
+    def value(self, position: float) -> float:
+        low, high = self.uniform
+        return low + position * (high - low)
+
+    def position(self, value: float) -> float:
+        low, high = self.uniform
+        return (value - low) / (high - low)
+
+    def extremes(self) -> list[Value]:
+        return list(self.uniform)
+
+
+class LogUniform(Dimension):
+    """Every ratio is as likely: for learning rates."""
+
+    log_uniform: Annotated[PositiveBounds, Field(strict=False)]
+
+    def value(self, position: float) -> float:
+        low, high = self.log_uniform
+        return float(low * (high / low) ** position)
+
+    def position(self, value: float) -> float:
+        low, high = self.log_uniform
+        return math.log(value / low) / math.log(high / low)
+
+    def extremes(self) -> list[Value]:
+        return list(self.log_uniform)
+
+
+class ReverseLogUniform(Dimension):
+    """1 - x is log-uniform: for momentum, whose distance from one is what acts (Shallue et al. 2019)."""
+
+    reverse_log_uniform: Annotated[BelowOneBounds, Field(strict=False)]
+
+    def value(self, position: float) -> float:
+        low, high = self.reverse_log_uniform
+        return float(1 - (1 - low) * ((1 - high) / (1 - low)) ** position)
+
+    def position(self, value: float) -> float:
+        low, high = self.reverse_log_uniform
+        return math.log((1 - value) / (1 - low)) / math.log((1 - high) / (1 - low))
+
+    def extremes(self) -> list[Value]:
+        return list(self.reverse_log_uniform)
+
+
+class Integer(Dimension):
+    """Every whole number from the first to the last, both included, is as likely."""
+
+    integer: Annotated[IntegerBounds, Field(strict=False)]
+
+    def value(self, position: float) -> int:
+        low, high = self.integer
+        return low + math.floor(position * (high - low + 1))
+
+    def position(self, value: int) -> float:
+        low, high = self.integer
+        return (value - low) / (high - low)
+
+    def extremes(self) -> list[Value]:
+        return list(self.integer)
+
+
+class Choice(Dimension):
+    """One of a list, each as likely."""
+
+    choice: Annotated[list[Constant], Field(min_length=1)]
+
+    def value(self, position: float) -> Value:
+        return self.choice[math.floor(position * len(self.choice))]
+
+    def position(self, value: Any) -> None:  # noqa: ARG002
+        return None
+
+    def extremes(self) -> list[Value]:
+        return self.choice
+
+
+DIMENSIONS = ("uniform", "log_uniform", "reverse_log_uniform", "integer", "choice")
+
+
+def _tag(raw: Any) -> str:
+    if isinstance(raw, Dimension):
+        return next(iter(type(raw).model_fields))
+    if isinstance(raw, Mapping):
+        return str(next(iter(raw))) if len(raw) == 1 else "not one key"
+    return "constant" if isinstance(raw, Value) else "neither"
+
+
+Space = Annotated[
+    Annotated[Uniform, Tag("uniform")]
+    | Annotated[LogUniform, Tag("log_uniform")]
+    | Annotated[ReverseLogUniform, Tag("reverse_log_uniform")]
+    | Annotated[Integer, Tag("integer")]
+    | Annotated[Choice, Tag("choice")]
+    | Annotated[Value, Tag("constant")],
+    Discriminator(
+        _tag,
+        custom_error_type="space",
+        custom_error_message=f"should be a constant, or one of {', '.join(DIMENSIONS)}, as in {{uniform: [0, 1]}}",
+    ),
+]
+
+
+def draw(space: Mapping[str, Dimension | Value], seed: int, count: int) -> list[dict[str, Value]]:
+    """The first `count` points of the space, each a value for every metaparameter.
+
+    `seed` scrambles the sequence. Whatever `count` is, the n-th point is the same.
+    """
+    # SciPy takes most of a second to import, and a run with nothing missing draws nothing.
+    from scipy.stats.qmc import Sobol
+
+    searched = {name: dimension for name, dimension in sorted(space.items()) if isinstance(dimension, Dimension)}
+    fixed = {name: value for name, value in space.items() if not isinstance(value, Dimension)}
+    if not searched or not count:
+        return [dict(fixed) for _ in range(count)]
+    points = Sobol(d=len(searched), scramble=True, rng=seed).random_base2(max(count - 1, 1).bit_length())
+    return [
+        {
+            **fixed,
+            **{name: dimension.value(float(x)) for (name, dimension), x in zip(searched.items(), point, strict=True)},
+        }
+        for point in points[:count]
+    ]
+
+
+def seed_of(*names: object) -> int:
+    """A seed that depends on names alone, never on a position in a list; 0 <= seed < 2^63."""
+    digest = hashlib.sha256("\x1f".join(str(name) for name in names).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

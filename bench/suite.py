@@ -1,0 +1,207 @@
+"""A suite: what a YAML file may say, as types."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    WithJsonSchema,
+)
+
+from bench.search import Finite, Space
+
+DEFAULT_MAX_TRIALS = 100_000
+READINGS = ("validation_error", "validation_loss")
+Reading = Literal["validation_error", "validation_loss"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Spec(Strict):
+    """A component and the options a suite gives it: `mlp`, or `{mlp: {hidden: [64]}}`."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.name}({options})" if options else self.name
+
+
+def spec_of(raw: Any) -> Spec:
+    """The component that a suite's word or mapping names; raises ValueError where it names none."""
+    if isinstance(raw, str):
+        return Spec(name=raw)
+    if isinstance(raw, dict) and len(raw) == 1:
+        ((name, options),) = raw.items()
+        if isinstance(name, str) and (options is None or isinstance(options, dict)):
+            return Spec(name=name, options=options or {})
+    if isinstance(raw, Spec):
+        return raw
+    raise ValueError("should be a name, or {name: {option: value}}")
+
+
+def one_or_more(raw: Any) -> list[Any]:
+    """A list as it is, and a scalar as a list of one."""
+    return raw if isinstance(raw, list) else [raw]
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    seen: set[str] = set()
+    for value in map(str, values):
+        if value in seen:
+            raise ValueError(f"should name each once, and {value} stands twice")
+        seen.add(value)
+    return values
+
+
+_SPEC_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+Specs = Annotated[
+    list[Annotated[Spec, BeforeValidator(spec_of)]],
+    BeforeValidator(one_or_more),
+    AfterValidator(_distinct),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [*_SPEC_SCHEMA["anyOf"], {"type": "array", "items": _SPEC_SCHEMA, "minItems": 1}]}),
+]
+Steps = Annotated[int, Field(gt=0, le=10**9)]
+
+
+class Threshold(Strict):
+    """When a reading counts as trained: `at_most` includes the number, `below` (as in Shallue et al.) does not."""
+
+    at_most: Annotated[Finite, Field(ge=0)] | None = None
+    below: Annotated[Finite, Field(gt=0)] | None = None
+
+    def met(self, value: float) -> bool:
+        """Whether a reading meets the threshold; NaN never does."""
+        return value <= self.at_most if self.at_most is not None else value < (self.below or 0.0)
+
+    def __str__(self) -> str:
+        return f"<= {self.at_most:g}" if self.at_most is not None else f"< {self.below:g}"
+
+
+def _one_threshold(threshold: Threshold) -> Threshold:
+    if (threshold.at_most is None) == (threshold.below is None):
+        raise ValueError("should be either {at_most: number} or {below: number}")
+    return threshold
+
+
+def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
+    if len(target) != 1:
+        raise ValueError(f"should name one reading, of {', '.join(READINGS)}")
+    ((reading, threshold),) = target.items()
+    if reading == "validation_error" and (threshold.at_most or threshold.below or 0) > 1:
+        raise ValueError("an error is a share of the examples, at most 1: write 5 % as 0.05")
+    return target
+
+
+def _race_tag(raw: Any) -> str:
+    return "a switch" if isinstance(raw, bool) else "a mapping" if isinstance(raw, dict | Race) else "neither"
+
+
+class Search(BaseModel):
+    """How many trials, and the space of every metaparameter of the optimizer and the schedule."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, Space] = Field(init=False)
+
+    trials: Annotated[int, Field(gt=0, le=1_000_000)] = 16
+
+    @property
+    def space(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Confirm(Strict):
+    """How often the winner is trained again, with fresh seeds."""
+
+    seeds: Annotated[int, Field(ge=0, le=10_000)] = 5
+
+
+class Evaluate(Strict):
+    """How far apart evaluations stand.
+
+    `resolution` is the largest share by which a step to target may be overstated; `cost` bounds the examples
+    evaluated as a multiple of the examples trained on, and widens the gaps where batches are small.
+    """
+
+    resolution: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.05
+    cost: Annotated[float, Field(ge=0.001, allow_inf_nan=False)] = 1.0
+
+
+class Race(Strict):
+    """Trials go on to `slack` times the step at which the first of them met the target."""
+
+    slack: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
+
+
+RaceOrNot = Annotated[
+    Annotated[bool, Tag("a switch")] | Annotated[Race, Tag("a mapping")],
+    Discriminator(
+        _race_tag, custom_error_type="race", custom_error_message="should be true, false or a mapping, {slack: 1.25}"
+    ),
+]
+
+
+class Entry(Strict):
+    """One workload, or, with lists of components, one for each combination."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=80)]
+    model: Specs
+    dataset: Specs
+    optimizer: Specs
+    schedule: Specs = [Spec(name="constant")]
+    batch_sizes: Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_distinct)]
+    target: Annotated[dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)]
+    max_steps: Steps
+    search: Search
+    confirm: Confirm = Confirm()
+    evaluate: Evaluate = Evaluate()
+    race: RaceOrNot = True
+
+    def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
+        """(name, model, dataset, optimizer, schedule) of every workload the entry stands for.
+
+        What was listed is added to the entry's name, and nothing else is: `digits-sgd`, `digits-adam`.
+        """
+        lists = (self.model, self.dataset, self.optimizer, self.schedule)
+        for combination in itertools.product(*lists):
+            listed = [str(spec) for spec, choices in zip(combination, lists, strict=True) if len(choices) > 1]
+            yield "-".join([self.name, *listed]), *combination
+
+    def trial_count(self) -> int:
+        lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule)
+        return lists * len(self.batch_sizes) * (self.search.trials + self.confirm.seeds)
+
+
+class SuiteFile(Strict):
+    """A suite: workloads to measure, and what they share."""
+
+    suite: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
+    description: str = ""
+    max_trials: PositiveInt = DEFAULT_MAX_TRIALS
+    defaults: dict[str, Any] = {}
+    workloads: Annotated[list[Entry], Field(min_length=1)]
+
+
+class Suite(Strict):
+    """A checked suite and the text it was read from."""
+
+    text: str
+    content: SuiteFile
+
+    @property
+    def name(self) -> str:
+        return self.content.suite

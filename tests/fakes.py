@@ -1,0 +1,113 @@
+"""A cohort that trains nothing: each trial follows a curve given in advance, so that a study takes microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench import check, document, plan
+from bench.contracts import Ended, Evaluated, Observation, Started
+from bench.plan import Study, Trial
+
+
+def study_of(text: str) -> Study:
+    """The first study of a suite given as text."""
+    return plan.make(check.check(document.parse(text))).studies[0]
+
+
+SUITE = """
+suite: fake
+workloads:
+  - name: w
+    model: softmax
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: [100]
+    target: {{validation_error: {{at_most: 0.1}}}}
+    max_steps: {max_steps}
+    race: {race}
+    evaluate: {{resolution: 0.2}}
+    search: {{trials: {trials}, learning_rate: {{log_uniform: [0.01, 1]}}}}
+    confirm: {{seeds: {seeds}}}
+"""
+
+
+def fake_study(trials: int = 4, race: object = "true", seeds: int = 0, max_steps: int = 1000) -> Study:
+    return study_of(SUITE.format(trials=trials, race=race, seeds=seeds, max_steps=max_steps))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial that first meets the target at one step, or diverges at one; None is never."""
+
+    reaches: int | None = None
+    diverges: int | None = None
+
+
+class FakeCohort:
+    """Keeps the contract of `contracts.Cohort`; `steps_taken` counts the trial-steps of every cohort made."""
+
+    steps_taken = 0
+
+    def __init__(self, trials: Sequence[Trial], curve: Callable[[Trial], Curve]) -> None:
+        self.curves = {trial: curve(trial) for trial in trials}
+        self.step = 0
+
+    def advance(self, step: int) -> dict[Trial, Observation]:
+        FakeCohort.steps_taken += (step - self.step) * len(self.curves)
+        self.step = step
+        seen = {}
+        for trial, curve in list(self.curves.items()):
+            if curve.diverges is not None and curve.diverges <= step:
+                seen[trial] = Observation(diverged_at=curve.diverges)
+                del self.curves[trial]
+            else:
+                met = curve.reaches is not None and step >= curve.reaches
+                seen[trial] = Observation({"validation_error": 0.05 if met else 0.5})
+        return seen
+
+    def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
+        return {trial: {"test_error": 0.2} for trial in trials}
+
+    def drop(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            del self.curves[trial]
+
+    def train_seconds(self, trial: Trial) -> float:
+        return 1.0
+
+
+@dataclass
+class Told:
+    """What a study's events amount to."""
+
+    started: list[Trial]
+    ended: dict[tuple[str, int], tuple[str, int]]
+    readings: dict[str, dict[int, dict[str, float]]]
+
+    @property
+    def steps_to_target(self) -> int | None:
+        """The search's answer, from the readings alone."""
+        searched = [trial.id for trial in self.started if trial.phase == "search"]
+        met = [
+            step
+            for trial in searched
+            for step, seen in self.readings.get(trial, {}).items()
+            if seen.get("validation_error", 1) <= 0.1
+        ]
+        return min(met, default=None)
+
+
+def listen(events: object) -> Told:
+    told = Told([], {}, {})
+    for event in events:
+        match event:
+            case Started(trials):
+                told.started += trials
+            case Ended(trial, outcome, step):
+                assert (trial.phase, trial.number) not in told.ended, "one outcome a trial"
+                told.ended[trial.phase, trial.number] = (outcome, step)
+            case Evaluated(step, readings):
+                for name, seen in readings.items():
+                    told.readings.setdefault(name, {}).setdefault(step, {}).update(seen)
+    return told

@@ -1,0 +1,139 @@
+"""The house: what each stage may import, and the one home of each outside package."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
+
+# What each module may import of bench, top-level or not. Data flows down this table; nothing imports upwards.
+ALLOWED = {
+    "__init__": set(),
+    "errors": set(),
+    "components": {"errors"},
+    "document": {"errors"},
+    "search": set(),
+    "suite": {"search"},
+    "check": {"components", "document", "errors", "search", "suite"},
+    "plan": {"components", "search", "suite"},
+    "contracts": {"plan"},
+    "environment": {"__init__", "errors"},
+    "build": {"components", "contracts", "errors", "plan", "search"},
+    "cohort": {"build", "contracts", "plan"},
+    "study": {"contracts", "plan"},
+    "measure": {"build", "cohort", "contracts", "errors", "plan", "search", "study"},
+    "models": set(),
+    "datasets": {"contracts", "datasets", "errors"},
+    "optimizers": {"components"},
+    "schedules": {"components", "contracts"},
+    "probes": {"contracts"},
+    "executors": {"components", "contracts", "environment", "errors", "measure", "plan"},
+    "archive": {"contracts", "errors", "plan", "search", "suite"},
+    "runner": {"archive", "contracts", "errors", "plan"},
+    "stats": set(),
+    "measures": {"archive", "plan", "search", "stats", "suite"},
+    "table": set(),
+    "analyses": {"measures", "plan", "table"},
+    "report": {"analyses", "archive", "measures", "plan", "table"},
+    "live": {"contracts", "plan"},
+    "doctor": {"environment", "executors"},
+    "cli": {
+        *("archive", "check", "components", "contracts", "doctor", "errors", "executors", "live", "plan", "report"),
+        *("runner", "suite"),
+    },
+    "__main__": {"cli"},
+}
+
+# Outside packages, and the only modules that may import them.
+HOMES = {
+    "torch": {"build", "cohort", "environment", "executors", "measure", "models", "datasets", "optimizers", "doctor"},
+    "torchvision": {"datasets", "doctor"},
+    "sklearn": {"datasets"},
+    "scipy": {"search"},
+    "sqlite3": {"archive"},
+    "yaml": {"document"},
+    "tabulate": {"table"},
+    "rich": {"live", "cli"},
+    "typer": {"cli"},
+    "multiprocessing": {"executors"},
+    "subprocess": {"environment"},
+    "pydantic": {"check", "components", "measures", "search", "suite", "models", "optimizers", "schedules"},
+}
+
+
+def modules():
+    for path in sorted(BENCH.rglob("*.py")):
+        inside = path.relative_to(BENCH)
+        yield inside.parts[0].removesuffix(".py"), path
+
+
+def imports(path):
+    """(module, whether only for types) of every import statement, wherever it stands."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in for_types
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            if node.module == "bench":
+                for alias in node.names:
+                    submodule = (BENCH / f"{alias.name}.py").exists() or (BENCH / alias.name).is_dir()
+                    yield f"bench.{alias.name if submodule else '__init__'}", id(node) in for_types
+            else:
+                yield node.module, id(node) in for_types
+
+
+@pytest.mark.parametrize(("stage", "path"), list(modules()), ids=str)
+def test_a_module_imports_only_what_its_place_allows(stage, path):
+    used = {name.split(".")[1] for name, _ in imports(path) if name.startswith("bench.")}
+    if path.name == "__init__.py" and stage != "__init__":
+        assert not used
+    assert used - {stage} <= ALLOWED[stage]
+
+
+def test_the_table_names_every_module_and_no_other():
+    assert set(ALLOWED) == {stage for stage, _ in modules()}
+
+
+def test_the_allowed_imports_hold_no_cycle():
+    seen: set[str] = set()
+
+    def visit(stage, above):
+        assert stage not in above, f"a cycle through {stage}"
+        if stage not in seen:
+            for below in ALLOWED[stage] - {stage}:
+                visit(below, above | {stage})
+            seen.add(stage)
+
+    for stage in ALLOWED:
+        visit(stage, frozenset())
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_an_outside_package_has_its_homes_and_no_others(package):
+    users = {
+        stage
+        for stage, path in modules()
+        for name, for_types in imports(path)
+        if name.split(".")[0] == package and not for_types
+    }
+    assert users <= HOMES[package]
+
+
+def test_nothing_is_printed_outside_the_command_line():
+    for stage, path in modules():
+        calls = {
+            getattr(node.func, "id", "") for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        assert "print" not in calls, path
+        assert stage in ("cli", "live") or "typer" not in path.read_text() or stage == "doctor"

@@ -1,0 +1,523 @@
+"""Every broken suite is answered with file, line, path, what was found and what would be right, and nothing else."""
+
+import copy
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import check, document, plan
+from bench.errors import SuiteError
+
+SUITES = sorted((Path(__file__).parent.parent / "suites").glob("*.yaml"))
+SUITE = """\
+suite: s
+description: to be broken
+workloads:
+  - name: a
+    model: {mlp: {hidden: [64]}}
+    dataset: digits
+    optimizer: momentum
+    schedule: constant
+    batch_sizes: [8, 64]
+    target: {validation_error: {at_most: 0.1}}
+    max_steps: 1000
+    race: true
+    search:
+      trials: 4
+      learning_rate: {log_uniform: [0.01, 1]}
+      momentum: 0.9
+    confirm: {seeds: 2}
+    evaluate: {cost: 2}
+"""
+
+
+def with_lines(lines):
+    """The suite with lines, by number from 1, replaced; an empty replacement leaves the line out."""
+    text = SUITE.splitlines()
+    for number, line in lines.items():
+        kept = text[number - 1]
+        text[number - 1] = " " * (len(kept) - len(kept.lstrip())) + line if line else "#"
+    return "\n".join(text)
+
+
+def checked(text):
+    return check.check(document.parse(text, "s.yaml"))
+
+
+def sentences(text):
+    with pytest.raises(SuiteError) as caught:
+        checked(text)
+    return str(caught.value).splitlines()
+
+
+def workloads_of(text):
+    return plan.make(checked(text)).workloads
+
+
+ENTRY_KEYS = (
+    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, race, schedule, search, target"
+)
+A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
+
+# (line, what stands there, path under workloads[0] or from the root where it begins with /, end of the sentence)
+BROKEN = [
+    (1, "suite: Quick!", "/suite", "found 'Quick!'; should be lower-case letters, digits, - and _, a letter or digit"),
+    (1, "suite: 3", "/suite", "found 3; should be text, in quotes if it looks like something else"),
+    (2, "descripton: x", "/descripton", "unknown; did you mean 'description'?"),
+    (2, "max_trials: 0", "/max_trials", "found 0; should be greater than 0"),
+    (2, "max_trials: 11", "/workloads", "found 12 trials; at most 11 unless the suite gives a larger max_trials"),
+    (2, "defaults: 3", "/defaults", "found 3; should be what workloads share, such as {dataset: digits}"),
+    (2, "defaults: {modle: mlp}", "/defaults.modle", "unknown; did you mean 'model'?"),
+    (2, "defaults: {name: b}", "/defaults.name", "unknown here; a name belongs to one workload, so give it there"),
+    (2, "defaults: {search: 3}", "/defaults.search", "found 3; should be a mapping, such as {trials: 16,"),
+    (4, "- name: a/b", ".name", "found 'a/b'; should be letters, digits, spaces and . _ + -, a letter or digit first"),
+    (4, "- name: [a]", ".name", 'found ["a"]; should be text'),
+    (5, "", "", "has no 'model'; a workload needs one"),
+    (5, "model: mpl", ".model", "found 'mpl'; did you mean 'mlp'?"),
+    (5, "model: {}", ".model", "found {}; should be a name, or {name: {option: value}}"),
+    (5, "model: {a: 1, b: 2}", ".model", 'found {"a": 1, "b": 2}; should be a name, or {name: {option: value}}'),
+    (5, "model: []", ".model", "found []; should hold at least 1"),
+    (5, "model: [mlp, 3]", ".model[1]", "found 3; should be a name"),
+    (5, "model: [mlp, softmax, mlp]", ".model", "should name each once, and mlp stands twice"),
+    (5, "model: {mlp: {hiden: [64]}}", ".model.mlp.hiden", "unknown option of mlp; did you mean 'hidden'?"),
+    (5, "model: {mlp: {hidden: 64}}", ".model.mlp.hidden", "found 64; should be a list, such as [a, b]"),
+    (5, "model: {mlp: {hidden: [0]}}", ".model.mlp.hidden", "found [0]; should be greater than 0"),
+    (5, "model: {simple_cnn: {variant: big}}", ".model.simple_cnn.variant", "should be 'narrow', 'base' or 'wide'"),
+    (5, "model: torchvision:resnet19", ".model", "of torchvision's models, did you mean 'resnet18'?"),
+    (5, "model: torchvision:get_model", ".model", "of torchvision's models, there is alexnet, "),
+    (5, "model: {'torchvision:resnet18': {weights: x}}", ".model.torchvision:resnet18.weights", "unknown option of"),
+    (5, "model: 'no.such:thing'", ".model", "no module 'no.such' written in Python is installed or in this folder"),
+    (5, "model: 'json:nothing'", ".model", "'json' defines no function or class 'nothing' at its top level; name the"),
+    (5, "model: 'json:dumps'", ".model", "dumps cannot be called with (example_shape, classes), as models are"),
+    (6, "dataset: mnits", ".dataset", "found 'mnits'; did you mean 'mnist'?"),
+    (6, "dataset: {digits: {size: 3}}", ".dataset.digits.size", "unknown option of digits; there is none"),
+    (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it needs a closure, which an ordinary step does not give"),
+    (7, "optimizer: rmsprop", ".optimizer", "found 'rmsprop'; did you mean 'RMSprop'?"),
+    (
+        7,
+        "optimizer: {momentum: {weight_decay: -1}}",
+        ".optimizer.momentum.weight_decay",
+        "found -1; should be at least 0",
+    ),
+    (7, "optimizer: {Adam: {betas: 0.9}}", ".optimizer.Adam.betas", "found 0.9; should be a list"),
+    (8, "schedule: {linear: {end_factor: 2}}", ".schedule.linear.end_factor", "found 2; should be at most 1"),
+    (8, "schedul: linear", ".schedul", "unknown; did you mean 'schedule'?"),
+    (8, "epochs: 3", ".epochs", f"unknown; there is {ENTRY_KEYS}"),
+    (9, "batch_sizes: 8", ".batch_sizes", "found 8; should be a list, such as [8, 16, 32]"),
+    (9, "batch_sizes: []", ".batch_sizes", "found []; should be a list, such as [8, 16, 32]"),
+    (9, "batch_sizes: [8, 8]", ".batch_sizes", "found [8, 8]; should name each once, and 8 stands twice"),
+    (9, "batch_sizes: [0]", ".batch_sizes[0]", "found 0; should be greater than 0"),
+    (9, "batch_sizes: [true]", ".batch_sizes[0]", "found true; should be a whole number"),
+    (9, "batch_sizes: [8.0]", ".batch_sizes[0]", "found 8.0; should be a whole number, written without a point"),
+    (9, "batch_sizes: [8, 1198]", ".batch_sizes[1]", "found 1,198; digits has 1,197 training examples to draw from"),
+    (
+        9,
+        f"batch_sizes: [{10**30}]",
+        ".batch_sizes[0]",
+        f"found {10**30}; a whole number in a suite has at most 18 digits",
+    ),
+    (10, "target: []", ".target", "found []; should be a reading and its threshold, such as {validation_error: {at_"),
+    (
+        10,
+        "target: {validation_error: 0.1}",
+        ".target.validation_error",
+        "found 0.1; should be {at_most: number} or {bel",
+    ),
+    (
+        10,
+        "target: {valid_error: {below: 1}}",
+        ".target.valid_error",
+        "unknown reading; did you mean 'validation_error'?",
+    ),
+    (
+        10,
+        "target: {validation_loss: {atmost: 1}}",
+        ".target.validation_loss.atmost",
+        "unknown; did you mean 'at_most'?",
+    ),
+    (10, "target: {validation_loss: {}}", ".target.validation_loss", "found {}; should be either {at_most: number} or"),
+    (10, "target: {validation_loss: {below: 0}}", ".target.validation_loss.below", "found 0; should be greater than 0"),
+    (
+        10,
+        "target: {validation_loss: {at_most: .nan}}",
+        ".target.validation_loss.at_most",
+        "found .nan; every number in",
+    ),
+    (
+        10,
+        "target: {validation_error: {at_most: 5}}",
+        ".target",
+        "an error is a share of the examples, at most 1: write 5 %",
+    ),
+    (11, "max_steps: -5", ".max_steps", "found -5; should be greater than 0"),
+    (11, "max_steps: '5'", ".max_steps", "found '5'; should be a whole number"),
+    (11, "max_steps: 1e10", ".max_steps", "found 10,000,000,000; should be at most 1,000,000,000"),
+    (12, "race: no", ".race", "found 'no'; should be true, false or a mapping, {slack: 1.25}"),
+    (12, "race: {slack: 0.5}", ".race.slack", "found 0.5; should be at least 1"),
+    (12, "race: {}", ".race", "has no 'slack'; race needs one"),
+    (12, "race: {slack: 2, slak: 2}", ".race.slak", "unknown; did you mean 'slack'?"),
+    (14, f"trials: {10**18}", ".search.trials", f"found {10**18}; a whole number in a suite has at most 18 digits"),
+    (14, f"trials: {10**17}", ".search.trials", f"found {10**17:,}; should be at most 1,000,000"),
+    (
+        14,
+        "trials: 100000",
+        "/workloads",
+        "found 200,004 trials; at most 100,000 unless the suite gives a larger max_trials",
+    ),
+    (14, "trails: 4", ".search.trails", "unknown metaparameter of momentum, constant; did you mean 'trials'?"),
+    (15, "", ".search", "has no 'learning_rate'; momentum needs one"),
+    (15, "learning_rate: [0.1, 1]", ".search.learning_rate", f"found [0.1, 1]; {A_SPACE}"),
+    (15, "learning_rate: null", ".search.learning_rate", f"found nothing; {A_SPACE}"),
+    (15, "learning_rate: {lg_uniform: [1, 2]}", ".search.learning_rate.lg_uniform", "unknown; did you mean 'log_unif"),
+    (
+        15,
+        "learning_rate: {log_uniform: [0, 1]}",
+        ".search.learning_rate.log_uniform[0]",
+        "found 0; should be greater than",
+    ),
+    (15, "learning_rate: {log_uniform: [1]}", ".search.learning_rate.log_uniform", "found [1]; should be [low, high]"),
+    (
+        15,
+        "learning_rate: {uniform: [1, 2, 3]}",
+        ".search.learning_rate.uniform",
+        "found [1, 2, 3]; should be [low, high]",
+    ),
+    (
+        15,
+        "learning_rate: {uniform: [2, 1]}",
+        ".search.learning_rate.uniform",
+        "found [2, 1]; should be [low, high] with",
+    ),
+    (15, "learning_rate: {log_uniform: [1e-300, 1e300]}", ".search.learning_rate.log_uniform", "closer to one another"),
+    (15, "learning_rate: {uniform: [-1, 1]}", ".search.learning_rate", "for momentum it should be greater than 0"),
+    (15, "learning_rate: {choice: []}", ".search.learning_rate.choice", "found []; should be a list of values"),
+    (
+        15,
+        "learning_rate: {choice: [[1]]}",
+        ".search.learning_rate.choice[0]",
+        "found [1]; should be a number, a word, true",
+    ),
+    (15, "learning_rate: {choice: [a]}", ".search.learning_rate", "found 'a'; for momentum it should be a number"),
+    (
+        16,
+        "momentum: {reverse_log_uniform: [0.9, 1]}",
+        ".search.momentum.reverse_log_uniform[1]",
+        "should be less than 1",
+    ),
+    (16, "momentum: 1", ".search.momentum", "found 1; for momentum it should be less than 1"),
+    (16, "momentm: 0.9", ".search.momentm", "unknown metaparameter of momentum, constant; did you mean 'momentum'?"),
+    (
+        16,
+        "warmup_steps: {uniform: [0.5, 9]}",
+        ".search.warmup_steps",
+        "found 0.5; for constant it should be a whole num",
+    ),
+    (
+        16,
+        "warmup_steps: {log_uniform: [1, 9.5]}",
+        ".search.warmup_steps",
+        "whole numbers, as in {integer: [low, high]}",
+    ),
+    (17, "confirm: 3", ".confirm", "found 3; should be a mapping, such as {seeds: 5}"),
+    (17, "confirm: {seed: 3}", ".confirm.seed", "unknown; did you mean 'seeds'?"),
+    (18, "evaluate: {cots: 1}", ".evaluate.cots", "unknown; did you mean 'cost'?"),
+    (18, "evaluate: {resolution: 5}", ".evaluate.resolution", "found 5; should be at most 1"),
+    (18, "evaluate: {cost: 1e-320}", ".evaluate.cost", "found 1e-320; should be at least 0.001"),
+]
+
+
+def test_the_suite_that_is_broken_below_is_sound():
+    assert checked(SUITE).name == "s"
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "path", "end"), BROKEN, ids=[text or f"no line {n}" for n, text, _, _ in BROKEN]
+)
+def test_a_broken_suite_is_answered_with_line_path_and_what_would_be_right(line, text, path, end):
+    told = sentences(with_lines({line: text}))
+    where = path[1:] if path.startswith("/") else f"workloads[0]{path}"
+    matching = [sentence for sentence in told if f": {where}: " in sentence and end in sentence]
+    assert matching, told
+    # What is missing or too much altogether is answered where the thing stands that it is missing from.
+    stands = {"": 4, "/workloads": 3, ".search": 13}.get(path, line)
+    assert matching[0].startswith(f"s.yaml:{stands}: {where}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "s.yaml:1: holds no mapping; a suite has the keys suite and workloads"),
+        ("- a", "s.yaml:1: holds no mapping; a suite has the keys suite and workloads"),
+        ("suite: s", "s.yaml:1: has no 'workloads'; a suite needs one"),
+        (
+            "suite: s\nworkloads: 7",
+            "s.yaml:2: workloads: found 7; should be a list of workloads, each begun by '- name:'",
+        ),
+        (
+            "suite: s\nworkloads: []",
+            "s.yaml:2: workloads: found []; should be a list of workloads, each begun by '- name:'",
+        ),
+        (
+            "suite: s\nworkloads:\n- 3",
+            "s.yaml:3: workloads[0]: found 3; should be a workload, a mapping begun by 'name:'",
+        ),
+    ],
+)
+def test_what_is_no_suite_at_all_is_answered_in_one_sentence(text, sentence):
+    assert sentences(text) == [sentence]
+
+
+def test_every_problem_is_told_at_once_in_the_order_of_the_file():
+    told = sentences(
+        with_lines({1: "suite: S", 5: "model: mpl", 9: "batch_sizes: [-1, 5000]", 11: "max_steps: 0", 14: "trials: 0"})
+        + "\n    momentm: 0.9\n"
+        + WORKLOAD_B.replace("optimizer: momentum", "optimizer: momentun")
+    )
+    assert [tuple(sentence.split(": ")[:2]) for sentence in told] == [
+        ("s.yaml:1", "suite"),
+        ("s.yaml:5", "workloads[0].model"),
+        ("s.yaml:9", "workloads[0].batch_sizes[0]"),
+        ("s.yaml:9", "workloads[0].batch_sizes[1]"),
+        ("s.yaml:11", "workloads[0].max_steps"),
+        ("s.yaml:14", "workloads[0].search.trials"),
+        ("s.yaml:19", "workloads[0].momentm"),
+        ("s.yaml:23", "workloads[1].optimizer"),
+    ]
+
+
+WORKLOAD_B = SUITE[SUITE.index("  - name") :].replace("name: a", "name: b")
+DEFAULTS = """\
+suite: s
+defaults:
+  model: mlp
+  dataset: digits
+  optimizer: [sgd]
+  batch_sizes: [8, 5000]
+  target: {validation_error: {at_most: 0.1}}
+  max_steps: 0
+  search:
+    trials: 4
+    learning_rate: {log_uniform: [0, 1]}
+    momentum: 0.9
+  confirm: {seeds: -1}
+  rase: true
+workloads:
+  - name: a
+  - name: b
+    search: {trials: 8}
+"""
+
+
+def test_problems_in_defaults_are_told_once_and_where_they_stand():
+    assert sentences(DEFAULTS) == [
+        "s.yaml:6: defaults.batch_sizes[1]: found 5,000; digits has 1,197 training examples to draw from",
+        "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
+        "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
+        "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
+        "there is learning_rate, trials, warmup_steps, weight_decay",
+        "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
+        "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
+    ]
+
+
+def test_a_workload_goes_before_the_defaults_and_joins_their_search():
+    sound = DEFAULTS.replace(", 5000", "").replace("s: 0", "s: 9").replace("[0, 1]", "[0.1, 1]").replace("-1", "1")
+    a, b = checked(sound.replace("    momentum: 0.9\n", "").replace("  rase: true\n", "")).content.workloads
+    assert (a.search.trials, b.search.trials) == (4, 8)
+    assert a.search.space == b.search.space
+    assert a.max_steps == b.max_steps == 9
+
+
+def test_a_problem_in_what_overrides_the_defaults_is_told_at_the_workload():
+    text = SUITE.replace("description: to be broken", "defaults: {max_steps: 5, search: {momentum: 0.5}}")
+    told = sentences(text.replace("max_steps: 1000", "max_steps: 0").replace("momentum: 0.9", "momentum: 9"))
+    assert [sentence.split(": ")[1] for sentence in told] == ["workloads[0].max_steps", "workloads[0].search.momentum"]
+
+
+def test_lists_expand_into_a_workload_for_each_combination():
+    text = with_lines({5: "model: [softmax, {mlp: {hidden: [8]}}]", 7: "optimizer: [sgd, momentum, adam]"})
+    assert [workload.name for workload in workloads_of(text)] == [
+        f"a-{model}-{optimizer}"
+        for model in ("softmax", "mlp(hidden=[8])")
+        for optimizer in ("sgd", "momentum", "adam")
+    ]
+
+
+def test_two_workloads_of_one_name_are_refused():
+    (told,) = sentences(SUITE + WORKLOAD_B.replace("name: b", "name: a"))
+    assert told == "s.yaml:19: workloads[1].name: makes a workload 'a', and so does workloads[0]; give one another name"
+
+
+def test_a_metaparameter_of_one_listed_component_is_given_to_it_alone():
+    text = with_lines({7: "optimizer: [sgd, momentum]", 8: "schedule: [constant, linear]", 18: "#"})
+    text = text.replace("momentum: 0.9", "momentum: 0.9\n      end_factor: 0.1")
+    assert {workload.name: set(workload.space) - {"learning_rate"} for workload in workloads_of(text)} == {
+        "a-sgd-constant": set(),
+        "a-sgd-linear": {"end_factor"},
+        "a-momentum-constant": {"momentum"},
+        "a-momentum-linear": {"momentum", "end_factor"},
+    }
+
+
+def test_a_metaparameter_of_no_listed_component_is_refused():
+    (told,) = sentences(with_lines({7: "optimizer: [sgd, adam]"}))
+    assert "workloads[0].search.momentum: unknown metaparameter of sgd, adam, constant; there is beta1, " in told
+
+
+def test_an_option_may_be_given_once_only():
+    (told,) = sentences(with_lines({7: "optimizer: {momentum: {momentum: 0.5}}"}))
+    assert told.endswith("workloads[0].search.momentum: given here and as an option of momentum; give it once")
+
+
+@pytest.mark.parametrize(("max_trials", "fits"), [(100_011, False), (100_012, True)])
+def test_a_plan_over_100_000_trials_is_refused_unless_the_suite_says_so(max_trials, fits):
+    text = with_lines({2: f"max_trials: {max_trials}", 14: "trials: 50004"})
+    if fits:
+        assert checked(text)
+    else:
+        assert sentences(text) == [
+            "s.yaml:3: workloads: found 100,012 trials; at most 100,011 unless the suite gives a larger max_trials"
+        ]
+
+
+def test_a_list_of_twenty_thousand_batch_sizes_is_answered_too():
+    sizes = ", ".join(map(str, range(1, 20_001)))
+    assert "trials; at most 100,000" in sentences(with_lines({6: "dataset: cifar10", 9: f"batch_sizes: [{sizes}]"}))[0]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "metaparameters"),
+    [("RMSprop", "alpha: 0.9"), ("SGD", "dampening: 0.1"), ("NAdam", "momentum_decay: 0.01"), ("AdamW", "eps: 1e-7")],
+)
+def test_a_class_of_torch_optim_is_taken_by_its_name_with_its_own_options(optimizer, metaparameters):
+    (workload,) = workloads_of(with_lines({7: f"optimizer: {optimizer}", 16: metaparameters}))
+    assert set(workload.space) == {"learning_rate", metaparameters.split(":")[0]}
+
+
+def test_a_model_of_torchvision_is_taken_by_its_name():
+    assert checked(with_lines({5: "model: torchvision:resnet18"}))
+
+
+MINE = '''
+"""Mine."""
+raise SystemExit("imported")
+SIZES: dict[str, int] = {"train": 10, "validation": 5, "test": 5}
+def net(example_shape, classes, *, width: int, depth: int = 2): "A net."
+def data(folder): "Ten examples."
+def step(parameters, *, learning_rate: float, tail: float = 0.1, **others): "A step."
+class Net:
+    def __init__(self, example_shape, classes, *, width: int = 3): ...
+class Bare(dict): ...
+'''
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A package that ends the program when imported, as `mine_N.inner.parts` with no __init__.py but at the top."""
+    name = f"mine_{tmp_path.name}".replace("-", "_")
+    (tmp_path / name / "inner").mkdir(parents=True)
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit")
+    (tmp_path / name / "inner" / "parts.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield f"{name}.inner.parts"
+    assert not [module for module in sys.modules if module.startswith(name)]
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "part"),
+    [
+        (5, "model: {'MINE:net': {width: 4}}", None),
+        (5, "model: {'MINE:Net': {width: 4}}", None),
+        (5, "model: {'MINE:Bare': {anything: 4}}", None),
+        (7, "optimizer: {'MINE:step': {tail: 0.5, whatever: 1}}", "unknown option of MINE:step"),
+        (5, "model: 'MINE:net'", "has no 'width'; it needs one"),
+        (5, "model: {'MINE:net': {widht: 4, width: 4}}", "unknown option of MINE:net; did you mean 'width'?"),
+        (5, "model: {'MINE:net': {width: wide}}", "found 'wide'; should be a whole number"),
+        (5, "model: 'MINE:nte'", "defines no function or class 'nte' at its top level"),
+        (5, "model: 'MINES:net'", "no module 'MINES' written in Python"),
+        (5, "model: 'MINE.net:net'", "no module 'MINE.net' written in Python"),
+        (5, "model: 'MINE:data'", "data cannot be called with (example_shape, classes), as models are"),
+        (6, "dataset: 'MINE:data'", "found 64; MINE:data has 10 training examples to draw from"),
+        (7, "optimizer: {'MINE:step': {tail: high}}", "found 'high'; should be a number"),
+    ],
+)
+def test_a_component_of_ones_own_is_checked_without_being_imported(mine, line, text, part):
+    text = with_lines({line: text.replace("MINE", mine)})
+    if part is None:
+        assert checked(text)
+    else:
+        assert part.replace("MINE", mine) in "\n".join(sentences(text))
+
+
+@pytest.mark.parametrize(
+    "source", ["def net(:", "\0", "SIZES = {'train': len(x)}\ndef net(a, b): ...", "# coding: no-such"]
+)
+def test_a_component_whose_file_cannot_be_read_is_a_sentence(tmp_path, monkeypatch, source):
+    name = f"broken_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(source, encoding="latin-1")
+    monkeypatch.syspath_prepend(tmp_path)
+    (told,) = sentences(with_lines({5: f"model: '{name}:net'"}))
+    assert told.startswith(f"s.yaml:5: workloads[0].model: {name}.py")
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_shipped_passes_the_check(path):
+    assert check.load(path).name == path.stem
+
+
+ODD = st.one_of(
+    st.sampled_from(
+        [None, True, False, 0, -1, 1.5, 10**18, 10**30, 1e300, 5e-324, float("nan"), float("inf"), "", "a:b"]
+    ),
+    st.sampled_from(
+        [[], {}, [[]], [None], {"": {}}, {"a": 1, "b": 2}, [8, "8", None], {"uniform": [2, 1]}, {"mlp": []}]
+    ),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=6,
+    ),
+)
+
+
+def places(value, path=()):
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in inside:
+        yield from places(child, (*path, key))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_a_suite_broken_at_random_passes_or_is_answered_in_sentences(data):
+    content = yaml.safe_load(SUITE) | {"defaults": {"search": {"weight_decay": {"uniform": [0, 0.1]}}}}
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from([place for place in places(content) if place]))
+        holder = content
+        for key in path[:-1]:
+            holder = holder[key]
+        match data.draw(st.sampled_from(["replace", "replace", "rename", "remove"])):
+            case "replace":
+                holder[path[-1]] = copy.deepcopy(data.draw(ODD))
+            case "rename" if isinstance(holder, dict):
+                holder[data.draw(st.text(max_size=6) | st.sampled_from(["search", "name", "race"]))] = holder.pop(
+                    path[-1]
+                )
+            case _:
+                del holder[path[-1]]
+    try:
+        made = plan.make(checked(yaml.safe_dump(content, allow_unicode=data.draw(st.booleans()))))
+    except SuiteError as error:
+        for sentence in str(error).split("\n"):
+            assert re.match(r"s\.yaml(:\d+)?: \S", sentence), sentence
+    else:
+        for study in made.studies[:2]:
+            if study.workload.entry.search.trials < 100:
+                assert study.id
+                assert study.draws()
+                assert list(study.evaluation_steps(300, 50))[-1] == 50

@@ -1,0 +1,214 @@
+"""The contract of every file in models/, datasets/, optimizers/ and schedules/, found by listing."""
+
+import inspect
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import components
+from bench.components import find, names
+from bench.errors import ComponentError
+
+FILES = [(kind, name) for kind in ("models", "datasets", "optimizers", "schedules") for name in names(kind)]
+ON_DISK = [name for name in names("datasets") if name != "digits"]
+SHAPES = {"grey digits": (1, 8, 8), "grey": (1, 28, 28), "colour": (3, 32, 32)}
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets", "optimizers", "schedules"])
+def test_every_file_that_does_not_begin_with_an_underscore_is_a_component(kind):
+    folder = Path(components.__file__).parent / kind
+    assert names(kind) == sorted(file.stem for file in folder.iterdir() if file.is_file() and file.name[0] != "_")
+    assert names(kind)
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_a_component_is_a_function_named_like_its_file_with_a_summary_in_a_line(kind, name):
+    component = find(kind, name)
+    function = component.load()
+    assert inspect.isfunction(function)
+    assert function.__name__ == name
+    assert 0 < len(component.summary) < 120
+    assert component.summary == inspect.getdoc(function).partition("\n")[0]
+
+
+@pytest.mark.parametrize(("kind", "name"), FILES)
+def test_what_a_suite_may_set_is_keyword_only_and_known_without_importing(kind, name):
+    component = find(kind, name)
+    parameters = inspect.signature(component.load()).parameters.values()
+    given = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    options = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    assert len(given) + len(options) == len(parameters)
+    assert len(given) == (2 if kind == "models" else 1)
+    described = {option.name: option for option in component.options}
+    if kind == "schedules":
+        del described["warmup_steps"]
+    assert described.keys() == options.keys()
+    for key, option in described.items():
+        assert option.required == (options[key].default is inspect.Parameter.empty)
+        assert option.required or option.problem(options[key].default) is None
+        assert option.problem(object()) is not None
+
+
+@pytest.mark.parametrize("name", names("models"))
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_model_gives_a_logit_for_each_class_and_learns_in_every_parameter(name, shape):
+    torch.manual_seed(0)
+    model = find("models", name).load()(shape, 7)
+    logits = model(torch.randn(5, *shape))
+    assert logits.shape == (5, 7)
+    torch.nn.functional.cross_entropy(logits, torch.arange(5)).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "parameters"),
+    [
+        ("softmax", (1, 28, 28), {}, 784 * 10 + 10),
+        ("mlp", (1, 8, 8), {"hidden": [64]}, 64 * 64 + 64 + 64 * 10 + 10),
+        ("mlp", (1, 8, 8), {"hidden": []}, 64 * 10 + 10),
+        ("simple_cnn", (1, 28, 28), {}, 32 * 26 + 64 * 801 + 1024 * 3137 + 10 * 1025),
+        ("simple_cnn", (1, 28, 28), {"variant": "narrow"}, 8 * 26 + 16 * 201 + 256 * 785 + 10 * 257),
+        ("simple_cnn", (3, 32, 32), {"variant": "wide"}, 64 * 76 + 128 * 1601 + 2048 * 8193 + 10 * 2049),
+        # First convolution; three blocks, the last two with a 1x1 shortcut; the last layer.
+        ("resnet8", (3, 32, 32), {}, 464 + 2 * 2336 + (4672 + 9280 + 512) + (18560 + 36992 + 2048) + 650),
+    ],
+)
+def test_a_model_has_the_parameters_its_paper_or_its_arithmetic_gives(name, shape, options, parameters):
+    model = find("models", name).load()(shape, 10, **options)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+def quadratic_path(create, steps, **options):
+    """The weight of the loss w^2/2 from w = 1, step by step."""
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = create([weight], **options)
+    path = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (weight**2 / 2).sum().backward()
+        optimizer.step()
+        path.append(weight.item())
+    return path
+
+
+@pytest.mark.parametrize("name", names("optimizers"))
+def test_an_optimizer_lowers_the_loss_of_a_quadratic_at_its_learning_rate(name):
+    create = find("optimizers", name).load()
+    slow, fast = (abs(quadratic_path(create, 50, learning_rate=rate)[-1]) for rate in (0.001, 0.02))
+    assert fast < slow < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "path"),
+    [
+        ("sgd", {}, [0.9, 0.81]),
+        ("sgd", {"weight_decay": 1.0}, [0.8, 0.64]),
+        # v = 0.5 v + w;  w -= 0.1 v
+        ("momentum", {"momentum": 0.5}, [0.9, 0.76]),
+        # v = 0.5 v + w;  w -= 0.1 (w + 0.5 v)
+        ("nesterov", {"momentum": 0.5}, [0.85, 0.6975]),
+        ("nesterov", {"momentum": 0.0}, [0.9, 0.81]),
+        # The first step of Adam is the learning rate itself, whatever the gradient.
+        ("adam", {}, [0.9]),
+        ("adamw", {"weight_decay": 0.0}, [0.9]),
+        ("adamw", {"weight_decay": 1.0}, [0.8]),
+    ],
+)
+def test_an_optimizer_steps_as_its_formula_says(name, options, path):
+    create = find("optimizers", name).load()
+    assert quadratic_path(create, len(path), learning_rate=0.1, **options) == pytest.approx(path, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", names("schedules"))
+@pytest.mark.parametrize("horizon", [1, 7, 1000])
+def test_a_schedule_starts_at_one_and_stays_between_nothing_and_one(name, horizon):
+    factor = find("schedules", name).load()(horizon)
+    assert factor(0) == 1
+    assert all(0 <= factor(step) <= 1 for step in range(3 * horizon))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "values"),
+    [
+        ("constant", {}, {0: 1, 99: 1, 500: 1}),
+        ("linear", {}, {0: 1, 25: 0.75, 100: 0, 500: 0}),
+        ("linear", {"decay_steps": 10, "end_factor": 0.2}, {5: 1 - 0.8 * 5 / 10, 10: 0.2, 11: 0.2}),
+        ("cosine", {}, {0: 1, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0, 500: 0}),
+        ("cosine", {"decay_steps": 10, "end_factor": 0.2}, {5: 0.6, 10: 0.2, 11: 0.2}),
+    ],
+)
+def test_a_schedule_has_the_values_of_its_formula(name, options, values):
+    factor = find("schedules", name).load()(100, **options)
+    assert {step: factor(step) for step in values} == pytest.approx(values)
+
+
+@pytest.mark.parametrize(("warmup_steps", "values"), [(0, [1, 1]), (1, [1, 1]), (4, [0.25, 0.5, 0.75, 1, 1])])
+def test_a_warm_up_rises_to_one_by_equal_steps(warmup_steps, values):
+    from fakes import fake_study
+
+    from bench import build
+
+    factor = build.schedule(fake_study().workload, {"warmup_steps": warmup_steps})
+    assert [factor(step) for step in range(len(values))] == values
+
+
+def check_dataset(name, folder):
+    """The promises of a dataset: its sizes, its scale, its classes, and no example in two splits."""
+    data = find("datasets", name).load()(folder)
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    assert {key: len(split) for key, split in splits.items()} == find("datasets", name).sizes
+    assert data.classes == 10
+    for split in splits.values():
+        assert split.inputs.shape == (len(split), *data.example_shape)
+        assert split.inputs.is_floating_point()
+        assert split.inputs.is_contiguous()
+        assert split.inputs.isfinite().all()
+        assert split.targets.dtype == torch.int64
+        assert split.targets.unique().tolist() == list(range(10))
+    # Normalised by the statistics of the whole training images, of which `train` is the most part.
+    assert data.train.inputs.mean(dim=(0, 2, 3)).abs().max() < 0.01
+    assert (data.train.inputs.std(dim=(0, 2, 3)) - 1).abs().max() < 0.01
+    return {key: {bytes(image.numpy()) for image in split.inputs} for key, split in splits.items()}
+
+
+def test_digits_keeps_the_contract_and_no_image_stands_in_two_splits():
+    images = check_dataset("digits", Path("unused"))
+    assert sum(map(len, images.values())) == len(set.union(*images.values())) == 1797
+
+
+def test_digits_is_split_alike_every_time():
+    load = find("datasets", "digits").load()
+    first, second = (load(Path("unused")).train for _ in range(2))
+    assert torch.equal(first.inputs, second.inputs)
+    assert torch.equal(first.targets, second.targets)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ON_DISK)
+def test_a_dataset_on_disk_keeps_the_contract(name):
+    folder = Path(os.environ.get("BENCH_DATA", "/nonexistent"))
+    where = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "cifar-10-batches-py"}[name]
+    if not (folder / where).is_dir():
+        pytest.skip(f"BENCH_DATA names no folder with {where}")
+    images = check_dataset(name, folder)
+    # The sets themselves hold a few images twice; a split that overlapped would share thousands.
+    assert sum(map(len, images.values())) - len(set.union(*images.values())) < 50
+
+
+@pytest.mark.parametrize("kind", components.KINDS[:4])
+def test_an_unknown_name_is_answered_with_what_there_is(kind):
+    with pytest.raises(ComponentError, match="found 'qqq'; there is "):
+        find(kind, "qqq")
+
+
+@pytest.mark.parametrize("name", components.torch_optimizers())
+def test_every_class_of_torch_optim_is_found_with_a_learning_rate_and_no_word_of_the_harness(name):
+    options = {option.name for option in find("optimizers", name).options}
+    assert "learning_rate" in options
+    assert options.isdisjoint({"lr", "params", "foreach", "fused", "capturable", "differentiable", "maximize"})

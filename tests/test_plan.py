@@ -1,0 +1,165 @@
+"""Ids, seeds, values and evaluation steps: what stays as it was when a suite grows."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import fake_study
+
+from bench import check, document, plan
+
+SUITE = """
+suite: s
+workloads:
+  - name: a
+    model: mlp
+    dataset: digits
+    optimizer: momentum
+    batch_sizes: [8, 64]
+    target: {validation_error: {at_most: 0.1}}
+    max_steps: 1000
+    search: {trials: 4, learning_rate: {log_uniform: [0.01, 1]}, momentum: {reverse_log_uniform: [0.5, 0.99]}}
+    confirm: {seeds: 2}
+"""
+
+
+def trials_of(text):
+    """(workload, batch size, phase, number) -> everything a trial is."""
+    found = {}
+    for study in plan.make(check.check(document.parse(text))).studies:
+        draws = study.draws()
+        for trial in [*draws, *study.confirmations(draws[0], 100)]:
+            what = (trial.id, trial.metaparameters, trial.init_seed, trial.order_seed, trial.max_steps)
+            found[study.workload.name, study.batch_size, trial.phase, trial.number] = what
+    return found
+
+
+def changed(*replacements):
+    text = SUITE
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+WORKLOAD = SUITE[SUITE.index("  - name") :]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed(("workloads:\n", "workloads:\n" + WORKLOAD.replace("name: a", "name: b"))),
+        changed(("[8, 64]", "[4, 8, 64]")),
+        changed(("trials: 4", "trials: 5")),
+        changed(("seeds: 2", "seeds: 3")),
+        changed(("suite: s", "suite: other\ndescription: another name and description")),
+        changed(("    dataset: digits\n", ""), ("workloads", "defaults: {dataset: digits}\nworkloads")),
+        changed(("model: mlp", "model: {mlp: {}}")),
+        changed(("model: mlp", "model: [mlp]")),
+    ],
+    ids=["a workload", "a batch size", "a trial", "a seed", "a description", "defaults", "no options", "a list of one"],
+)
+def test_what_is_added_to_a_suite_leaves_every_other_trial_as_it_was(text):
+    before, after = trials_of(SUITE), trials_of(text)
+    assert {key: after[key] for key in before} == before
+
+
+def test_making_a_scalar_a_list_renames_its_workload_and_leaves_seeds_and_values():
+    before, after = trials_of(SUITE), trials_of(changed(("model: mlp", "model: [softmax, mlp]")))
+    kept = {("a", *key[1:]): what for key, what in after.items() if key[0] == "a-mlp"}
+    assert kept == before
+
+
+@pytest.mark.parametrize(
+    "replacement",
+    [
+        ("name: a", "name: b"),
+        ("model: mlp", "model: {mlp: {hidden: [8]}}"),
+        ("optimizer: momentum", "optimizer: nesterov"),
+        ("at_most: 0.1", "at_most: 0.2"),
+        ("at_most: 0.1", "below: 0.1"),
+        ("max_steps: 1000", "max_steps: 1001"),
+        ("[0.01, 1]", "[0.01, 2]"),
+        ("[8, 64]", "[16, 128]"),
+        ("confirm:", "race: false\n    confirm:"),
+        ("confirm:", "evaluate: {resolution: 0.1}\n    confirm:"),
+    ],
+)
+def test_whatever_changes_a_trial_changes_its_id(replacement):
+    before = {what[0] for key, what in trials_of(SUITE).items() if key[2] == "search"}
+    assert before.isdisjoint(what[0] for what in trials_of(changed(replacement)).values())
+
+
+def test_every_id_of_a_plan_is_its_own():
+    ids = [what[0] for what in trials_of(changed(("optimizer: momentum", "optimizer: [momentum, nesterov]"))).values()]
+    assert len(set(ids)) == len(ids) == 2 * 2 * (8 + 2)
+
+
+def test_trials_are_the_same_in_a_fresh_process_with_another_hash_seed():
+    code = "import sys, json, test_plan as t; print(json.dumps(list(t.trials_of(t.SUITE).values())))"
+    folder = str(Path(__file__).parent)
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": folder},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(told.stdout) == [list(what) for what in trials_of(SUITE).values()]
+
+
+def test_a_study_has_twice_its_trials_in_draws_for_those_that_diverge():
+    assert [trial.number for trial in fake_study(trials=5).draws()] == list(range(10))
+
+
+def test_trials_of_a_search_start_apart_and_see_the_data_in_one_order():
+    draws = fake_study(trials=8).draws()
+    assert len({trial.init_seed for trial in draws}) == 16
+    assert len({trial.order_seed for trial in draws}) == 1
+    assert {trial.max_steps for trial in draws} == {1000}
+
+
+def test_confirmations_are_the_winner_again_from_other_starts_in_other_orders_for_three_times_its_steps():
+    study = fake_study(seeds=4)
+    draws = study.draws()
+    again = study.confirmations(draws[2], steps=70)
+    seeds = {seed for trial in again for seed in (trial.init_seed, trial.order_seed)}
+    assert len(seeds) == 8
+    assert seeds.isdisjoint(seed for trial in draws for seed in (trial.init_seed, trial.order_seed))
+    assert {trial.max_steps for trial in again} == {210}
+    assert all(trial.metaparameters == draws[2].metaparameters and trial.phase == "confirm" for trial in again)
+
+
+def test_the_most_steps_of_a_study_count_replacements_and_confirmations():
+    assert fake_study(trials=4, seeds=5, max_steps=100).most_steps == 100 * (2 * 4 + 3 * 5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 512, 50_000])
+@pytest.mark.parametrize("validation_examples", [1, 300, 5000])
+@pytest.mark.parametrize(("resolution", "cost"), [(0.05, 1.0), (0.2, 4.0), (1.0, 0.01)])
+@pytest.mark.parametrize("until", [1, 7, 20_000])
+def test_evaluations_resolve_alike_at_every_step_and_cost_a_bounded_share(
+    batch_size, validation_examples, resolution, cost, until
+):
+    text = changed(("confirm:", f"evaluate: {{resolution: {resolution}, cost: {cost}}}\n    confirm:"))
+    workload = plan.make(check.check(document.parse(text))).workloads[0]
+    steps = list(plan.Study(workload, batch_size).evaluation_steps(validation_examples, until))
+    least = max(1, -(-validation_examples // (cost * batch_size)))
+    assert steps[-1] == until
+    for before, after in zip([0, *steps], steps, strict=False):
+        assert 0 < after - before <= max(least, resolution * before)
+    for count, step in enumerate(steps, start=1):
+        assert (count - 1) * validation_examples <= cost * batch_size * step
+
+
+def test_workloads_and_studies_come_in_the_order_of_the_suite():
+    text = changed(("model: mlp", "model: [mlp, softmax]"), ("optimizer: momentum", "optimizer: [nesterov, momentum]"))
+    made = plan.make(check.check(document.parse(text)))
+    names = ["a-mlp-nesterov", "a-mlp-momentum", "a-softmax-nesterov", "a-softmax-momentum"]
+    assert [workload.name for workload in made.workloads] == names
+    assert [(study.workload.name, study.batch_size) for study in made.studies] == [
+        (n, b) for n in names for b in (8, 64)
+    ]

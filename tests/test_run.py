@@ -1,0 +1,354 @@
+"""The main job, run as a user runs it: real processes, real training, real archives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import closing, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+
+TESTS = Path(__file__).parent
+
+SUITE = """
+suite: small
+workloads:
+  - name: digits-softmax
+    model: softmax
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: {sizes}
+    target: {{validation_error: {{at_most: {target}}}}}
+    max_steps: {max_steps}
+    race: {race}
+    search: {{trials: {trials}, learning_rate: {{log_uniform: [0.01, 10]}}}}
+    confirm: {{seeds: 2}}
+"""
+
+
+def write(folder, sizes=(32, 256), target=0.08, max_steps=2000, trials=4, race="true", model="softmax"):
+    text = SUITE.format(sizes=list(sizes), target=target, max_steps=max_steps, trials=trials, race=race)
+    path = folder / "small.yaml"
+    path.write_text(text.replace("model: softmax", f"model: {model}"))
+    return path
+
+
+def start(*arguments, folder, **environment):
+    """`bench` in a process of its own; user_models.py can be found as if it lay in the folder."""
+    paths = {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **paths, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def bench(*arguments, folder, code=0):
+    """Runs the command line to its end in this process, whose fork server stays warm; (stdout, stderr)."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        patch.chdir(folder)
+        patch.syspath_prepend(str(TESTS))
+        patch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert (ended.value.code or 0) == code, err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def archive(folder):
+    return folder / "results" / "small" / "main.sqlite"
+
+
+def contents(path):
+    """Everything an archive holds but how long it took and the order it was written in."""
+    with closing(sqlite3.connect(path)) as db:
+        trials = db.execute("SELECT id, phase, number, metaparameters, max_steps, outcome, step FROM trials").fetchall()
+        readings = db.execute(
+            "SELECT trials.id, readings.step, name, value FROM readings JOIN trials ON trial = key"
+        ).fetchall()
+        members = db.execute("SELECT study, trials.id FROM members JOIN trials ON trial = key").fetchall()
+        studies = db.execute("SELECT id, workload, batch_size, content, finished FROM studies").fetchall()
+    return [sorted(rows) for rows in (trials, readings, members, studies)]
+
+
+def wait_for_readings(path, number, process):
+    """Until the archive holds that many readings: the run is half-way."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        if path.exists():
+            with closing(sqlite3.connect(path)) as db:
+                try:
+                    if db.execute("SELECT count(*) FROM readings").fetchone()[0] >= number:
+                        return
+                except sqlite3.OperationalError:
+                    pass  # the tables are being made
+        time.sleep(0.01)
+    raise AssertionError("the run ended, or never got half-way")
+
+
+def marked(mark):
+    """The processes that carry a mark in their environment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (place / "environ").read_bytes():
+                found.append(place.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the small suite was run, and what the run printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    write(folder)
+    process = start("run", "small.yaml", folder=folder)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return folder, out, err
+
+
+def test_a_run_prints_a_table_and_where_its_archive_is(finished):
+    _, out, err = finished
+    assert "validation error at most 0.08" in out
+    assert "steps to target" in out
+    assert "archive: results/small/main.sqlite" in out
+    assert "batch size 256: done" in err
+
+
+def test_the_json_document_has_the_promised_shape(finished):
+    folder, _, _ = finished
+    out, _ = bench("show", "small.yaml", "--format", "json", folder=folder)
+    document = json.loads(out)
+    assert list(document) == ["suite", "environment", "workloads"]
+    assert document["environment"]["device_type"] == "cpu"
+    (workload,) = document["workloads"]
+    assert [study["batch_size"] for study in workload["studies"]] == [32, 256]
+    for study in workload["studies"]:
+        steps = study["steps_to_target"]
+        assert {"search", "median", "low", "high", "reached", "seeds", "resolution"} <= set(steps)
+        assert sum(study["outcomes"].values()) >= 4
+        assert steps["low"] <= steps["median"] <= steps["high"]
+        assert study["examples_to_target"] == steps["median"] * study["batch_size"]
+        assert set(study["best"]) == {"learning_rate"}
+
+
+@pytest.mark.parametrize(
+    ("style", "sign"), [("table", "---"), ("markdown", "|"), ("latex", "\\toprule"), ("csv", "suite,workload,")]
+)
+def test_every_format_shows_every_batch_size(finished, style, sign):
+    folder, _, _ = finished
+    out, _ = bench("show", archive(folder), "--format", style, folder=folder)
+    assert sign in out
+    assert "32" in out
+    assert "256" in out
+
+
+def test_two_fresh_runs_give_identical_readings(finished, tmp_path):
+    folder, _, _ = finished
+    write(tmp_path)
+    bench("run", "small.yaml", folder=tmp_path)
+    assert contents(archive(tmp_path)) == contents(archive(folder))
+
+
+def test_the_race_and_whole_curves_give_the_same_steps_to_target(finished, tmp_path):
+    folder, _, _ = finished
+    write(tmp_path, race="false", max_steps=400)
+    bench("run", "small.yaml", folder=tmp_path)
+    answers = []
+    for place in (folder, tmp_path):
+        out, _ = bench("show", "small.yaml", "--format", "json", folder=place)
+        answers.append([study["steps_to_target"]["search"] for study in json.loads(out)["workloads"][0]["studies"]])
+    assert answers[0] == answers[1]
+
+
+ASK = "import sys; sys.argv = ['bench', *sys.argv[1:]]; from bench.cli import main\ntry: main()\nfinally: {check}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], {"torch", "scipy", "pydantic", "rich", "yaml"}),
+        (["check", "small.yaml"], {"torch", "scipy", "sklearn"}),
+        (["plan", "small.yaml"], {"torch", "sklearn"}),
+        (["list"], {"torch", "scipy", "sklearn"}),
+        (["show", "small.yaml"], {"torch", "scipy", "sklearn"}),
+        (["run", "small.yaml"], {"torch", "scipy", "sklearn"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_needs_no_training_imports_no_torch(finished, arguments, heavy):
+    folder, _, _ = finished
+    check = f"assert not {heavy!r} & set(sys.modules), set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", ASK.format(check=check), *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "AssertionError" not in done.stderr
+
+
+def test_a_second_run_trains_nothing(finished):
+    folder, _, _ = finished
+    before = contents(archive(folder))
+    _, err = bench("run", "small.yaml", folder=folder)
+    assert "done" not in err
+    assert contents(archive(folder)) == before
+
+
+def test_one_more_batch_size_trains_that_study_alone(finished, tmp_path):
+    folder, _, _ = finished
+    archive(tmp_path).parent.mkdir(parents=True)
+    archive(tmp_path).write_bytes(archive(folder).read_bytes())
+    write(tmp_path, sizes=(32, 128, 256))
+    _, err = bench("run", "small.yaml", folder=tmp_path)
+    assert "batch size 128: done" in err
+    assert "32: done" not in err
+    assert "256: done" not in err
+
+
+def test_one_more_trial_trains_that_trial_and_keeps_the_others(finished, tmp_path):
+    folder, _, _ = finished
+    archive(tmp_path).parent.mkdir(parents=True)
+    archive(tmp_path).write_bytes(archive(folder).read_bytes())
+    write(tmp_path, trials=5)
+    bench("run", "small.yaml", folder=tmp_path)
+    before, after = contents(archive(folder)), contents(archive(tmp_path))
+    assert set(before[0]) <= set(after[0])
+    assert set(before[1]) <= set(after[1])
+    new = [row for row in set(after[0]) - set(before[0]) if row[1] == "search"]
+    assert len(new) == 2  # one at each batch size
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_archive_and_leaves_no_process(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+        write(folder, target=0.0, max_steps=1500, race="false")
+    bench("run", "small.yaml", folder=whole)
+    mark = uuid.uuid4().hex
+    for readings in (50, 600):
+        process = start("run", "small.yaml", folder=cut, BENCH_TEST_MARK=mark)
+        wait_for_readings(archive(cut), readings, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        until = time.monotonic() + 10
+        while marked(mark) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert marked(mark) == []
+    bench("run", "small.yaml", folder=cut)
+    assert contents(archive(cut)) == contents(archive(whole))
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(tmp_path):
+    write(tmp_path, target=0.0, max_steps=100_000)
+    process = start("run", "small.yaml", folder=tmp_path)
+    wait_for_readings(archive(tmp_path), 50, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "bench run small.yaml" in err
+    assert "Traceback" not in err
+    out, _ = bench("show", archive(tmp_path), folder=tmp_path)
+    assert "interrupted" in out
+    assert "not measured yet" in out
+
+
+def test_two_runs_at_once_on_one_archive_are_one_run_and_a_sentence(tmp_path):
+    write(tmp_path, target=0.0, max_steps=100_000)
+    process = start("run", "small.yaml", folder=tmp_path)
+    wait_for_readings(archive(tmp_path), 1, process)
+    _, err = bench("run", "small.yaml", folder=tmp_path, code=2)
+    assert "another bench run is writing to it" in err
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [("user_models:raising", "ZeroDivisionError: a fault in the model"), ("user_models:killed", "killed by SIGKILL")],
+)
+def test_a_study_that_fails_is_said_and_the_others_are_measured(tmp_path, model, sentence):
+    # The workload that fails is the second of two, and its trials are not called misses.
+    write(tmp_path, sizes=[32], model=f"[softmax, '{model}']")
+    out, err = bench("run", "small.yaml", folder=tmp_path, code=5)
+    assert sentence in err
+    assert "1 of 2 studies were not measured; run the suite again" in err
+    assert "2/2" in out
+    assert "crashed" in out
+
+
+def test_running_out_of_memory_makes_a_study_infeasible_and_no_other(tmp_path):
+    write(tmp_path, sizes=[32], model="[softmax, 'user_models:out_of_memory']")
+    out, _ = bench("run", "small.yaml", folder=tmp_path)
+    assert "4 infeasible" in out
+    assert "out of memory" in out
+    assert "2/2" in out
+
+
+def test_a_diverging_search_says_so(tmp_path):
+    path = write(tmp_path, sizes=[32])
+    path.write_text(path.read_text().replace("[0.01, 10]", "[1.0e+37, 1.0e+38]"))
+    out, _ = bench("run", "small.yaml", folder=tmp_path)
+    assert "8 diverged" in out
+    assert "8 of 8 trials diverged" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "sentence"),
+    [
+        (("", ""), ["--device", "cuda:7"], "this machine has"),
+        (("", ""), ["--label", "../x"], "a label is letters"),
+        (("dataset: digits", "dataset: cifar10"), ["--data", "nowhere"], "name another with --data or BENCH_DATA"),
+        (("model: softmax", "model: simple_cnn\n    schedule: linear"), ["--results", "/proc/x"], "cannot be written"),
+        (("model: softmax", "model: torchvision:resnet18"), [], "cannot take examples of shape [1, 8, 8] from digits"),
+        (("model: softmax", "model: user_models:not_a_model"), [], "a model is a torch.nn.Module"),
+        (("optimizer: sgd", "optimizer: Muon"), [], "Muon only supports 2D parameters"),
+        (("model: softmax", "modell: softmax"), [], "did you mean 'model'?"),
+    ],
+    ids=["device", "label", "data", "results", "shape", "module", "optimizer", "typo"],
+)
+def test_what_the_user_must_mend_is_a_sentence_and_trains_nothing(tmp_path, change, arguments, sentence):
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace(*change))
+    _, err = bench("run", "small.yaml", *arguments, folder=tmp_path, code=2)
+    assert sentence in err
+    assert not archive(tmp_path).exists() or contents(archive(tmp_path))[0] == []
+
+
+def test_what_is_no_archive_is_a_sentence(tmp_path):
+    (tmp_path / "torn.sqlite").write_bytes(b"not a database" * 100)
+    assert "no such archive" in bench("show", "missing.sqlite", folder=tmp_path, code=2)[1]
+    assert "cannot be used as an archive" in bench("show", "torn.sqlite", folder=tmp_path, code=2)[1]
+
+
+def test_the_schema_is_json_and_names_every_key_of_a_workload(tmp_path):
+    out, _ = bench("schema", folder=tmp_path)
+    schema = json.loads(out)
+    assert {"name", "model", "dataset", "optimizer", "batch_sizes"} <= set(schema["$defs"]["Entry"]["properties"])
+
+
+def test_the_doctor_says_what_is_there_and_what_is_missing(tmp_path):
+    out, _ = bench("doctor", "--data", tmp_path / "none", folder=tmp_path)
+    for word in ("torchvision works  yes", "cpu", "cores", "cifar10            absent", "digits             inside"):
+        assert word in out
+
+
+def test_plan_shows_every_study_and_trial_with_its_cost(tmp_path):
+    write(tmp_path)
+    out, _ = bench("plan", "small.yaml", folder=tmp_path)
+    assert f"{2000 * (2 * 4 + 3 * 2):,}" in out
+    assert out.count("learning_rate") == 8
