@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bench.contracts import Ended, Evaluated, Event, Finished, Known, Outcome, Recalled, Started
+from bench.contracts import Ended, Evaluated, Event, Finished, Known, Outcome, Recalled, Seated, Started
 from bench.errors import ArchiveError
 from bench.plan import Phase, Plan, Study, Trial
 from bench.search import Dimension
@@ -36,7 +36,7 @@ CREATE TABLE studies (
 CREATE TABLE trials (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, phase TEXT NOT NULL, number INTEGER NOT NULL,
     metaparameters TEXT NOT NULL, init_seed INTEGER NOT NULL, order_seed INTEGER NOT NULL, max_steps INTEGER NOT NULL,
-    environment TEXT NOT NULL REFERENCES environments, outcome TEXT, step INTEGER, train_seconds REAL);
+    environment TEXT NOT NULL REFERENCES environments, way TEXT, outcome TEXT, step INTEGER, train_seconds REAL);
 CREATE TABLE members (
     study TEXT NOT NULL REFERENCES studies, trial INTEGER NOT NULL REFERENCES trials, PRIMARY KEY (study, trial))
     WITHOUT ROWID;
@@ -46,7 +46,7 @@ CREATE TABLE readings (
 """
 
 # A trial with one of these is not measured again; any other is as good as not begun.
-_SETTLED = ("reached", "overtaken", "exhausted", "diverged", "infeasible")
+_SETTLED = ("reached", "overtaken", "exhausted", "diverged")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ class Archive:
                 try:
                     yield cls(path, connection)
                 finally:
+                    if connection.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
+                        path.unlink()  # nothing was planned: the run was refused
                     # Refused while somebody reads; the next writer to close will do it.
                     with suppress(sqlite3.OperationalError):
                         connection.execute("PRAGMA journal_mode = DELETE")
@@ -183,6 +185,11 @@ class Archive:
                     )
                 case Recalled(trials):
                     self._join(study, trials)
+                case Seated(trials, way):
+                    self._db.executemany(
+                        "UPDATE trials SET way = ? WHERE id = ?",
+                        [(f"{way.name}: {way.reason}", trial.id) for trial in trials],
+                    )
                 case Finished():
                     self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
 
@@ -196,8 +203,8 @@ class Archive:
             )
 
     def _start(self, trial: Trial, environment: str) -> None:
-        # Readings of a trial that did not end are from a run that was cut off: begin again. Those of one that was
-        # overtaken stand until the same numbers are written over them.
+        # A trial that did not end is from a run that was cut off: begin again. One that was overtaken, and now has to
+        # go further, belongs to a finished study too: it stands as it is until its new outcome takes its place.
         self._db.execute(
             "DELETE FROM readings WHERE trial ="
             " (SELECT key FROM trials WHERE id = ? AND coalesce(outcome, '') != 'overtaken')",
@@ -207,7 +214,7 @@ class Archive:
             "INSERT INTO trials (id, phase, number, metaparameters, init_seed, order_seed, max_steps, environment)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET outcome = NULL, step = NULL, train_seconds = NULL,"
-            " environment = excluded.environment",
+            " environment = excluded.environment WHERE outcome IS NOT 'overtaken'",
             (
                 trial.id,
                 trial.phase,

@@ -42,7 +42,8 @@ def load(path: Path) -> Suite:
 def check(source: Document) -> Suite:
     """Checks what was read; raises SuiteError with every problem."""
     if not isinstance(source.data, dict):
-        raise SuiteError(source.file, [Problem(1, "", "holds no mapping; a suite has the keys suite and workloads")])
+        no_suite = Problem(1, "", "holds no mapping; a suite has the keys suite and workloads")
+        raise SuiteError(source.file, [*source.problems, no_suite])
     data, problems = _with_defaults(source)
     content = None
     try:
@@ -52,6 +53,9 @@ def check(source: Document) -> Suite:
         problems += [_problem(source, detail, data) for detail in error.errors()]
     for index, workload in enumerate(_list(data.get("workloads"))):
         problems += _check_entry(source, ("workloads", index), workload) if isinstance(workload, dict) else []
+    # What could not be read as a value is said once, and not again as what it is no value of.
+    told = {(problem.line, problem.path) for problem in source.problems}
+    problems = source.problems + [problem for problem in problems if (problem.line, problem.path) not in told]
     if problems or content is None:
         raise SuiteError(source.file, problems)
     return Suite(text=source.text, content=content)
@@ -187,7 +191,8 @@ def _check_names(source: Document, content: SuiteFile) -> list[Problem]:
     problems = []
     names: dict[str, int] = {}
     for index, entry in enumerate(content.workloads):
-        for name, *_ in entry.combinations():
+        # The entry's own name too: it is what seeds are made of.
+        for name in dict.fromkeys([entry.name, *(name for name, *_ in entry.combinations())]):
             first = names.setdefault(name, index)
             if first != index:
                 message = f"makes a workload '{name}', and so does workloads[{first}]; give one another name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -239,7 +240,8 @@ def _render(archive: Archive, output: Format) -> str:
         return report.as_json(archive)
     if output == "csv":
         return report.as_csv(archive)
-    return "\n\n".join(table.render(output) for table in report.tables(archive))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return "\n\n".join(table.render(output, width) for table in report.tables(archive))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ a suite imports no torch and runs nobody's code. A name is one of
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
 import re
@@ -102,6 +103,7 @@ class Component:
     sizes: dict[str, int]
     open: bool = False
     hidden: frozenset[str] = frozenset()
+    source: str | None = None
 
     def option(self, name: str) -> Option | None:
         """The option of that name; an open component has every option."""
@@ -148,7 +150,9 @@ def find(kind: str, name: str) -> Component:
                 f"no module {module!r} written in Python is installed or in this folder; write package.module:name"
             )
             raise ComponentError(f"found {name!r}; {message}")
-        return _describe(kind, name, module, path, attribute)
+        component = _describe(kind, name, module, path, attribute)
+        own = replace(component, source=hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+        return _with_learning_rate(own) if kind == "optimizers" else own
     if kind == "optimizers":
         return _find_torch_optimizer(name)
     raise ComponentError(f"found {name!r}; {nearest(name, names(kind))}")
@@ -182,13 +186,23 @@ def _find_torch_optimizer(name: str) -> Component:
     path = next(path for path in sorted(folder.glob("*.py")) if f"class {name}(" in path.read_text())
     written = _describe("optimizers", name, "torch.optim", path, name)
     options = tuple(
-        Option("learning_rate", required=True, type=PositiveFloat)
-        if option.name == "lr"
-        else replace(option, type=_TORCH_OPTIM_TYPES.get(option.name, option.type))
+        replace(option, type=_TORCH_OPTIM_TYPES.get(option.name, option.type))
         for option in written.options
         if option.name not in _TORCH_OPTIM_HIDDEN
     )
-    return replace(written, options=options, summary=f"torch.optim.{name}")
+    return _with_learning_rate(replace(written, options=options, summary=f"torch.optim.{name}"))
+
+
+def _with_learning_rate(written: Component) -> Component:
+    """An optimizer takes `learning_rate`; a class in torch's style, whose constructor calls it `lr`, is given that."""
+    options = tuple(
+        Option("learning_rate", required=True, type=PositiveFloat) if option.name == "lr" else option
+        for option in written.options
+    )
+    if not any(option.name == "learning_rate" for option in options):
+        message = "an optimizer names its learning_rate (or lr) in its own signature"
+        raise ComponentError(f"found {written.name!r}, which takes no learning_rate; {message}")
+    return replace(written, options=options)
 
 
 def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> Component:

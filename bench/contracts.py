@@ -6,14 +6,14 @@ Positional parameters are what the harness gives; keyword-only parameters are wh
     datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split
     optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
     schedules/   name(horizon, *, options)                      -> Schedule
-    analyses/    name(summaries)                                -> Table
+    analyses/    name(summaries)                                -> list[Table]
 
 Importing this imports no torch: the stages that plan, keep and show use these words too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -73,8 +73,22 @@ class Observation:
     diverged_at: int | None = None
 
 
+@dataclass(frozen=True)
+class Way:
+    """How trials train, and why so."""
+
+    name: Literal["stacked", "one by one"]
+    reason: str
+
+
+class OutOfMemory(Exception):  # noqa: N818 (it is an outcome: caught, never shown)
+    """The trials asked for do not fit on the device together."""
+
+
 class Cohort(Protocol):
-    """Trials that train together. Two ways keep this contract: one by one, and stacked."""
+    """Trials that train together. Two ways keep this contract: one by one, and stacked. All may raise OutOfMemory."""
+
+    way: Way
 
     def advance(self, step: int) -> dict[Trial, Observation]:
         """Trains every trial still in the cohort to `step`, evaluates it, and drops those that diverged."""
@@ -100,10 +114,18 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Seated:
+    """How trials that started are trained."""
+
+    trials: tuple[Trial, ...]
+    way: Way
+
+
+@dataclass(frozen=True)
 class Recalled:
     """Trials that the archive already knows take part in the study."""
 
-    trials: tuple[Trial, ...]
+    trials: Mapping[Trial, Known]
 
 
 @dataclass(frozen=True)
@@ -144,7 +166,7 @@ class Lost:
     message: str
 
 
-StudyEvent = Started | Recalled | Evaluated | Ended
+StudyEvent = Started | Seated | Recalled | Evaluated | Ended
 Event = StudyEvent | Finished | Failed | Lost
 TERMINAL = (Finished, Failed, Lost)
 

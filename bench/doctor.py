@@ -47,16 +47,19 @@ def examine(data_folder: Path) -> list[Finding]:
 def _torchvision() -> Finding:
     try:
         import torchvision
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         # torchvision is built against one torch: beside another, or a CPU-only one, its operators do not register.
-        reason = str(error).strip().splitlines()[0]
-        return Finding("torchvision works", f"no: {reason}", "install both together: pip install torch torchvision")
+        return Finding(
+            "torchvision works", f"no: {_first_line(error)}", "install both together: pip install torch torchvision"
+        )
     return Finding("torchvision works", f"yes, {torchvision.__version__}")
 
 
 def _cuda() -> list[Finding]:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [Finding("torch works", f"no: {_first_line(error)}", "install it again: pip install torch torchvision")]
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         return [
@@ -80,3 +83,7 @@ def _dataset(name: str, file: Path) -> Finding:
         "absent",
         f"downloaded when first used; without internet put {file.name} and its siblings into {file.parent}",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

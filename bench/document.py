@@ -46,6 +46,7 @@ class Document:
     text: str
     data: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
     def line(self, path: KeyPath) -> int:
         """The line of a value, or of the nearest thing around it that is in the file."""
@@ -76,7 +77,11 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, file: str = "<text>") -> Document:
-    """Reads YAML text; raises SuiteError naming everything in it that is not plain data."""
+    """Reads YAML text; raises SuiteError for what cannot be read as plain data at all.
+
+    A value or key that cannot stand is left out, or as it is, and told in the document's `problems`, so that it hides
+    nothing else that is wrong.
+    """
     try:
         # Events come from a state machine and are flat; composing nodes recurses, so depth is looked at first.
         problems = _refusals(text)
@@ -91,9 +96,7 @@ def parse(text: str, file: str = "<text>") -> Document:
         raise SuiteError(file, [Problem(line, "", message)]) from None
     document = Document(file, text, None)
     if node is not None:
-        document.data = _build(node, (), document, problems)
-    if problems:
-        raise SuiteError(file, problems)
+        document.data = _build(node, (), document, document.problems)
     return document
 
 

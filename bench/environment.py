@@ -1,4 +1,4 @@
-"""Where a reading was taken: device, versions, commit."""
+"""Where a reading was taken: device, versions, commit. Importable where torch is not, for the doctor's sake."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from bench import __version__
 from bench.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 Environment = dict[str, str | int | None]
 
 
 def describe(device: torch.device) -> Environment:
     """What may change a number: the same dictionary, the same conditions."""
+    import torch
+
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
@@ -35,6 +39,8 @@ def describe(device: torch.device) -> Environment:
 
 def devices(asked: list[str]) -> list[str]:
     """The devices asked for, or every CUDA device, or the CPU; raises DeviceError naming what is there instead."""
+    import torch
+
     there = [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
     chosen = ["cuda:0" if name == "cuda" else name for name in asked]
     unknown = [name for name in chosen if name not in there]

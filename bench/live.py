@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Started
+from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Started
 from bench.plan import Phase, Plan, Study
 
 
@@ -23,11 +24,11 @@ class _State:
     study: Study
     word: str = "waiting"
     phase: Phase = "search"
-    trials: int = 0
+    training: dict[str, Phase] = field(default_factory=dict)
     step: int = 0
     budget: int = 0
     best: int | None = None
-    reached: int = 0
+    confirmed: int = 0
     begun: float = 0.0
     took: float = 0.0
 
@@ -35,33 +36,52 @@ class _State:
         match event:
             case Started(trials):
                 if self.word == "waiting":
-                    self.begun = time.monotonic()
-                self.word = "training"
+                    self.word, self.begun = "training", time.monotonic()
                 if trials[0].phase != self.phase:
-                    self.phase, self.trials, self.step, self.reached = trials[0].phase, 0, 0, 0
-                self.trials += len(trials)
+                    self.phase, self.step, self.training = trials[0].phase, 0, {}
+                self.training |= {trial.id: trial.phase for trial in trials}
                 self.budget = trials[0].max_steps
-            case Evaluated(step):
+            case Recalled(known):
+                for trial, what in known.items():
+                    self._reach(trial.phase, what.reached_at)
+            case Evaluated(step, readings):
                 self.step = max(self.step, step)
-            case Ended(trial, outcome, step):
-                self.trials -= 1
-                self.reached += outcome == "reached"
-                if trial.phase == "search" and outcome == "reached":
-                    self.best = min(step, self.best or step)
+                workload = self.study.workload
+                for name, seen in readings.items():
+                    if workload.threshold.met(seen.get(workload.reading, math.nan)):
+                        self._reach(self.training[name], step)
+            case Ended(trial, outcome):
+                self.training.pop(trial.id, None)
+                if outcome == "infeasible":
+                    self.word = "out of memory"
             case Finished():
-                self.word = "done"
+                self.word = "done" if self.word != "out of memory" else self.word
             case Failed() | Lost():
                 self.word = "failed"
         if isinstance(event, TERMINAL) and self.begun:
             self.took = time.monotonic() - self.begun
 
+    @property
+    def over(self) -> bool:
+        return self.word in ("done", "failed", "out of memory") and not self.training
+
+    def _reach(self, phase: Phase, step: int | None) -> None:
+        if step is None:
+            return
+        if phase == "search":
+            self.best = min(step, self.best or step)
+        else:
+            self.confirmed += 1
+
     def line(self) -> str:
         """The study in a few words, for a log."""
         name = f"{self.study.workload.name}, batch size {self.study.batch_size:,}"
         seeds = self.study.workload.entry.confirm.seeds
+        if self.word != "done":
+            return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
-        confirmed = f", {self.reached} of {seeds} seeds confirm" if self.phase == "confirm" else ""
-        return f"{name}: {self.word}, {found}{confirmed} ({self.took:.1f} s)"
+        confirmed = f", {self.confirmed} of {seeds} seeds confirm" if self.best is not None and seeds else ""
+        return f"{name}: done, {found}{confirmed} ({self.took:.1f} s)"
 
 
 class Progress:
@@ -95,32 +115,35 @@ class Progress:
 
     def _render(self) -> Group:
         states = list(self._states.values())
-        ended = [state for state in states if state.word in ("done", "failed")]
+        ended = [state for state in states if state.over]
         training = [state for state in states if state.word == "training"]
         head = f"{self._name}: {len(ended)} of {len(states)} studies done, {len(training)} training{self._time_left()}"
+        if not ended and not training:
+            head = f"{self._name}: trying out models and data"
         if self._kept:
             head += f"; {self._kept} more were measured before"
         table = Table(box=None, pad_edge=False)
-        for column, side in (("workload", "left"), ("batch size", "right"), ("now", "left"), ("best so far", "left")):
-            table.add_column(column, justify="right" if side == "right" else "left")
+        table.add_column("workload", no_wrap=True)
+        table.add_column("batch size", no_wrap=True, justify="right")
+        table.add_column("now", no_wrap=True)
+        table.add_column("best", no_wrap=True, justify="right")
         # A long suite would not fit: what trains now, what came last, what comes next.
         waiting = [state for state in states if state.word == "waiting"]
-        for state in [*ended[-8:], *training, *waiting[:4]]:
+        for state in [*ended[-8:], *training[:16], *waiting[:4]]:
             table.add_row(state.study.workload.name, f"{state.study.batch_size:,}", self._now(state), self._best(state))
         return Group(Text(head, style="bold"), table)
 
     def _now(self, state: _State) -> str:
         if state.word != "training":
             return f"{state.word} ({state.took:.1f} s)" if state.took else state.word
-        verb = "search" if state.phase == "search" else "confirm"
-        return f"{verb}: {state.trials} trials at step {state.step:,} of {state.budget:,} at most"
+        return f"{state.phase} {len(state.training)} x {state.step:,}/{state.budget:,}"
 
     def _best(self, state: _State) -> str:
-        return "" if state.best is None else f"{state.best:,} steps"
+        return "" if state.best is None else f"{state.best:,}"
 
     def _time_left(self) -> str:
         """From the pace so far, a study counting as a study: a guess, and said to be one."""
-        ended = sum(state.word in ("done", "failed") for state in self._states.values())
+        ended = sum(state.over for state in self._states.values())
         if not ended:
             return ""
         left = (time.monotonic() - self._begun) * (len(self._states) - ended) / ended

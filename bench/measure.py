@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from bench import build, study
-from bench.cohort import OneByOne
-from bench.contracts import Data, Ended, Event, Failed, Finished, Started, Task
+from bench import build, cohort, precision, study
+from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, Task
 from bench.errors import BenchError, ComponentError
 from bench.plan import Study, Trial, Workload
 from bench.search import Dimension
@@ -19,26 +18,29 @@ from bench.search import Dimension
 
 def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
     """The study's events and one terminal event. Running out of memory is an outcome; a fault is Failed, not raised."""
-    seated: dict[Trial, None] = {}
+    seated: dict[Trial, int] = {}
+    workload = task.study.workload
     try:
-        data = build.data(task.study.workload, task.data_folder, device)
-
-        def cohort(trials: Sequence[Trial]) -> OneByOne:
-            return OneByOne(task.study, data, device, trials)
-
-        for event in study.run(task.study, task.known, len(data.validation), cohort):
-            if isinstance(event, Started):
-                seated.update(dict.fromkeys(event.trials))
-            elif isinstance(event, Ended):
-                del seated[event.trial]
+        precision.prepare(workload.entry.precision)
+        data = build.data(workload, task.data_folder, device)
+        make_cohort = cohort.maker(task.study, data, device)
+        for event in study.run(task.study, task.known, len(data.validation), make_cohort):
+            match event:
+                case Started(trials):
+                    seated.update(dict.fromkeys(trials, 0))
+                case Evaluated(step):
+                    seated = dict.fromkeys(seated, step)
+                case Ended(trial):
+                    seated.pop(trial)
             yield event
+    except OutOfMemory:
+        for trial, step in seated.items():
+            yield Ended(trial, "infeasible", step, 0.0)
+        yield Finished()
     except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
-        if not (_out_of_memory(error) and seated):
-            yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc())
-            return
-        for trial in seated:
-            yield Ended(trial, "infeasible", 0, 0.0)
-    yield Finished()
+        yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc())
+    else:
+        yield Finished()
 
 
 def rehearse(studies: Sequence[Study], folder: Path) -> list[str]:
@@ -74,7 +76,7 @@ def _rehearse(largest: Study, folder: Path, loaded: dict[str, Data | Exception])
         raise ComponentError(
             f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
         )
-    model = build.model(workload, data.example_shape, data.classes, cpu, seed=0)
+    model = build.model(workload, data, cpu, seed=0)
     try:
         outputs = model(data.train.inputs[:2])
     except RuntimeError as error:
@@ -105,8 +107,3 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, BenchError):
         return str(error)
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """CUDA has an exception for it; the CPU's allocator raises a bare RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

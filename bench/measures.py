@@ -57,10 +57,11 @@ class Summary:
 
     @property
     def steps_to_target(self) -> float | None:
-        """The confirmed median where there is one, else the search's own number; math.inf where most seeds missed."""
+        """The confirmed median, math.inf where most seeds missed; where none is asked for, the search's number."""
         if self.confirmed:
             return self.confirmed.steps.median
-        return self.found.steps if self.found else None
+        unconfirmed = self.found and self.status == "measured" and not self.study.content["seeds"]
+        return self.found.steps if self.found and unconfirmed else None
 
     @property
     def examples_to_target(self) -> float | None:
@@ -76,8 +77,9 @@ def summaries(archive: Archive) -> list[Summary]:
 def _summary(archive: Archive, study: StudyRecord) -> Summary:
     search = [trial for trial in study.trials if trial.phase == "search"]
     found, winner = _found(archive, study, search)
-    outcomes = Counter[str](trial.outcome or "interrupted" for trial in search)
-    status: Status = "infeasible" if outcomes["infeasible"] else "measured" if study.finished else "not measured"
+    outcomes = Counter[str](trial.outcome or "unfinished" for trial in search)
+    infeasible = any(trial.outcome == "infeasible" for trial in study.trials)
+    status: Status = "infeasible" if infeasible else "measured" if study.finished else "not measured"
     confirmed = _confirmed(archive, study, found, winner) if found and winner and status == "measured" else None
     seconds = sum(trial.train_seconds or 0.0 for trial in study.trials)
     return Summary(study, status, dict(outcomes), found, confirmed, seconds)

@@ -79,6 +79,12 @@ class Workload:
             "target": {self.reading: self.threshold.model_dump(exclude_none=True)},
             "evaluate": entry.evaluate.model_dump(),
             "slack": self.slack,
+            "sources": [
+                components.find(f"{key}s", getattr(self, key).name).source
+                for key in ("model", "dataset", "optimizer", "schedule")
+            ],
+            "precision": entry.precision,
+            "training": entry.training,
         }
 
 
@@ -104,6 +110,17 @@ class Study:
         """The steps the study takes if every trial diverges or goes to the end, and every confirmation too."""
         entry = self.workload.entry
         return entry.max_steps * (MOST_DRAWS * entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
+
+    @property
+    def expected_cost(self) -> float:
+        """A guess, in no unit, from the batch size B alone, so that the longest studies can be begun first.
+
+        Steps fall as 1/B down to a floor, here as if the critical batch size were 256; a step costs its examples, and
+        an overhead, here of 64 more.
+        """
+        entry = self.workload.entry
+        steps, step = 1 / self.batch_size + 1 / 256, self.batch_size + 64
+        return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
 
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""

@@ -8,10 +8,11 @@ import json
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
-from bench.analyses.steps_to_target import steps_to_target
+from bench import components
 from bench.archive import Archive
+from bench.contracts import Outcome
 from bench.measures import Summary, summaries
 from bench.plan import Plan
 from bench.table import Table
@@ -36,16 +37,24 @@ def as_json(archive: Archive) -> str:
     return json.dumps(document(archive), indent=2, allow_nan=False)
 
 
+_SINGLE = ("examples_to_target", "test_error", "train_seconds")
+
+
 def as_csv(archive: Archive) -> str:
-    """A row a study, the JSON document's values under dotted names."""
-    rows = [
-        {"suite": archive.suite_name(), "workload": workload["name"], **_flat(study)}
-        for workload in document(archive)["workloads"]
-        for study in workload["studies"]
-    ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    """A row a study, the JSON document's values under dotted names; the same columns whatever the outcome was."""
+    rows = []
+    searched = sorted({name for row in summaries(archive) for name in row.study.content["space"]})
+    for workload in document(archive)["workloads"]:
+        for study in workload["studies"]:
+            outcomes = {f"outcomes.{name}": study["outcomes"].get(name, 0) for name in get_args(Outcome)}
+            steps = {f"steps_to_target.{name}": value for name, value in study["steps_to_target"].items()}
+            best = {f"best.{name}": (study["best"] or {}).get(name) for name in searched}
+            edges = {"at_edge": " ".join(f"{name}:{edge}" for name, edge in (study["at_edge"] or {}).items())}
+            single = {name: study[name] for name in ("batch_size", "status", *_SINGLE)}
+            row = {"suite": archive.suite_name(), "workload": workload["name"], **single, **outcomes, **steps, **best}
+            rows.append(row | edges)
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().rstrip("\n")
@@ -90,19 +99,13 @@ def _number(value: float | None) -> float | int | None:
     return int(value) if float(value).is_integer() else value
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        if isinstance(inner, dict):
-            flat.update(_flat(inner, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = inner
-    return flat
-
-
 def tables(archive: Archive) -> list[Table]:
-    """What the archive shows, as tables for people."""
-    return steps_to_target(summaries(archive))
+    """What the archive shows, as tables for people: those of every analysis."""
+    rows = summaries(archive)
+    found: list[Table] = []
+    for name in components.names("analyses"):
+        found += components.find("analyses", name).load()(rows)
+    return found
 
 
 def plan_tables(plan: Plan) -> list[Table]:
@@ -123,11 +126,11 @@ def plan_tables(plan: Plan) -> list[Table]:
             for study in plan.studies
         ],
         {"batch size", "trials", "seeds", "steps at most", "examples at most"},
-        ["At most: every trial diverges at its last step and is replaced, and no confirmation meets the target."],
+        ["At most: each trial diverges at its last step and is replaced, and each confirmation misses."],
     )
     trials = Table(
         "trials of the search",
-        ["trial", "workload", "batch size", "number", "steps at most", "metaparameters"],
+        ["trial", "workload", "batch size", "number", "steps at most", "examples at most", "metaparameters"],
         [
             [
                 trial.id,
@@ -135,6 +138,7 @@ def plan_tables(plan: Plan) -> list[Table]:
                 f"{study.batch_size:,}",
                 str(trial.number),
                 f"{trial.max_steps:,}",
+                f"{trial.max_steps * study.batch_size:,}",
                 ", ".join(
                     f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
                     for name, value in trial.metaparameters.items()
@@ -143,6 +147,6 @@ def plan_tables(plan: Plan) -> list[Table]:
             for study in plan.studies
             for trial in study.draws()[: study.workload.entry.search.trials]
         ],
-        {"batch size", "number", "steps at most"},
+        {"batch size", "number", "steps at most", "examples at most"},
     )
     return [studies, trials]

@@ -31,15 +31,20 @@ def run(
         raise ComponentError("\n".join(problems))
     archive.plan(plan)
     begun: dict[str, Study] = {}
-    tasks = [Task(study, archive.known(study), data_folder) for study in studies]
+    places: dict[str, str] = {}
+    # The longest first: a short one fits in where a long one begun last would be waited for.
+    longest_first = sorted(studies, key=lambda study: study.expected_cost, reverse=True)
+    tasks = [Task(study, archive.known(study), data_folder) for study in longest_first]
     with closing(executor.run(tasks)) as events:
         try:
             for task, environment, event in events:
-                begun[task.study.id] = task.study
-                archive.record(task.study, archive.environment(environment), event)
+                study = begun.setdefault(task.study.id, task.study)
+                if study.id not in places and environment:
+                    places[study.id] = archive.environment(environment)
+                archive.record(study, places.get(study.id, ""), event)
                 if isinstance(event, Failed | Lost):
-                    archive.close_open_trials(task.study, "crashed")
-                yield task.study, event
+                    archive.close_open_trials(study, "crashed")
+                yield study, event
         finally:
             for study in begun.values():
                 archive.close_open_trials(study, "interrupted")

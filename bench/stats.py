@@ -33,7 +33,7 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     count = len(ordered)
 
     def coverage(rank: int) -> float:
-        return 1 - sum(math.comb(count, below) for below in range(rank)) / float(2 ** (count - 1))
+        return 1 - sum(math.comb(count, below) for below in range(rank)) / (1 << (count - 1))
 
     rank = max((rank for rank in range(1, (count + 1) // 2 + 1) if coverage(rank) >= confidence), default=1)
     middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2

@@ -6,16 +6,31 @@ known, and the race is over: the others, run to their budgets, could not change 
 
 A trial that diverges before the answer is known is replaced by the next draw. One that would have diverged later is
 not: whole curves (`race: false`) follow the same rule, and so have the same trials and the same answer.
+
+Where the trials do not fit in memory together they train in chunks, each no further than the best step so far, and
+the race is then decided from what the chunks showed: the same answer again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from bench.contracts import Cohort, Ended, Evaluated, Known, Observation, Outcome, Recalled, Started, StudyEvent
+from bench.contracts import (
+    Cohort,
+    Ended,
+    Evaluated,
+    Known,
+    Observation,
+    Outcome,
+    OutOfMemory,
+    Recalled,
+    Seated,
+    Started,
+    StudyEvent,
+)
 from bench.plan import MOST_DRAWS, Study, Trial
 
 MakeCohort = Callable[[Sequence[Trial]], Cohort]
@@ -24,12 +39,15 @@ MakeCohort = Callable[[Sequence[Trial]], Cohort]
 def run(
     study: Study, known: Mapping[str, Known], validation_examples: int, make_cohort: MakeCohort
 ) -> Iterator[StudyEvent]:
-    """Everything the study needs that is not known yet: the search, then the winner's confirmation."""
-    search = _Search(study, known, validation_examples, make_cohort)
-    yield from search.run()
-    if search.best is not None:
-        step, winner = search.best
-        yield from _confirm(study, study.confirmations(winner, step), known, validation_examples, make_cohort)
+    """Everything the study needs that is not known yet: the search, then the winner's confirmation.
+
+    Raises OutOfMemory where not even one trial fits.
+    """
+    carried = _Study(study, dict(known), validation_examples, make_cohort)
+    yield from carried.search()
+    if carried.best is not None:
+        step, winner = carried.best
+        yield from carried.confirm(study.confirmations(winner, step))
 
 
 @dataclass
@@ -41,43 +59,61 @@ class _Group:
     step: int = 0
 
 
-class _Search:
+class _Study:
     def __init__(
-        self, study: Study, known: Mapping[str, Known], validation_examples: int, make_cohort: MakeCohort
+        self, study: Study, known: dict[str, Known], validation_examples: int, make_cohort: MakeCohort
     ) -> None:
         self.study = study
         self.known = known
+        self.validation_examples = validation_examples
         self.make_cohort = make_cohort
-        self.best: tuple[int, Trial] | None = None
-        self._waiting = study.draws()
-        self._drawn = 0
-        self._diverged: list[int] = []
-        self._reached: set[Trial] = set()
-        self._groups: list[_Group] = []
-        entry = study.workload.entry
-        self._wanted = entry.search.trials
-        self._steps = list(study.evaluation_steps(validation_examples, entry.max_steps))
+        self.draws = study.draws()
+        self.steps = list(study.evaluation_steps(validation_examples, study.workload.entry.max_steps))
+        self._begin()
 
-    def run(self) -> Iterator[StudyEvent]:
-        for step in self._steps:
-            for group in self._groups:
+    def _begin(self) -> None:
+        self.best: tuple[int, Trial] | None = None
+        self.drawn = 0
+        self.diverged: list[int] = []
+        self.reached: dict[Trial, int] = {}
+        self.groups: list[_Group] = []
+
+    # ---- the search ---------------------------------------------------------------------------------------------
+
+    def search(self) -> Iterator[StudyEvent]:
+        """The race; where it does not fit in memory, its trials in chunks first, and the race from what they showed."""
+        try:
+            yield from self._race()
+        except OutOfMemory:
+            unsettled = [trial for trial in self.draws[: self.drawn] if not self._settled(trial)]
+            self.groups.clear()
+            if len(unsettled) < 2:
+                raise
+        else:
+            return
+        yield from self._in_chunks(unsettled)
+        self._begin()
+        yield from self.search()
+
+    def _race(self) -> Iterator[StudyEvent]:
+        for step in self.steps:
+            for group in self.groups:
                 yield from self._advance(group, step)
             while newcomers := self._due(step):
                 yield from self._seat(newcomers, step)
-            idle = not any(group.trials for group in self._groups) and all(step >= at for at in self._diverged)
+            idle = not any(group.trials for group in self.groups) and all(step >= at for at in self.diverged)
             if step >= self._limit() or idle:
                 break
-        for group in self._groups:
-            outcome: Outcome = "exhausted" if group.step == self._steps[-1] else "overtaken"
-            yield from self._end(group, list(group.trials), outcome)
+        for group in self.groups:
+            yield from self._end_rest(group)
 
     def _due(self, now: int) -> list[Trial]:
         """The next draws to take part: the trials asked for, and a replacement for each that diverged in time."""
+        wanted = self.study.workload.entry.search.trials
         before = min(now, self.best[0] if self.best else math.inf)
-        in_time = sum(step <= before for step in self._diverged)
-        number = min(self._wanted + in_time, MOST_DRAWS * self._wanted)
-        due = self._waiting[self._drawn : number]
-        self._drawn = max(self._drawn, number)
+        number = min(wanted + sum(step <= before for step in self.diverged), MOST_DRAWS * wanted)
+        due = self.draws[self.drawn : number]
+        self.drawn = max(self.drawn, number)
         return due
 
     def _limit(self) -> float:
@@ -92,23 +128,47 @@ class _Search:
                 if known.reached_at is not None:
                     self._reach(trial, known.reached_at)
                 elif known.outcome == "diverged":
-                    self._diverged.append(known.step)
+                    self.diverged.append(known.step)
         fresh = [trial for trial in newcomers if not self._settled(trial)]
         if len(fresh) < len(newcomers):
-            yield Recalled(tuple(trial for trial in newcomers if trial not in fresh))
-        if not fresh:
-            return
-        yield Started(tuple(fresh))
-        group = _Group(self.make_cohort(fresh), fresh)
-        self._groups.append(group)
-        for earlier in takewhile(lambda earlier: earlier <= step, self._steps):
+            settled = [trial for trial in newcomers if trial not in fresh]
+            yield Recalled({trial: self.known[trial.id] for trial in settled})
+        if fresh:
+            group = yield from self._start(fresh)
+            self.groups.append(group)
+            yield from self._catch_up(group, step)
+
+    def _start(self, trials: Sequence[Trial]) -> Generator[StudyEvent, None, _Group]:
+        yield Started(tuple(trials))
+        group = _Group(self.make_cohort(trials), list(trials))
+        yield Seated(tuple(trials), group.cohort.way)
+        return group
+
+    def _catch_up(self, group: _Group, until: int) -> Iterator[StudyEvent]:
+        for step in takewhile(lambda step: step <= until, self.steps):
             if group.step < self._limit():
-                yield from self._advance(group, earlier)
+                yield from self._advance(group, step)
 
     def _settled(self, trial: Trial) -> bool:
-        """Whether the archive knows all the study needs of a trial: one overtaken elsewhere may have to go further."""
+        """Whether all the study needs of a trial is known: one that was overtaken elsewhere may have to go further."""
         known = self.known.get(trial.id)
         return known is not None and (known.outcome != "overtaken" or known.step >= self._limit())
+
+    def _in_chunks(self, trials: list[Trial]) -> Iterator[StudyEvent]:
+        """Trains trials without replacing any, as many at once as fit, later ones bounded by the best step so far."""
+        middle = len(trials) // 2
+        waiting = [trials[:middle], trials[middle:]]
+        while waiting:
+            chunk = waiting.pop(0)
+            try:
+                group = yield from self._start(chunk)
+                yield from self._catch_up(group, self.steps[-1])
+                yield from self._end_rest(group)
+            except OutOfMemory:
+                if len(chunk) < 2:
+                    raise
+                middle = len(chunk) // 2
+                waiting[:0] = [chunk[:middle], chunk[middle:]]
 
     def _advance(self, group: _Group, step: int) -> Iterator[StudyEvent]:
         if not group.trials:
@@ -119,74 +179,83 @@ class _Search:
         workload = self.study.workload
         for trial, observation in observed.items():
             if observation.diverged_at is not None:
-                group.trials.remove(trial)
-                if trial not in self._reached:
-                    self._diverged.append(observation.diverged_at)
-                outcome: Outcome = "reached" if trial in self._reached else "diverged"
-                yield Ended(trial, outcome, observation.diverged_at, group.cohort.train_seconds(trial))
-            elif trial not in self._reached and workload.threshold.met(observation.readings[workload.reading]):
+                outcome: Outcome = "reached" if trial in self.reached else "diverged"
+                if outcome == "diverged":
+                    self.diverged.append(observation.diverged_at)
+                yield self._ended(group, trial, outcome, observation.diverged_at)
+            elif trial not in self.reached and workload.threshold.met(observation.readings[workload.reading]):
                 self._reach(trial, step)
         if workload.slack is not None:
-            yield from self._end(group, [trial for trial in group.trials if trial in self._reached], "reached")
+            yield from self._end(group, {trial: "reached" for trial in group.trials if trial in self.reached})
 
     def _reach(self, trial: Trial, step: int) -> None:
-        self._reached.add(trial)
+        self.reached[trial] = step
         if self.best is None or (step, trial.number) < (self.best[0], self.best[1].number):
             self.best = (step, trial)
 
-    def _end(self, group: _Group, trials: Sequence[Trial], outcome: Outcome) -> Iterator[StudyEvent]:
+    def _end_rest(self, group: _Group) -> Iterator[StudyEvent]:
+        rest: Outcome = "exhausted" if group.step == self.steps[-1] else "overtaken"
+        ends: dict[Trial, Outcome] = {trial: "reached" if trial in self.reached else rest for trial in group.trials}
+        yield from self._end(group, ends)
+
+    # ---- the confirmation ---------------------------------------------------------------------------------------
+
+    def confirm(self, confirmations: Sequence[Trial]) -> Iterator[StudyEvent]:
+        """Each trains until it meets the target itself, diverges, or its budget is spent."""
+        settled = [trial for trial in confirmations if trial.id in self.known]
+        if settled:
+            yield Recalled({trial: self.known[trial.id] for trial in settled})
+        waiting = [[trial for trial in confirmations if trial not in settled]]
+        while waiting:
+            running = waiting.pop(0)
+            try:
+                yield from self._confirm(running)
+            except OutOfMemory:
+                left = [trial for trial in running if trial.id not in self.known]
+                if len(left) < 2:
+                    raise
+                middle = len(left) // 2
+                waiting[:0] = [left[:middle], left[middle:]]
+
+    def _confirm(self, trials: list[Trial]) -> Iterator[StudyEvent]:
         if not trials:
             return
-        ends: dict[Trial, Outcome] = {trial: "reached" if trial in self._reached else outcome for trial in trials}
-        yield from _test(group.cohort, group.step, [trial for trial in trials if ends[trial] != "overtaken"])
-        for trial in trials:
-            yield Ended(trial, ends[trial], group.step, group.cohort.train_seconds(trial))
-            group.trials.remove(trial)
-        group.cohort.drop(trials)
+        workload, budget = self.study.workload, trials[0].max_steps
+        group = yield from self._start(trials)
+        for step in self.study.evaluation_steps(self.validation_examples, budget):
+            observed = group.cohort.advance(step)
+            group.step = step
+            yield _evaluated(step, observed)
+            ends: dict[Trial, Outcome] = {}
+            for trial, observation in observed.items():
+                if observation.diverged_at is not None:
+                    yield self._ended(group, trial, "diverged", observation.diverged_at)
+                elif workload.threshold.met(observation.readings[workload.reading]):
+                    self.reached[trial] = step
+                    ends[trial] = "reached"
+                elif step == budget:
+                    ends[trial] = "exhausted"
+            yield from self._end(group, ends)
+            if not group.trials:
+                return
 
+    # ---- endings ------------------------------------------------------------------------------------------------
 
-def _confirm(
-    study: Study,
-    confirmations: Sequence[Trial],
-    known: Mapping[str, Known],
-    validation_examples: int,
-    make_cohort: MakeCohort,
-) -> Iterator[StudyEvent]:
-    """Each confirmation trains until it meets the target itself, diverges, or its budget is spent."""
-    running = [trial for trial in confirmations if trial.id not in known]
-    if len(running) < len(confirmations):
-        yield Recalled(tuple(trial for trial in confirmations if trial.id in known))
-    if not running:
-        return
-    workload = study.workload
-    yield Started(tuple(running))
-    cohort = make_cohort(running)
-    budget = running[0].max_steps
-    for step in study.evaluation_steps(validation_examples, budget):
-        observed = cohort.advance(step)
-        yield _evaluated(step, observed)
-        ended: dict[Trial, Outcome] = {}
-        for trial, observation in observed.items():
-            if observation.diverged_at is not None:
-                running.remove(trial)
-                yield Ended(trial, "diverged", observation.diverged_at, cohort.train_seconds(trial))
-            elif workload.threshold.met(observation.readings[workload.reading]):
-                ended[trial] = "reached"
-            elif step == budget:
-                ended[trial] = "exhausted"
-        yield from _test(cohort, step, list(ended))
-        for trial, outcome in ended.items():
-            yield Ended(trial, outcome, step, cohort.train_seconds(trial))
-            running.remove(trial)
-        cohort.drop(list(ended))
-        if not running:
-            return
+    def _end(self, group: _Group, ends: Mapping[Trial, Outcome]) -> Iterator[StudyEvent]:
+        """Ends trials that still train; each but an overtaken one is read on the test split first."""
+        tested = [trial for trial, outcome in ends.items() if outcome != "overtaken"]
+        if tested:
+            readings = group.cohort.test(tested)
+            yield Evaluated(group.step, {trial.id: seen for trial, seen in readings.items()})
+        for trial, outcome in ends.items():
+            yield self._ended(group, trial, outcome, group.step)
+        group.cohort.drop(list(ends))
+
+    def _ended(self, group: _Group, trial: Trial, outcome: Outcome, step: int) -> Ended:
+        group.trials.remove(trial)
+        self.known[trial.id] = Known(outcome, step, self.reached.get(trial))
+        return Ended(trial, outcome, step, group.cohort.train_seconds(trial))
 
 
 def _evaluated(step: int, observed: Mapping[Trial, Observation]) -> Evaluated:
     return Evaluated(step, {trial.id: seen.readings for trial, seen in observed.items() if seen.diverged_at is None})
-
-
-def _test(cohort: Cohort, step: int, trials: Sequence[Trial]) -> Iterator[StudyEvent]:
-    if trials:
-        yield Evaluated(step, {trial.id: readings for trial, readings in cohort.test(trials).items()})

@@ -23,6 +23,8 @@ from bench.search import Finite, Space
 DEFAULT_MAX_TRIALS = 100_000
 READINGS = ("validation_error", "validation_loss")
 Reading = Literal["validation_error", "validation_loss"]
+Precision = Literal["fp32", "tf32", "bf16", "fp64"]
+Training = Literal["auto", "stacked", "one_by_one"]
 
 
 class Strict(BaseModel):
@@ -36,7 +38,7 @@ class Spec(Strict):
     options: dict[str, Any] = {}
 
     def __str__(self) -> str:
-        options = ", ".join(f"{key}={value}" for key, value in self.options.items())
+        options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
         return f"{self.name}({options})" if options else self.name
 
 
@@ -127,7 +129,7 @@ class Search(BaseModel):
 class Confirm(Strict):
     """How often the winner is trained again, with fresh seeds."""
 
-    seeds: Annotated[int, Field(ge=0, le=10_000)] = 5
+    seeds: Annotated[int, Field(ge=0, le=1_000)] = 5
 
 
 class Evaluate(Strict):
@@ -158,6 +160,9 @@ RaceOrNot = Annotated[
 class Entry(Strict):
     """One workload, or, with lists of components, one for each combination."""
 
+    # In the file, whatever else a workload needs may stand in defaults.
+    model_config = ConfigDict(json_schema_extra={"required": ["name"]})
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=80)]
     model: Specs
     dataset: Specs
@@ -170,6 +175,8 @@ class Entry(Strict):
     confirm: Confirm = Confirm()
     evaluate: Evaluate = Evaluate()
     race: RaceOrNot = True
+    precision: Precision = "fp32"
+    training: Training = "auto"
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
         """(name, model, dataset, optimizer, schedule) of every workload the entry stands for.

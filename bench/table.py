@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,26 +14,40 @@ _TABULATE = {"table": "simple", "markdown": "pipe", "latex": "latex_booktabs"}
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, right-aligned where `numeric`; notes stand below, a line each."""
+    """Cells as text, right-aligned where `numeric`; notes stand below, a line each.
+
+    Where a terminal is too narrow for all columns, the `spare` ones are left out in that order.
+    """
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     numeric: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    spare: list[str] = field(default_factory=list)
 
-    def render(self, style: Format) -> str:
-        """The whole table as text in a format."""
-        rows, columns = self.rows, self.columns
+    def render(self, style: Format, width: int | None = None) -> str:
+        """The whole table as text; a table of at most `width` columns of characters, where one is given."""
         if style == "markdown":
-            rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+            return "\n".join([f"### {self.title}", "", self._body(style, []), *(f"\n{note}" for note in self.notes)])
+        if style == "latex":
+            return "\n".join([f"% {self.title}", self._body(style, []), *(f"% {note}" for note in self.notes)])
+        if width is None:
+            return "\n".join([self.title, "", self._body(style, []), *self.notes])
+        left_out: list[str] = []
+        body = self._body(style, left_out)
+        while max(map(len, body.splitlines())) > width and len(left_out) < len(self.spare):
+            left_out = self.spare[: len(left_out) + 1]
+            body = self._body(style, left_out)
+        notes = [*self.notes, *([f"left out for want of width: {', '.join(left_out)}"] if left_out else [])]
+        return "\n".join([textwrap.fill(self.title, width), "", body, *(textwrap.fill(note, width) for note in notes)])
+
+    def _body(self, style: Format, left_out: list[str]) -> str:
+        places = [place for place, column in enumerate(self.columns) if column not in left_out]
+        columns = [self.columns[place] for place in places]
+        rows = [
+            [row[place].replace("|", "\\|") if style == "markdown" else row[place] for place in places]
+            for row in self.rows
+        ]
         align = ["right" if column in self.numeric else "left" for column in columns]
-        body = tabulate(rows, columns, tablefmt=_TABULATE[style], colalign=align, disable_numparse=True)
-        match style:
-            case "table":
-                parts = [self.title, "", body, *self.notes]
-            case "markdown":
-                parts = [f"### {self.title}", "", body, *(f"\n{note}" for note in self.notes)]
-            case "latex":
-                parts = [f"% {self.title}", body, *(f"% {note}" for note in self.notes)]
-        return "\n".join(parts)
+        return tabulate(rows, columns, tablefmt=_TABULATE[style], colalign=align, disable_numparse=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench import check, document, plan
-from bench.contracts import Ended, Evaluated, Observation, Started
+from bench.contracts import Ended, Evaluated, Observation, OutOfMemory, Started, Way
 from bench.plan import Study, Trial
 
 
@@ -45,15 +45,23 @@ class Curve:
 
 
 class FakeCohort:
-    """Keeps the contract of `contracts.Cohort`; `steps_taken` counts the trial-steps of every cohort made."""
+    """Keeps the contract of `contracts.Cohort`.
+
+    `steps_taken` counts the trial-steps of every cohort made; more trials than `room` run out of memory at step 5.
+    """
 
     steps_taken = 0
+    room = 10**6
+
+    way = Way("one by one", "it is a fake")
 
     def __init__(self, trials: Sequence[Trial], curve: Callable[[Trial], Curve]) -> None:
         self.curves = {trial: curve(trial) for trial in trials}
         self.step = 0
 
     def advance(self, step: int) -> dict[Trial, Observation]:
+        if step >= 5 and len(self.curves) > self.room:
+            raise OutOfMemory
         FakeCohort.steps_taken += (step - self.step) * len(self.curves)
         self.step = step
         seen = {}
@@ -100,12 +108,15 @@ class Told:
 
 def listen(events: object) -> Told:
     told = Told([], {}, {})
+    restarted: set[Trial] = set()
     for event in events:
         match event:
             case Started(trials):
-                told.started += trials
+                restarted |= set(trials) & set(told.started)
+                told.started += [trial for trial in trials if trial not in told.started]
             case Ended(trial, outcome, step):
-                assert (trial.phase, trial.number) not in told.ended, "one outcome a trial"
+                again = told.ended.get((trial.phase, trial.number), (None, 0))[0]
+                assert again is None or trial in restarted, "one outcome a trial"
                 told.ended[trial.phase, trial.number] = (outcome, step)
             case Evaluated(step, readings):
                 for name, seen in readings.items():

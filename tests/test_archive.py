@@ -180,3 +180,65 @@ def test_a_best_value_at_the_edge_of_its_range_is_said(tmp_path):
     assert summary(path).found.at_edge == {"learning_rate": "low"}
     with Archive.reading(path) as archive:
         assert "the best learning_rate is at the low edge" in report.tables(archive)[0].render("table")
+
+
+def test_a_trial_that_has_to_go_further_keeps_its_outcome_until_it_has_another(tmp_path, monkeypatch):
+    curves = [Curve(100), Curve(90), Curve(40), Curve(80), Curve(), Curve(11)]
+    monkeypatch.setattr("test_archive.CURVES", curves)
+    path = tmp_path / "a.sqlite"
+    measure(path, trials=6)
+    whole = rows(path)
+    measure(path, trials=4, events=6)
+    measure(path, trials=4, events=6)
+    with Archive.reading(path) as archive:
+        assert archive.finished() == {plan_of(trials=6).studies[0].id}
+    assert set(whole) <= set(rows(path))
+    with Archive.writing(path) as archive:
+        archive.plan(plan_of(trials=6))
+    assert summary(path).outcomes == {"overtaken": 5, "reached": 1}
+
+
+def test_a_confirmation_that_ran_out_of_memory_is_no_miss(tmp_path):
+    of = measure(tmp_path / "a.sqlite")
+    path = tmp_path / "a.sqlite"
+    with Archive.writing(path) as archive:
+        last = of.confirmations(of.draws()[1], 19)[4]
+        archive.record(of, archive.environment({"device": "fake"}), Ended(last, "infeasible", 3, 0.1))
+    concluded = summary(path)
+    assert (concluded.status, concluded.confirmed, concluded.steps_to_target) == ("infeasible", None, None)
+
+
+def test_nothing_is_concluded_of_a_confirmation_that_was_cut_off(tmp_path):
+    path = tmp_path / "a.sqlite"
+    measure(path, events=40)
+    assert summary(path).found is not None
+    assert summary(path).examples_to_target is None
+
+
+def test_csv_has_the_same_columns_whatever_the_outcome(tmp_path, monkeypatch):
+    headers = []
+    for name, curves in (("met", CURVES), ("missed", [Curve()] * 4)):
+        monkeypatch.setattr("test_archive.CURVES", curves)
+        measure(tmp_path / f"{name}.sqlite")
+        with Archive.reading(tmp_path / f"{name}.sqlite") as archive:
+            headers.append(report.as_csv(archive).splitlines()[0])
+    assert headers[0] == headers[1]
+    assert "outcomes.diverged" in headers[0]
+    assert "best.learning_rate" in headers[0]
+
+
+def test_a_table_wider_than_the_terminal_leaves_out_what_it_can_spare_and_says_so(tmp_path):
+    measure(tmp_path / "a.sqlite")
+    with Archive.reading(tmp_path / "a.sqlite") as archive:
+        table = report.tables(archive)[0]
+    narrow = table.render("table", width=80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "steps to target" in narrow
+    assert "left out for want of width: seconds, test error" in narrow
+    assert "left out" not in table.render("table", width=300)
+
+
+def test_an_archive_that_nothing_was_planned_in_is_not_left_behind(tmp_path):
+    with Archive.writing(tmp_path / "a.sqlite"):
+        pass
+    assert not (tmp_path / "a.sqlite").exists()

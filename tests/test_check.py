@@ -60,7 +60,8 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, race, schedule, search, target"
+    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, precision, race, schedule, search, "
+    "target, training"
 )
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
 
@@ -521,3 +522,10 @@ def test_a_suite_broken_at_random_passes_or_is_answered_in_sentences(data):
                 assert study.id
                 assert study.draws()
                 assert list(study.evaluation_steps(300, 50))[-1] == 50
+
+
+def test_a_value_that_is_none_hides_nothing_else_that_is_wrong():
+    told = sentences(with_lines({5: "model: mpl", 9: "batch_sizes: [.nan, 16]"}))
+    assert len(told) == 2
+    assert "found 'mpl'; did you mean 'mlp'?" in told[0]
+    assert "workloads[0].batch_sizes[0]: found .nan; every number in a suite is finite" in told[1]

@@ -11,7 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from bench import build
-from bench.cohort import OneByOne, Order, observing
+from bench.cohorts.one_by_one import OneByOne
+from bench.contracts import Way
+from bench.evaluation import observing
+from bench.order import Order, blocks
 
 CPU = torch.device("cpu")
 
@@ -38,8 +41,8 @@ def make(model="softmax", optimizer="sgd", schedule="constant", batch_size=32, r
     return study, build.data(study.workload, Path(), CPU)
 
 
-def weights(cohort, trial):
-    return {name: value.clone() for name, value in cohort._runs[trial]._model.state_dict().items()}
+def one_by_one(study, data, trials):
+    return OneByOne(study, data, CPU, trials, Way("one by one", "asked"))
 
 
 def same(left, right):
@@ -55,7 +58,7 @@ def test_every_example_is_seen_once_an_epoch_and_every_batch_is_full():
 
 def test_the_order_depends_on_the_seed_and_not_on_how_it_is_asked_for():
     whole, pieces = Order(100, 7, seed=3), Order(100, 7, seed=3)
-    assert torch.equal(whole.take(60), torch.cat([pieces.take(1), *pieces.blocks(40), pieces.take(19)]))
+    assert torch.equal(whole.take(60), torch.cat([pieces.take(1), *map(pieces.take, blocks(40, 7)), pieces.take(19)]))
     assert not torch.equal(Order(100, 7, seed=3).take(5), Order(100, 7, seed=4).take(5))
 
 
@@ -66,7 +69,7 @@ def test_a_batch_as_large_as_the_training_set_holds_every_example():
 def test_training_is_the_loop_a_person_would_write():
     study, data = make(optimizer="momentum", schedule="linear", batch_size=64)
     trial = study.draws()[0]
-    cohort = OneByOne(study, data, CPU, [trial])
+    cohort = one_by_one(study, data, [trial])
     cohort.advance(10)
     cohort.advance(50)
 
@@ -79,50 +82,50 @@ def test_training_is_the_loop_a_person_would_write():
         functional.cross_entropy(model(data.train.inputs[row]), data.train.targets[row]).backward()
         optimizer.step()
     expected = {f"{name}": value for name, value in model.state_dict().items()}
-    assert same(weights(cohort, trial), expected)
+    assert same(cohort.weights(trial), expected)
 
 
 @pytest.mark.parametrize("model", ["resnet8", "user_models:with_dropout", "user_models:with_batch_norm"])
 def test_weights_are_bitwise_the_same_however_often_they_are_evaluated(model):
     study, data = make(model=model)
     trial = study.draws()[0]
-    often, once = (OneByOne(study, data, CPU, [trial]) for _ in range(2))
+    often, once = (one_by_one(study, data, [trial]) for _ in range(2))
     for step in range(1, 9):
         often.advance(step)
         often.test([trial])
     once.advance(8)
-    assert same(weights(often, trial), weights(once, trial))
+    assert same(often.weights(trial), once.weights(trial))
 
 
 def test_trials_with_dropout_train_as_they_would_alone():
     study, data = make(model="user_models:with_dropout")
     trials = study.draws()[:3]
-    together = OneByOne(study, data, CPU, trials)
+    together = one_by_one(study, data, trials)
     for step in (3, 7, 20):
         together.advance(step)
     for trial in trials:
-        alone = OneByOne(study, data, CPU, [trial])
+        alone = one_by_one(study, data, [trial])
         alone.advance(20)
-        assert same(weights(together, trial), weights(alone, trial))
+        assert same(together.weights(trial), alone.weights(trial))
 
 
 def test_evaluation_leaves_modes_and_random_state_as_they_were():
     study, data = make(model="user_models:with_batch_norm")
     trial = study.draws()[0]
-    cohort = OneByOne(study, data, CPU, [trial])
+    cohort = one_by_one(study, data, [trial])
     run = cohort._runs[trial]
-    frozen = run._model[2]
+    frozen = run.model[2]
     frozen.eval()
     state = torch.get_rng_state()
     run.evaluate("validation", data.validation)
     assert not frozen.training
-    assert run._model.training
+    assert run.model.training
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_observing_puts_the_modes_back_when_what_is_inside_fails():
     model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2).eval())
-    with pytest.raises(RuntimeError), observing(model):
+    with pytest.raises(RuntimeError), observing(model, CPU):
         model(torch.zeros(1, 3))
     assert [model.training, model[0].training, model[1].training] == [True, True, False]
 
@@ -130,9 +133,9 @@ def test_observing_puts_the_modes_back_when_what_is_inside_fails():
 def test_the_errors_of_an_evaluation_are_counted_over_the_whole_split():
     study, data = make()
     trial = study.draws()[0]
-    cohort = OneByOne(study, data, CPU, [trial])
+    cohort = one_by_one(study, data, [trial])
     readings = cohort.advance(5)[trial].readings
-    model = cohort._runs[trial]._model
+    model = cohort._runs[trial].model
     outputs = model(data.validation.inputs).detach()
     wrong = int((outputs.argmax(1) != data.validation.targets).sum())
     assert readings["validation_error"] == wrong / 300
@@ -144,7 +147,7 @@ def test_the_errors_of_an_evaluation_are_counted_over_the_whole_split():
 def test_a_trial_that_diverges_is_dropped_at_the_step_its_loss_was_not_finite():
     study, data = make(rate="1.0e+38", batch_size=16)
     trial = study.draws()[0]
-    seen = OneByOne(study, data, CPU, [trial]).advance(40)[trial]
+    seen = one_by_one(study, data, [trial]).advance(40)[trial]
 
     torch.manual_seed(trial.init_seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -165,8 +168,8 @@ def test_a_trial_that_diverges_is_dropped_at_the_step_its_loss_was_not_finite():
 
 def test_the_trials_of_a_search_share_their_order_and_confirmations_do_not():
     study, data = make()
-    searched = OneByOne(study, data, CPU, study.draws()[:3])
-    confirmed = OneByOne(study, data, CPU, study.confirmations(study.draws()[0], 10))
+    searched = one_by_one(study, data, study.draws()[:3])
+    confirmed = one_by_one(study, data, study.confirmations(study.draws()[0], 10))
     assert len(searched._orders) == 1
     assert len(confirmed._orders) == 3
 
@@ -174,7 +177,7 @@ def test_the_trials_of_a_search_share_their_order_and_confirmations_do_not():
 def test_time_on_the_clock_grows_with_training_and_not_with_evaluation():
     study, data = make()
     trial = study.draws()[0]
-    cohort = OneByOne(study, data, CPU, [trial])
+    cohort = one_by_one(study, data, [trial])
     cohort.advance(5)
     before = cohort.train_seconds(trial)
     assert before > 0

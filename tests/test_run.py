@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import components
 from bench.cli import main
 
 TESTS = Path(__file__).parent
@@ -352,3 +353,51 @@ def test_plan_shows_every_study_and_trial_with_its_cost(tmp_path):
     out, _ = bench("plan", "small.yaml", folder=tmp_path)
     assert f"{2000 * (2 * 4 + 3 * 2):,}" in out
     assert out.count("learning_rate") == 8
+
+
+def test_one_worker_and_two_give_identical_readings(finished, tmp_path, monkeypatch):
+    folder, _, _ = finished
+    write(tmp_path)
+    monkeypatch.setattr("bench.executors.local.cores", lambda: 1)
+    bench("run", "small.yaml", folder=tmp_path)
+    assert contents(archive(tmp_path)) == contents(archive(folder))
+
+
+def test_how_trials_were_trained_is_in_the_archive_with_its_reason(finished):
+    folder, _, _ = finished
+    with closing(sqlite3.connect(archive(folder))) as db:
+        ways = {way for (way,) in db.execute("SELECT way FROM trials")}
+    assert len(ways) >= 1
+    assert all(way.startswith("one by one: ") and "operations a step on a CPU" in way for way in ways)
+
+
+def test_what_a_component_prints_does_not_spoil_the_document(tmp_path):
+    write(tmp_path, sizes=[256], model="user_models:talking")
+    process = start("run", "small.yaml", "--format", "json", folder=tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert json.loads(out)["suite"] == "small"
+    assert "hello from the model" in err
+
+
+def test_a_model_of_ones_own_that_was_edited_is_trained_again(tmp_path):
+    path = write(tmp_path, sizes=[256], model="edited_model:net")
+    text = (TESTS / "user_models.py").read_text()
+    for version in (text, text + "\n# edited\n"):
+        (tmp_path / "edited_model.py").write_text(version)
+        components.find.cache_clear()
+        components._tree.cache_clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(tmp_path))
+            _, err = bench("run", path, folder=tmp_path)
+        assert "batch size 256: done" in err
+
+
+def test_the_log_says_what_the_table_says(tmp_path):
+    write(tmp_path, sizes=[256], race="false", max_steps=100)
+    _, err = bench("run", "small.yaml", folder=tmp_path)
+    out, _ = bench("show", "small.yaml", "--format", "json", folder=tmp_path)
+    (study,) = json.loads(out)["workloads"][0]["studies"]
+    assert f"done, {study['steps_to_target']['search']} steps to target, 2 of 2 seeds confirm" in err
+    write(tmp_path, sizes=[256], race="false", max_steps=100, trials=5)
+    _, err = bench("run", "small.yaml", folder=tmp_path)
+    assert f"done, {study['steps_to_target']['search']} steps to target, 2 of 2 seeds confirm" in err

@@ -57,3 +57,8 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(count):
         covered += interval.low <= math.log(2) <= interval.high
     deviation = math.sqrt(interval.confidence * (1 - interval.confidence) / repeats)
     assert covered / repeats == pytest.approx(interval.confidence, abs=4 * deviation)
+
+
+def test_a_thousand_misses_and_numbers_are_no_trouble():
+    interval = median_interval([*range(999), *[math.inf] * 201])
+    assert interval.low < interval.median < interval.high < math.inf

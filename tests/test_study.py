@@ -8,7 +8,7 @@ import pytest
 from fakes import Curve, FakeCohort, fake_study, listen
 
 from bench import study
-from bench.contracts import Known, Recalled
+from bench.contracts import Known, OutOfMemory, Recalled
 
 
 def run(of, curves, known=None, validation_examples=1):
@@ -184,3 +184,31 @@ def test_each_trial_of_a_study_has_one_outcome_whatever_the_resolution():
     for validation_examples in (1, 100, 5000, 10**6):
         told = run(fake_study(seeds=2), CURVES, validation_examples=validation_examples)
         assert len(told.ended) == len(told.started)
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("seed", range(40))
+def test_trials_that_do_not_fit_together_give_the_same_answer_in_chunks(monkeypatch, seed, room):
+    draw = random.Random(seed)
+    kinds = [lambda: Curve(diverges=draw.randint(1, 300)), lambda: Curve(draw.randint(1, 300)), Curve]
+    curves = [draw.choice(kinds)() for _ in range(16)]
+    whole = run(fake_study(trials=8, seeds=3), curves)
+    monkeypatch.setattr(FakeCohort, "room", room)
+    chunked = run(fake_study(trials=8, seeds=3), curves)
+    assert chunked.steps_to_target == whole.steps_to_target
+    assert {trial.id for trial in chunked.started} == {trial.id for trial in whole.started}
+    confirmed = {key: value for key, value in whole.ended.items() if key[0] == "confirm"}
+    assert confirmed == {key: value for key, value in chunked.ended.items() if key[0] == "confirm"}
+    assert len(chunked.ended) == len(chunked.started)
+
+
+def test_later_chunks_go_no_further_than_the_best_step_so_far(monkeypatch):
+    monkeypatch.setattr(FakeCohort, "room", 2)
+    told = run(fake_study(), [Curve(), Curve(17), Curve(), Curve(100)])
+    assert told.ended["search", 2] == told.ended["search", 3] == ("overtaken", 19)
+
+
+def test_a_trial_that_does_not_fit_alone_is_the_studys_to_report(monkeypatch):
+    monkeypatch.setattr(FakeCohort, "room", 0)
+    with pytest.raises(OutOfMemory):
+        run(fake_study(), [Curve(17)] * 4)

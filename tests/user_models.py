@@ -59,3 +59,50 @@ def killed(example_shape, classes, *, after: int = 5):
 def not_a_model(example_shape, classes):
     """Gives something else."""
     return 3
+
+
+class ControlFlow(nn.Module):
+    """Asks a value of its input, which a vmapped program has none of."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x):
+        y = self.linear(x.flatten(1))
+        return y if float(y.detach().sum()) > 0 else y * 2
+
+
+def with_control_flow(example_shape, classes):
+    """Data-dependent control flow."""
+    return ControlFlow()
+
+
+def own_step(parameters, *, learning_rate: float):
+    """An optimizer of one's own."""
+    return torch.optim.SGD(parameters, lr=learning_rate)
+
+
+def net(example_shape, classes):
+    """A linear model."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+
+def partly_frozen(example_shape, classes):
+    """A first layer that is not trained."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, classes))
+    model[1].requires_grad_(False)
+    return model
+
+
+def talking(example_shape, classes):
+    """Prints while it is built."""
+    print("hello from the model")  # noqa: T201
+    return net(example_shape, classes)
+
+
+class OwnOptimizer(torch.optim.SGD):
+    """A class in torch's style."""
+
+    def __init__(self, params, lr: float = 0.1):
+        super().__init__(params, lr=lr)

@@ -1,1 +1,1 @@
-"""Analyses: `name(summaries) -> Table`, one file each."""
+"""Analyses: `name(summaries) -> list[Table]`, one file each."""

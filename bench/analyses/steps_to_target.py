@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from bench.measures import Confirmed, Summary
-from bench.plan import MOST_DRAWS
 from bench.table import Table
 
 COLUMNS = ["batch size", "trials", "steps to target", "reached", "search", "examples", "best", "test error", "seconds"]
+# What a narrow terminal can do without, in that order.
+_SPARE = ["seconds", "test error", "examples", "trials", "search"]
 _NUMERIC = {"batch size", "steps to target", "reached", "search", "examples", "test error", "seconds"}
 
 
@@ -24,7 +25,7 @@ def _table(name: str, rows: list[Summary]) -> Table:
     bound = " ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in content["threshold"].items())
     parts = [content[key] for key in ("model", "dataset", "optimizer", "schedule")]
     title = f"{name}: {', '.join(parts)}; {content['reading'].replace('_', ' ')} {bound}"
-    return Table(title, COLUMNS, [_row(summary) for summary in rows], _NUMERIC, _notes(rows))
+    return Table(title, COLUMNS, [_row(summary) for summary in rows], _NUMERIC, _notes(rows), _SPARE)
 
 
 def _row(summary: Summary) -> list[str]:
@@ -45,7 +46,8 @@ def _row(summary: Summary) -> list[str]:
 
 def _confirmed(confirmed: Confirmed) -> str:
     steps, budget = confirmed.steps, confirmed.budget
-    return f"{_number(steps.median, budget)} [{_number(steps.low, budget)}, {_number(steps.high, budget)}]"
+    interval = f" [{_number(steps.low, budget)}, {_number(steps.high, budget)}]" if steps.confidence else ""
+    return f"{_number(steps.median, budget)}{interval}"
 
 
 def _number(value: float, budget: int) -> str:
@@ -74,26 +76,29 @@ def _notes(rows: list[Summary]) -> list[str]:
     measured = [row.confirmed for row in rows if row.confirmed]
     if measured:
         level = min(confirmed.steps.confidence for confirmed in measured)
+        interval = f", with its {level:.0%} interval" if level else ""
         notes.append(
-            f"steps to target: median over fresh seeds of the best trial, with its {level:.0%} interval; "
+            f"steps to target: median over fresh seeds of the best trial{interval}; "
             "search: the earliest trial, and by how much it may be overstated."
         )
     for row in rows:
         size, content = row.study.batch_size, row.study.content
-        draws = sum(row.outcomes.values())
+        draws, diverged = sum(row.outcomes.values()), row.outcomes.get("diverged", 0)
         if row.status == "not measured":
-            notes.append(f"batch size {size:,}: not measured yet; run the suite again.")
+            notes.append(f"batch size {size:,}: not measured yet; 'bench run' goes on with it, if none is under way.")
         elif row.status == "infeasible":
-            notes.append(f"batch size {size:,}: out of memory; use a larger device or leave it out.")
+            notes.append(
+                f"batch size {size:,}: out of memory; leave it out, or run on a larger device with another --label."
+            )
+        elif diverged > content["trials"]:
+            notes.append(
+                f"batch size {size:,}: {diverged} of {draws} trials diverged and no more are drawn; "
+                "lower the learning rate's range."
+            )
         elif row.found is None:
             notes.append(
                 f"batch size {size:,}: no trial met the target in {content['max_steps']:,} steps; "
                 "raise max_steps, widen the search, or ask for less."
-            )
-        if draws == MOST_DRAWS * content["trials"]:
-            notes.append(
-                f"batch size {size:,}: {row.outcomes.get('diverged', 0)} of {draws} trials diverged and no more are "
-                "drawn; lower the learning rate's range."
             )
         for name, edge in (row.found.at_edge if row.found else {}).items():
             wider = "lower" if edge == "low" else "higher"

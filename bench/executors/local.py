@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -27,7 +28,7 @@ from bench.errors import BenchError, DeviceError
 from bench.plan import Study
 
 # Importing these in the server is what makes a worker cheap; the first optimizer step imports torch._dynamo.
-_PRELOAD = ["torch", "torch._dynamo", "bench.measure", "bench.environment"]
+_PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment"]
 
 
 class LocalExecutor:
@@ -46,6 +47,8 @@ class LocalExecutor:
         used = {(f"{key}s", getattr(study.workload, key).name) for study in studies for key in ("dataset", "model")}
         preload = [f"bench.{kind}.{name}" for kind, name in sorted(used) if name in components.names(kind)]
         multiprocessing.get_context("forkserver").set_forkserver_preload([*_PRELOAD, *preload])
+        with _interrupts_held():
+            forkserver.ensure_running()
         worker = _Worker(_rehearse, (self._asked, list(studies), folder))
         try:
             answer = worker.receive()
@@ -58,7 +61,10 @@ class LocalExecutor:
                 self._devices = devices
                 return list(problems)
             case _:
-                raise DeviceError(f"the worker that looks at this machine's devices ended: {worker.how_it_ended()}")
+                raise DeviceError(
+                    f"the worker that tries out the suite's models and data ended early: {worker.how_it_ended()}; "
+                    "'bench doctor' says what this machine offers"
+                )
 
     def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
         places = deque(self._places())
@@ -156,6 +162,16 @@ def cores() -> int:
 
 
 @contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """The server ignores Ctrl-C only once it has imported everything; what it inherits covers the time before."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def _blank_main() -> Iterator[None]:
     """A child imports its parent's main module anew; ours has nothing that a worker needs."""
     main = sys.modules["__main__"]
@@ -172,6 +188,7 @@ def _blank_main() -> Iterator[None]:
 def _main(target: Callable[..., None], connection: Connection, arguments: tuple[Any, ...]) -> None:
     os.setsid()  # a group of its own, so that whatever it starts can be ended with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is for results, whatever a component prints
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
     # The server made fork's choices for its children; a DataLoader in one must not start a server of its own.
     multiprocessing.set_start_method("fork", force=True)
@@ -185,12 +202,14 @@ def _end_with_parent(connection: Connection) -> None:
 
 
 def _rehearse(connection: Connection, asked: list[str], studies: list[Study], folder: Path) -> None:
-    from bench import environment, measure
-
     try:
+        from bench import environment, measure
+
         connection.send((environment.devices(asked), measure.rehearse(studies, folder)))
     except BenchError as error:
         connection.send(error)
+    except (ImportError, OSError) as error:
+        connection.send(DeviceError(f"torch cannot be imported: {error}; 'bench doctor' says what to install"))
 
 
 def _carry_out(connection: Connection, task: Task, device: str) -> None:
@@ -200,6 +219,8 @@ def _carry_out(connection: Connection, task: Task, device: str) -> None:
 
     # One thread a worker, whatever the machine: the number of threads can change the last digits of a sum.
     torch.set_num_threads(1)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # streams and graphs are made on the current device
     connection.send(environment.describe(torch.device(device)))
     for event in measure.carry_out(task, torch.device(device)):
         connection.send(event)

@@ -1,0 +1,117 @@
+"""The trials of a cohort, each advanced in turn by an ordinary loop.
+
+The loop does what a tight hand-written one does and nothing else: gather, forward, loss, backward, step. Whether a
+loss was finite is asked once a stretch, so that a GPU is never waited for between evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench import build, precision
+from bench.contracts import Data, Observation, Split, Way
+from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
+from bench.memory import out_of_memory_named
+from bench.order import Order, blocks
+from bench.plan import Study, Trial
+
+
+class OneByOne:
+    """Keeps the contract of `contracts.Cohort`, a trial after the other."""
+
+    @out_of_memory_named()
+    def __init__(self, study: Study, data: Data, device: torch.device, trials: Sequence[Trial], way: Way) -> None:
+        self.way = way
+        self._data = data
+        self._device = device
+        self._batch_size = study.batch_size
+        self._runs = {trial: _Run(study, data, device, trial) for trial in trials}
+        self._orders = {
+            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed) for trial in trials
+        }
+        self._step = 0
+        self._seconds = dict.fromkeys(trials, 0.0)
+
+    @out_of_memory_named()
+    def advance(self, step: int) -> dict[Trial, Observation]:
+        losses: dict[Trial, list[Tensor]] = {trial: [] for trial in self._runs}
+        for steps in blocks(step - self._step, self._batch_size):
+            for seed, order in self._orders.items():
+                rows = order.take(steps).to(self._device)
+                for trial, run in self._runs.items():
+                    if trial.order_seed == seed:
+                        started = clock(self._device)
+                        losses[trial] += run.train(rows)
+                        self._seconds[trial] += clock(self._device) - started
+        before, self._step = self._step, step
+        seen = {
+            trial: observation(
+                before, torch.stack(losses[trial]).cpu(), run.evaluate("validation", self._data.validation)
+            )
+            for trial, run in self._runs.items()
+        }
+        self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
+        return seen
+
+    @out_of_memory_named()
+    def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
+        return {trial: finite(self._runs[trial].evaluate("test", self._data.test)) for trial in trials}
+
+    def drop(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            del self._runs[trial]
+        self._orders = {trial.order_seed: self._orders[trial.order_seed] for trial in self._runs}
+
+    def train_seconds(self, trial: Trial) -> float:
+        return self._seconds[trial]
+
+    def weights(self, trial: Trial) -> dict[str, Tensor]:
+        """A copy of a trial's parameters and buffers, by name."""
+        return {name: value.clone() for name, value in self._runs[trial].model.state_dict().items()}
+
+
+class _Run:
+    """One trial's model, optimizer, schedule and random numbers."""
+
+    def __init__(self, study: Study, data: Data, device: torch.device, trial: Trial) -> None:
+        workload = study.workload
+        self._data = data.train
+        self._device = device
+        self.model = build.model(workload, data, device, trial.init_seed)
+        self._forward = precision.products(workload.entry.precision, device, self.model)
+        self._optimizer = build.optimizer(workload, self.model.parameters(), trial.metaparameters)
+        self._schedule = build.schedule(workload, trial.metaparameters)
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._stream = RandomStream(trial.init_seed, device)
+        self._factor = 1.0
+        self._step = 0
+
+    def train(self, rows: Tensor) -> list[Tensor]:
+        """Takes a step for each row of example numbers [steps, batch_size]; each one's loss, still on the device."""
+        inputs, targets = self._data.inputs, self._data.targets
+        forward, optimizer = self._forward, self._optimizer
+        losses = []
+        with self._stream.drawn_from():
+            for step, row in enumerate(rows.unbind(), start=self._step):
+                self._set_rates(self._schedule(step))
+                loss = functional.cross_entropy(forward(inputs.index_select(0, row)), targets.index_select(0, row))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+        self._step += len(rows)
+        return losses
+
+    def _set_rates(self, factor: float) -> None:
+        if factor != self._factor:
+            self._factor = factor
+            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
+
+    def evaluate(self, name: str, split: Split) -> dict[str, float]:
+        with observing(self.model, self._device):
+            return evaluate(lambda inputs: self._forward(inputs).unsqueeze(0), split, name, trials=1)[0]

@@ -1,0 +1,213 @@
+"""The trials of a cohort as one program: parameters, buffers and optimizer state carry a leading trial axis.
+
+The forward pass is vmapped over trials, and one ordinary backward of the summed loss gives every trial its gradient:
+trials share no parameter, so the gradient of the sum is each one's own. The optimizer is the real one: a trial's
+parameters are views into the stacked tensors and make parameter groups of their own, with their own learning rate and
+momentum, so what works one by one works stacked and no optimizer is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional
+
+from bench import build, precision
+from bench.cohorts.cuda_graph import GraphedStep
+from bench.contracts import Data, Observation, Split, Way
+from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
+from bench.memory import out_of_memory_named
+from bench.order import Order, blocks
+from bench.plan import Study, Trial
+
+
+class Stacked:
+    """Keeps the contract of `contracts.Cohort`, all trials at once.
+
+    Dropout draws apart for each trial, from one stream for the cohort: it is the one thing that differs from training
+    the trials one by one, but for rounding.
+    """
+
+    @out_of_memory_named()
+    def __init__(self, study: Study, data: Data, device: torch.device, trials: Sequence[Trial], way: Way) -> None:
+        workload = study.workload
+        self.way = way
+        self._data = data
+        self._device = device
+        self._batch_size = study.batch_size
+        self._precision = workload.entry.precision
+        self._trials = list(trials)
+        self._step = 0
+        self._graphed: GraphedStep | None = None
+        self._seconds = dict.fromkeys(trials, 0.0)
+        self._orders = {
+            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed) for trial in trials
+        }
+        self._schedules = [build.schedule(workload, trial.metaparameters) for trial in trials]
+        self._stream = RandomStream(trials[0].init_seed, device)
+        models = [build.model(workload, data, torch.device("cpu"), trial.init_seed) for trial in trials]
+        parameters, buffers = stack_module_state(models)
+        # Called with the stacked tensors in place of its own.
+        self._template = models[0].to(device)
+        self._buffers = {name: buffer.to(device) for name, buffer in buffers.items()}
+        views = self._hold({name: parameter.to(device) for name, parameter in parameters.items()})
+        optimizers = [
+            build.optimizer(workload, own, trial.metaparameters) for own, trial in zip(views, trials, strict=True)
+        ]
+        # One optimizer with the groups of all: each trial's are those its own would have had.
+        self._optimizer = optimizers[0]
+        self._groups = [optimizer.param_groups for optimizer in optimizers]
+        self._optimizer.param_groups = [group for groups in self._groups for group in groups]
+        self._rates = [[group["lr"] for group in groups] for groups in self._groups]
+
+    @out_of_memory_named()
+    def advance(self, step: int) -> dict[Trial, Observation]:
+        before, losses = self._step, []
+        for steps in blocks(step - before, self._batch_size, len(self._orders)):
+            rows = self._rows(steps)
+            started = clock(self._device)
+            losses += self._train(rows)
+            spent = (clock(self._device) - started) / len(self._trials)
+            for trial in self._trials:
+                self._seconds[trial] += spent
+        stretch = torch.stack(losses, dim=1).cpu()
+        seen = {
+            trial: observation(before, own, readings)
+            for trial, own, readings in zip(
+                self._trials, stretch, self._evaluate("validation", self._data.validation), strict=True
+            )
+        }
+        self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
+        return seen
+
+    @out_of_memory_named()
+    def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
+        read = dict(zip(self._trials, self._evaluate("test", self._data.test), strict=True))
+        return {trial: finite(read[trial]) for trial in trials}
+
+    def drop(self, trials: Sequence[Trial]) -> None:
+        """Compacts the stacked tensors to the trials that are left; each takes its optimizer state along."""
+        kept = [place for place, trial in enumerate(self._trials) if trial not in trials]
+        if len(kept) == len(self._trials):
+            return
+        self._trials = [self._trials[place] for place in kept]
+        self._schedules = [self._schedules[place] for place in kept]
+        self._rates = [self._rates[place] for place in kept]
+        self._groups = [self._groups[place] for place in kept]
+        self._orders = {trial.order_seed: self._orders[trial.order_seed] for trial in self._trials}
+        index = torch.tensor(kept, dtype=torch.int64, device=self._device)
+        self._buffers = {name: buffer.index_select(0, index) for name, buffer in self._buffers.items()}
+        old = [own for place, own in enumerate(self._views) if place in kept]
+        stacked = {name: parameter.detach().index_select(0, index) for name, parameter in self._parameters.items()}
+        new = self._hold(stacked)
+        state = self._optimizer.state
+        moved = {
+            id(before): now
+            for befores, nows in zip(old, new, strict=True)
+            for before, now in zip(befores, nows, strict=True)
+        }
+        kept_state = {moved[id(before)]: state[before] for befores in old for before in befores if before in state}
+        for groups in self._groups:
+            for group in groups:
+                group["params"] = [moved[id(before)] for before in group["params"]]
+        state.clear()
+        state.update(kept_state)
+        self._optimizer.param_groups = [group for groups in self._groups for group in groups]
+        self._graphed = None
+
+    def train_seconds(self, trial: Trial) -> float:
+        return self._seconds[trial]
+
+    def weights(self, trial: Trial) -> dict[str, Tensor]:
+        """A copy of a trial's parameters and buffers, by name."""
+        place = self._trials.index(trial)
+        return {name: value[place].detach().clone() for name, value in {**self._parameters, **self._buffers}.items()}
+
+    def _rows(self, steps: int) -> Tensor:
+        """Example numbers: [steps, batch_size] where the trials share an order, else [steps, trials, batch_size]."""
+        rows = {seed: order.take(steps).to(self._device) for seed, order in self._orders.items()}
+        if len(rows) == 1:
+            return next(iter(rows.values()))
+        return torch.stack([rows[trial.order_seed] for trial in self._trials], dim=1)
+
+    def _hold(self, parameters: dict[str, Tensor]) -> list[list[Tensor]]:
+        """Takes stacked parameters [trials, ...] to train; each trial's views of them, gradients included.
+
+        Gradients live in tensors that stay, so that a trial's views of them do too: backward adds to them in place.
+        """
+        frozen = {name for name, parameter in self._template.named_parameters() if not parameter.requires_grad}
+        self._parameters = {
+            name: parameter.detach().requires_grad_(name not in frozen) for name, parameter in parameters.items()
+        }
+        for parameter in self._parameters.values():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        self._gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+        self._views = []
+        for place in range(len(self._trials)):
+            own = []
+            for parameter in self._parameters.values():
+                view = parameter.detach()[place]
+                view.grad = None if parameter.grad is None else parameter.grad[place]
+                own.append(view)
+            self._views.append(own)
+        return self._views
+
+    def _train(self, rows: Tensor) -> list[Tensor]:
+        """Takes a step for each row of example numbers; each one's losses [trials], still on the device."""
+        with self._stream.drawn_from():
+            if self._device.type == "cuda":
+                return self._train_graphed(rows)
+            losses = []
+            groups = self._optimizer.param_groups
+            for row in rows.unbind():
+                for group, rate in zip(groups, self._rates_at(self._step), strict=True):
+                    group["lr"] = rate
+                losses.append(self._take_step(row))
+                self._step += 1
+            return losses
+
+    def _train_graphed(self, rows: Tensor) -> list[Tensor]:
+        if self._graphed is None:
+            self._graphed = GraphedStep(self._take_step, self._optimizer, self._device)
+        # The whole stretch's rates are sent at once: nothing is copied from the host, or waited for, between steps.
+        rates = torch.tensor([self._rates_at(self._step + ahead) for ahead in range(len(rows))]).to(self._device)
+        self._step += len(rows)
+        return [self._graphed.take(row, now) for row, now in zip(rows.unbind(), rates.unbind(), strict=True)]
+
+    def _rates_at(self, step: int) -> list[float]:
+        """The learning rate of every parameter group at a step, trial after trial."""
+        return [
+            rate * factor
+            for schedule, rates in zip(self._schedules, self._rates, strict=True)
+            for factor in (schedule(step),)
+            for rate in rates
+        ]
+
+    def _take_step(self, row: Tensor) -> Tensor:
+        inputs = self._data.train.inputs.index_select(0, row.flatten())
+        targets = self._data.train.targets.index_select(0, row.flatten())
+        if row.ndim == 2:
+            inputs, targets = inputs.unflatten(0, row.shape), targets.view(row.shape)
+        outputs = self._forward(inputs, own=row.ndim == 2)
+        losses = vmap(functional.cross_entropy, in_dims=(0, 0 if row.ndim == 2 else None))(outputs, targets)
+        losses.sum().backward()
+        self._optimizer.step()
+        torch._foreach_zero_(self._gradients)
+        return losses.detach()
+
+    def _forward(self, inputs: Tensor, *, own: bool) -> Tensor:
+        """[n, *example_shape] that the trials share, or [trials, n, *example_shape] -> [trials, n, classes]."""
+
+        def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(self._template, (parameters, buffers), (inputs,))
+            return outputs
+
+        stacked = vmap(call, in_dims=(0, 0, 0 if own else None), randomness="different")
+        return precision.products(self._precision, self._device, stacked)(self._parameters, self._buffers, inputs)
+
+    def _evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
+        with observing(self._template, self._device):
+            return evaluate(lambda inputs: self._forward(inputs, own=False), split, name, len(self._trials))

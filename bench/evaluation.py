@@ -1,0 +1,104 @@
+"""Reads models off the clock, and leaves them, and the random numbers they draw, as they were."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.contracts import Observation, Split
+
+# Over all trials together: evaluation needs no more memory than a training step of a few thousand examples.
+_EXAMPLES_AT_ONCE = 4_000
+
+
+def evaluate(forward: Callable[[Tensor], Tensor], split: Split, name: str, trials: int) -> list[dict[str, float]]:
+    """Mean cross-entropy and share of errors over a split, for each of several trials.
+
+    forward: inputs [n, *example_shape] -> outputs [trials, n, classes].
+    """
+    at_once = max(1, _EXAMPLES_AT_ONCE // trials)
+    loss = torch.zeros(trials, dtype=torch.float64, device=split.targets.device)
+    errors = torch.zeros_like(loss)
+    for inputs, targets in zip(split.inputs.split(at_once), split.targets.split(at_once), strict=True):
+        outputs = forward(inputs)
+        losses = functional.cross_entropy(outputs.flatten(0, 1), targets.repeat(trials), reduction="none")
+        loss += losses.view(trials, -1).sum(1, dtype=torch.float64)
+        errors += (outputs.argmax(2) != targets).sum(1)
+    pairs = zip((loss / len(split)).tolist(), (errors / len(split)).tolist(), strict=True)
+    return [{f"{name}_loss": each_loss, f"{name}_error": each_error} for each_loss, each_error in pairs]
+
+
+def finite(readings: dict[str, float]) -> dict[str, float]:
+    """The readings that are numbers: a test split that gives none leaves the reading missing."""
+    return {name: value for name, value in readings.items() if math.isfinite(value)}
+
+
+def observation(before: int, losses: Tensor, readings: dict[str, float]) -> Observation:
+    """What a stretch of steps showed of one trial.
+
+    before: the step it began after; losses: [steps], each step's training loss; readings: those at its end. The trial
+    diverged at the first step whose loss is not finite, or at the last if only what was read there is not.
+    """
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        return Observation(diverged_at=before + 1 + int(bad[0]))
+    if not all(map(math.isfinite, readings.values())):
+        return Observation(diverged_at=before + len(losses))
+    return Observation({"train_loss": float(losses.double().mean()), **readings})
+
+
+@contextmanager
+def observing(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode, without gradients; afterwards modes and random state are what they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad(), random_state_kept(device):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class RandomStream:
+    """Random numbers of one's own: dropout draws the same whatever else is trained or evaluated in between."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._device = device
+        with random_state_kept(device):
+            torch.manual_seed(seed)
+            self._states = self._read()
+
+    @contextmanager
+    def drawn_from(self) -> Iterator[None]:
+        """Inside, the default generators of the CPU and the device are this stream; afterwards what they were."""
+        with random_state_kept(self._device):
+            torch.set_rng_state(self._states[0])
+            if self._device.type == "cuda":
+                torch.cuda.set_rng_state(self._states[1], self._device)
+            yield
+            self._states = self._read()
+
+    def _read(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self._device))
+        return states
+
+
+def random_state_kept(device: torch.device) -> AbstractContextManager[None]:
+    """The default generators of the CPU and the device are afterwards what they were before."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, read when the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,40 @@
+"""What a suite's `precision` means on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.suite import Precision
+
+Forward = Callable[..., Tensor]
+
+
+def prepare(precision: Precision) -> None:
+    """Sets this process's float32 products: tensor cores round them under tf32, and only then.
+
+    torch lets convolutions use tf32 unless told otherwise, and matrix products not.
+    """
+    allowed = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def dtype(precision: Precision) -> torch.dtype:
+    """What weights and inputs are kept in; under bf16 that is float32, and products are computed in bfloat16."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+def products(precision: Precision, device: torch.device, forward: Forward) -> Forward:
+    """A forward pass whose products are in the precision; the very same where weights and products are alike."""
+    if precision != "bf16":
+        return forward
+
+    def autocast(*arguments: Any) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return forward(*arguments)
+
+    return autocast

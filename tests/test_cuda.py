@@ -1,0 +1,58 @@
+"""Training on a CUDA device; skipped where there is none."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from test_stacked import WAY, apart, losses_apart, make
+
+from bench import build, cohort, components
+from bench.cohorts.one_by_one import OneByOne
+from bench.cohorts.stacked import Stacked
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+CUDA = torch.device("cuda:0")
+
+
+@pytest.mark.parametrize("optimizer", [*components.names("optimizers"), "RMSprop"])
+@pytest.mark.parametrize("model", components.names("models"))
+def test_stacked_on_the_device_agrees_with_one_by_one_on_the_cpu(model, optimizer):
+    of, data = make(model, optimizer, "linear", highest=0.0011)
+    trials = of.draws()[:4]
+    on_cpu = OneByOne(of, data, torch.device("cpu"), trials, WAY)
+    on_device = Stacked(of, build.data(of.workload, Path(), CUDA), CUDA, trials, WAY)
+    on_cpu.advance(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a step that could not be captured warns
+        on_device.advance(30)
+    moved = {trial: {name: value.cpu() for name, value in on_device.weights(trial).items()} for trial in trials}
+    for trial in trials:
+        for name, value in on_cpu.weights(trial).items():
+            assert float((moved[trial][name].double() - value.double()).abs().max()) < 1e-8
+
+
+def test_the_step_is_captured_in_a_graph_and_captured_anew_when_trials_end():
+    of, _ = make("mlp", "adam")
+    trials = of.draws()[:4]
+    data = build.data(of.workload, Path(), CUDA)
+    one, stacked = (kind(of, data, CUDA, trials, WAY) for kind in (OneByOne, Stacked))
+    for step in (10, 20):
+        assert losses_apart(one.advance(step), stacked.advance(step)) < 1e-9
+        assert stacked._graphed._graph is not None
+        one.drop(trials[:1])
+        stacked.drop(trials[:1])
+        trials = trials[1:]
+        assert stacked._graphed is None
+    assert apart(one, stacked, trials) < 1e-9
+
+
+def test_what_vmaps_is_stacked_on_a_device():
+    of, _ = make("resnet8")
+    made = cohort.maker(of, build.data(of.workload, Path(), CUDA), CUDA)(of.draws()[:2])
+    assert made.way.name == "stacked"
