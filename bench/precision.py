@@ -35,6 +35,6 @@ def products(precision: Precision, device: torch.device, forward: Forward) -> Fo
 
     def autocast(*arguments: Any) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return forward(*arguments)
+            return forward(*arguments).float()  # the loss is no product
 
     return autocast

@@ -87,6 +87,7 @@ class _Study:
         except OutOfMemory:
             unsettled = [trial for trial in self.draws[: self.drawn] if not self._settled(trial)]
             self.groups.clear()
+            self._forget(unsettled)
             if len(unsettled) < 2:
                 raise
         else:
@@ -161,14 +162,25 @@ class _Study:
         while waiting:
             chunk = waiting.pop(0)
             try:
-                group = yield from self._start(chunk)
-                yield from self._catch_up(group, self.steps[-1])
-                yield from self._end_rest(group)
+                yield from self._chunk(chunk)
             except OutOfMemory:
-                if len(chunk) < 2:
+                left = [trial for trial in chunk if trial.id not in self.known]
+                if len(left) < 2:
                     raise
-                middle = len(chunk) // 2
-                waiting[:0] = [chunk[:middle], chunk[middle:]]
+                self._forget(left)
+                middle = len(left) // 2
+                waiting[:0] = [left[:middle], left[middle:]]
+
+    def _chunk(self, trials: list[Trial]) -> Iterator[StudyEvent]:
+        # A frame of its own: when it fails, its cohort is gone before the next is made.
+        group = yield from self._start(trials)
+        yield from self._catch_up(group, self.steps[-1])
+        yield from self._end_rest(group)
+
+    def _forget(self, trials: Sequence[Trial]) -> None:
+        """Trials that begin again have not reached the target again; the best step stays true, and bounds them."""
+        for trial in trials:
+            self.reached.pop(trial, None)
 
     def _advance(self, group: _Group, step: int) -> Iterator[StudyEvent]:
         if not group.trials:

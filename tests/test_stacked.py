@@ -238,3 +238,26 @@ def test_an_optimizer_of_ones_own_is_not_merged_with_others():
     of, data = make(optimizer="user_models:own_step")
     made = cohort.maker(of, data, CPU)(of.draws()[:16])
     assert made.way == Way("one by one", "user_models:own_step may tie its parameter groups together")
+
+
+def test_a_model_with_state_of_its_own_is_not_stacked():
+    of, data = make("user_models:own_state")
+    made = cohort.maker(of, data, CPU)(of.draws()[:16])
+    assert made.way == Way(
+        "one by one", "user_models:own_state trains otherwise when stacked: it keeps state of its own"
+    )
+
+
+def test_a_model_with_dropout_can_be_stacked():
+    of, data = make("user_models:with_dropout", training="stacked")
+    assert cohort.maker(of, data, CPU)(of.draws()[:2]).way.name == "stacked"
+
+
+def test_what_an_optimizer_is_made_with_is_each_trials_own():
+    of, data = make(optimizer="Adagrad")
+    values = [{"learning_rate": 0.01, "initial_accumulator_value": value} for value in (0.0, 9.0, 99.0)]
+    trials = [replace(trial, metaparameters=value) for trial, value in zip(of.draws()[:3], values, strict=True)]
+    one, stacked = both(of, data, trials)
+    one.advance(10)
+    stacked.advance(10)
+    assert apart(one, stacked, trials) < 1e-9

@@ -212,3 +212,18 @@ def test_a_trial_that_does_not_fit_alone_is_the_studys_to_report(monkeypatch):
     monkeypatch.setattr(FakeCohort, "room", 0)
     with pytest.raises(OutOfMemory):
         run(fake_study(), [Curve(17)] * 4)
+
+
+def test_a_trial_that_ran_out_of_memory_while_it_was_tested_reaches_the_target_where_it_did(monkeypatch):
+    tested = []
+
+    def test(self, trials):
+        tested.append(trials)
+        if len(tested) == 1:
+            raise OutOfMemory
+        return {trial: {"test_error": 0.2} for trial in trials}
+
+    monkeypatch.setattr(FakeCohort, "test", test)
+    told = run(fake_study(), [Curve(50), Curve(100), Curve(), Curve()])
+    assert told.ended["search", 0] == ("reached", 52)
+    assert told.steps_to_target == 52

@@ -95,6 +95,22 @@ def partly_frozen(example_shape, classes):
     return model
 
 
+class OwnState(nn.Module):
+    """Draws something that is no parameter and no buffer."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear, self.mixed = nn.Linear(64, classes), torch.randn(64, 64) / 8
+
+    def forward(self, x):
+        return self.linear(x.flatten(1) @ self.mixed.to(x.dtype))
+
+
+def own_state(example_shape, classes):
+    """State outside registered buffers."""
+    return OwnState(classes)
+
+
 def talking(example_shape, classes):
     """Prints while it is built."""
     print("hello from the model")  # noqa: T201

@@ -12,6 +12,11 @@ from torch import Tensor
 _EAGER_STEPS = 3
 
 
+def capturable(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer's step reads its learning rate and step count from the device, and not from the host."""
+    return all(group.get("fused") or "capturable" in group for group in optimizer.param_groups)
+
+
 class GraphedStep:
     """Takes steps whose inputs are always in the same places: example numbers in one tensor, learning rates in another.
 
@@ -61,6 +66,8 @@ class GraphedStep:
         try:
             with torch.cuda.graph(graph, stream=self._stream):
                 self._losses = self._step(self._row) if self._row is not None else None
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             self._capturable = False
             warnings.warn(f"training without a CUDA graph: {str(error).strip().splitlines()[0]}", stacklevel=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import build, precision
@@ -68,6 +68,10 @@ class OneByOne:
 
     def train_seconds(self, trial: Trial) -> float:
         return self._seconds[trial]
+
+    def modules(self) -> list[nn.Module]:
+        """The modules that are called."""
+        return [run.model for run in self._runs.values()]
 
     def weights(self, trial: Trial) -> dict[str, Tensor]:
         """A copy of a trial's parameters and buffers, by name."""

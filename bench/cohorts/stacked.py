@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
 from bench import build, precision
-from bench.cohorts.cuda_graph import GraphedStep
+from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Data, Observation, Split, Way
 from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
 from bench.memory import out_of_memory_named
@@ -59,6 +59,8 @@ class Stacked:
         ]
         # One optimizer with the groups of all: each trial's are those its own would have had.
         self._optimizer = optimizers[0]
+        for other in optimizers[1:]:
+            self._optimizer.state.update(other.state)
         self._groups = [optimizer.param_groups for optimizer in optimizers]
         self._optimizer.param_groups = [group for groups in self._groups for group in groups]
         self._rates = [[group["lr"] for group in groups] for groups in self._groups]
@@ -121,6 +123,10 @@ class Stacked:
     def train_seconds(self, trial: Trial) -> float:
         return self._seconds[trial]
 
+    def modules(self) -> list[nn.Module]:
+        """The modules that are called."""
+        return [self._template]
+
     def weights(self, trial: Trial) -> dict[str, Tensor]:
         """A copy of a trial's parameters and buffers, by name."""
         place = self._trials.index(trial)
@@ -158,7 +164,7 @@ class Stacked:
     def _train(self, rows: Tensor) -> list[Tensor]:
         """Takes a step for each row of example numbers; each one's losses [trials], still on the device."""
         with self._stream.drawn_from():
-            if self._device.type == "cuda":
+            if self._device.type == "cuda" and capturable(self._optimizer):
                 return self._train_graphed(rows)
             losses = []
             groups = self._optimizer.param_groups
