@@ -70,6 +70,11 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
                 module.p = 0.0
         for cohort in (stacked, one):
             cohort.advance(2)
+        # Stacked gradients are zero where one by one there are none, and weight decay acts on a zero gradient.
+        if any(
+            weight.requires_grad and weight.grad is None for model in one.modules() for weight in model.parameters()
+        ):
+            return f"{study.workload.model} has a parameter that gets no gradient"
         agree = all(_alike(stacked.weights(trial), one.weights(trial)) for trial in trials)
     except OutOfMemory:
         return "two trials do not fit in memory together"

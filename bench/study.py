@@ -157,8 +157,7 @@ class _Study:
 
     def _in_chunks(self, trials: list[Trial]) -> Iterator[StudyEvent]:
         """Trains trials without replacing any, as many at once as fit, later ones bounded by the best step so far."""
-        middle = len(trials) // 2
-        waiting = [trials[:middle], trials[middle:]]
+        waiting = _halves(trials)
         while waiting:
             chunk = waiting.pop(0)
             try:
@@ -168,8 +167,7 @@ class _Study:
                 if len(left) < 2:
                     raise
                 self._forget(left)
-                middle = len(left) // 2
-                waiting[:0] = [left[:middle], left[middle:]]
+                waiting[:0] = _halves(left)
 
     def _chunk(self, trials: list[Trial]) -> Iterator[StudyEvent]:
         # A frame of its own: when it fails, its cohort is gone before the next is made.
@@ -226,8 +224,7 @@ class _Study:
                 left = [trial for trial in running if trial.id not in self.known]
                 if len(left) < 2:
                     raise
-                middle = len(left) // 2
-                waiting[:0] = [left[:middle], left[middle:]]
+                waiting[:0] = _halves(left)
 
     def _confirm(self, trials: list[Trial]) -> Iterator[StudyEvent]:
         if not trials:
@@ -267,6 +264,11 @@ class _Study:
         group.trials.remove(trial)
         self.known[trial.id] = Known(outcome, step, self.reached.get(trial))
         return Ended(trial, outcome, step, group.cohort.train_seconds(trial))
+
+
+def _halves(trials: list[Trial]) -> list[list[Trial]]:
+    middle = len(trials) // 2
+    return [trials[:middle], trials[middle:]]
 
 
 def _evaluated(step: int, observed: Mapping[Trial, Observation]) -> Evaluated:

@@ -261,3 +261,9 @@ def test_what_an_optimizer_is_made_with_is_each_trials_own():
     one.advance(10)
     stacked.advance(10)
     assert apart(one, stacked, trials) < 1e-9
+
+
+def test_a_model_with_a_parameter_that_gets_no_gradient_is_not_stacked():
+    of, data = make("user_models:with_unused_layer")
+    made = cohort.maker(of, data, CPU)(of.draws()[:16])
+    assert made.way == Way("one by one", "user_models:with_unused_layer has a parameter that gets no gradient")

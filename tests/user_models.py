@@ -111,6 +111,22 @@ def own_state(example_shape, classes):
     return OwnState(classes)
 
 
+class Unused(nn.Module):
+    """Has a layer it never calls."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear, self.unused = nn.Linear(64, classes), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1))
+
+
+def with_unused_layer(example_shape, classes):
+    """A parameter without a gradient."""
+    return Unused(classes)
+
+
 def talking(example_shape, classes):
     """Prints while it is built."""
     print("hello from the model")  # noqa: T201
