@@ -61,7 +61,7 @@ def check(source: Document) -> Suite:
     return Suite(text=source.text, content=content)
 
 
-_SECTIONS = ("search", "confirm", "evaluate")
+_SECTIONS = ("search", "confirm", "evaluate", "probes")
 
 
 def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
@@ -126,6 +126,7 @@ _SHAPES = {
     "search": "a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}",
     "confirm": "a mapping, such as {seeds: 5}",
     "evaluate": "a mapping, such as {resolution: 0.05, cost: 1}",
+    "probes": "a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}",
     **dict.fromkeys(DIMENSIONS, "[low, high]"),
     "choice": "a list of values, such as [0, 0.9]",
 }
@@ -229,9 +230,28 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
                     f"found {size:,}; {dataset.name} has {dataset.sizes['train']:,} training examples to draw from"
                 )
                 yield _at(source, (*here, "batch_sizes", position), message)
+    yield from _check_probes(source, here, workload)
     search = workload.get("search")
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         yield from _check_search(source, (*here, "search"), search, found["optimizer"] + found["schedule"], complete)
+
+
+def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    probes, confirm = workload.get("probes"), workload.get("confirm")
+    if not isinstance(probes, dict) or not probes:
+        return
+    if isinstance(confirm, dict) and confirm.get("seeds") == 0:
+        message = "found probes and confirm: {seeds: 0}; probes look at the confirmations, so ask for one seed or more"
+        yield _at(source, (*here, "probes"), message)
+    for name, options in probes.items():
+        path = (*here, "probes", name)
+        try:
+            component = components.find("probes", str(name))
+        except ComponentError as error:
+            yield _at(source, path, str(error))
+        else:
+            given = options if isinstance(options, dict) else {}
+            yield from _check_options(source, path, Spec(name=str(name), options=given), component)
 
 
 def _spec_path(source: Document, path: KeyPath, position: int) -> KeyPath:

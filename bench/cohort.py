@@ -61,7 +61,7 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     if not optimizer.module.startswith(("bench.optimizers.", "torch.optim")):
         return f"{optimizer.name} may tie its parameter groups together"
     few = Split(data.train.inputs[:2], data.train.targets[:2])
-    tiny, two = replace(study, batch_size=2), Data(few, few, few, data.classes)
+    tiny, two = replace(study, batch_size=2), replace(data, train=few, validation=few, test=few)
     trials = study.draws()[:2]
     try:
         stacked, one = (kind(tiny, two, device, trials, Way("stacked", "")) for kind in (Stacked, OneByOne))
@@ -80,7 +80,7 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
         return "two trials do not fit in memory together"
     except Exception as error:  # whatever a model raises, one by one is the way that asks nothing of it
         return f"{study.workload.model} does not vmap ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
-    return None if agree else f"{study.workload.model} trains otherwise when stacked: it keeps state of its own"
+    return None if agree else f"{study.workload.model} trains otherwise stacked: it keeps state, or draws at random"
 
 
 def _alike(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:

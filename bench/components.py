@@ -16,6 +16,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -53,6 +55,20 @@ _TYPES: dict[str, Any] = {
     "PositiveFloat": PositiveFloat,
     "PositiveInt": PositiveInt,
 }
+
+
+def _factor(text: str) -> str:
+    try:
+        fine = text.endswith("x") and 1 < float(text[:-1]) < math.inf
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("should be a factor above 1 between the steps looked at, such as 1.3x")
+    return text
+
+
+EVERY = "1.3x"
+_EVERY = Annotated[str, AfterValidator(_factor)]
 # torch.optim's constructors are annotated loosely (`lr: float | Tensor`, or not at all): their names carry the meaning.
 _TORCH_OPTIM_TYPES: dict[str, Any] = {
     "lr": PositiveFloat,
@@ -227,6 +243,8 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
         raise ComponentError(f"found {name!r}; {attribute} cannot be called with ({', '.join(given)}), as {kind} are")
     if kind == "schedules":
         options = (*options, Option("warmup_steps", required=False, type=NonNegativeInt))
+    if kind == "probes":
+        options = (*options, Option("every", required=False, type=_EVERY))
     summary = (ast.get_docstring(definition) or ast.get_docstring(tree) or "").partition("\n")[0]
     # What a class without a constructor of its own takes is written elsewhere.
     takes_any = signature is None or signature.kwarg is not None

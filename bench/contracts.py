@@ -6,6 +6,7 @@ Positional parameters are what the harness gives; keyword-only parameters are wh
     datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split
     optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
     schedules/   name(horizon, *, options)                      -> Schedule
+    probes/      name(*, options)                               -> Probe;  every probe also takes `every`
     analyses/    name(summaries)                                -> list[Table]
 
 Importing this imports no torch: the stages that plan, keep and show use these words too.
@@ -14,7 +15,7 @@ Importing this imports no torch: the stages that plan, keep and show use these w
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 Outcome = Literal["reached", "overtaken", "exhausted", "diverged", "infeasible", "timed out", "crashed", "interrupted"]
 
+# What training lowers, in `losses.py`: a class number or a value is given for each example, or the model's own output.
+LossName = Literal["cross_entropy", "half_squared_error", "output"]
+
 # The factor of the learning rate at a step, which counts from 0.
 Schedule = Callable[[int], float]
 
@@ -33,7 +37,7 @@ Schedule = Callable[[int], float]
 class Split:
     """Examples and what they should be recognised as.
 
-    inputs: [n, *example_shape], floating point, normalised.  targets: [n], int64 class numbers.
+    inputs: [n, *example_shape], floating point, normalised.  targets: [n, ...], int64 class numbers, or values.
     """
 
     inputs: torch.Tensor
@@ -43,17 +47,22 @@ class Split:
         return len(self.targets)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
-        return Split(self.inputs.to(device, dtype), self.targets.to(device))
+        values = self.targets.is_floating_point()
+        return Split(self.inputs.to(device, dtype), self.targets.to(device, dtype if values else None))
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset in memory: targets are met on validation; test is reported once, at the end, and chooses nothing."""
+    """A dataset in memory: targets are met on validation; test is reported once, at the end, and chooses nothing.
+
+    classes: how many numbers a model gives for an example, one for each class where there are classes.
+    """
 
     train: Split
     validation: Split
     test: Split
     classes: int
+    loss: LossName = "cross_entropy"
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -62,7 +71,7 @@ class Data:
     def to(self, device: torch.device, dtype: torch.dtype) -> Data:
         """The same data on a device, its inputs as `dtype`."""
         train, validation, test = (split.to(device, dtype) for split in (self.train, self.validation, self.test))
-        return Data(train, validation, test, self.classes)
+        return replace(self, train=train, validation=validation, test=test)
 
 
 @dataclass
@@ -90,6 +99,9 @@ class Cohort(Protocol):
 
     way: Way
 
+    def train(self, step: int) -> None:
+        """Trains every trial still in the cohort to `step`, where it can be looked at."""
+
     def advance(self, step: int) -> dict[Trial, Observation]:
         """Trains every trial still in the cohort to `step`, evaluates it, and drops those that diverged."""
 
@@ -101,6 +113,31 @@ class Cohort(Protocol):
 
     def train_seconds(self, trial: Trial) -> float:
         """Time on the clock so far: training, without evaluation."""
+
+    def weights(self, trial: Trial) -> dict[str, torch.Tensor]:
+        """A copy of a trial's parameters and buffers, by name."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A trial at a step, as a probe sees it: a copy that it may do with as it likes.
+
+    model: with the trial's weights, in training mode.  start: its parameters at step 0, by name.  draw(n): n training
+    examples, each drawn at random from all of them.  loss: (outputs, targets) -> the mean loss.
+    """
+
+    model: torch.nn.Module
+    start: Mapping[str, torch.Tensor]
+    draw: Callable[[int], Split]
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    batch_size: int
+
+
+# What a moment shows, by name; what could not be measured is NaN, and left out of the archive.
+Probe = Callable[[Moment], dict[str, float]]
+
+# Looks at trials of a cohort at a step with the probes of those names; readings by trial.
+Look = Callable[[Cohort, Sequence[Trial], int, Sequence[str]], dict[Trial, dict[str, float]]]
 
 
 # ---- events: what a study says while it runs --------------------------------------------------------------------

@@ -9,29 +9,33 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bench.contracts import Observation, Split
+from bench.losses import Loss
 
 # Over all trials together: evaluation needs no more memory than a training step of a few thousand examples.
 _EXAMPLES_AT_ONCE = 4_000
 
 
-def evaluate(forward: Callable[[Tensor], Tensor], split: Split, name: str, trials: int) -> list[dict[str, float]]:
-    """Mean cross-entropy and share of errors over a split, for each of several trials.
+def evaluate(
+    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int
+) -> list[dict[str, float]]:
+    """Mean loss, and share of errors where the loss knows any, over a split, for each of several trials.
 
-    forward: inputs [n, *example_shape] -> outputs [trials, n, classes].
+    forward: inputs [n, *example_shape] -> outputs [trials, n, ...].
     """
     at_once = max(1, _EXAMPLES_AT_ONCE // trials)
-    loss = torch.zeros(trials, dtype=torch.float64, device=split.targets.device)
-    errors = torch.zeros_like(loss)
+    measures = {"loss": loss.each, **({"error": loss.error} if loss.error else {})}
+    sums = {measure: torch.zeros(trials, dtype=torch.float64, device=split.targets.device) for measure in measures}
     for inputs, targets in zip(split.inputs.split(at_once), split.targets.split(at_once), strict=True):
-        outputs = forward(inputs)
-        losses = functional.cross_entropy(outputs.flatten(0, 1), targets.repeat(trials), reduction="none")
-        loss += losses.view(trials, -1).sum(1, dtype=torch.float64)
-        errors += (outputs.argmax(2) != targets).sum(1)
-    pairs = zip((loss / len(split)).tolist(), (errors / len(split)).tolist(), strict=True)
-    return [{f"{name}_loss": each_loss, f"{name}_error": each_error} for each_loss, each_error in pairs]
+        outputs = forward(inputs).flatten(0, 1)
+        repeated = targets.repeat(trials, *[1] * (targets.ndim - 1))
+        for measure, each in measures.items():
+            sums[measure] += each(outputs, repeated).view(trials, -1).sum(1, dtype=torch.float64)
+    return [
+        {f"{name}_{measure}": total / len(split) for measure, total in zip(measures, totals, strict=True)}
+        for totals in zip(*(each.tolist() for each in sums.values()), strict=True)
+    ]
 
 
 def finite(readings: dict[str, float]) -> dict[str, float]:
@@ -39,17 +43,17 @@ def finite(readings: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in readings.items() if math.isfinite(value)}
 
 
-def observation(before: int, losses: Tensor, readings: dict[str, float]) -> Observation:
+def observation(step: int, losses: Tensor, readings: dict[str, float]) -> Observation:
     """What a stretch of steps showed of one trial.
 
-    before: the step it began after; losses: [steps], each step's training loss; readings: those at its end. The trial
+    step: the last of them; losses: [steps], each step's training loss; readings: those at its end. The trial
     diverged at the first step whose loss is not finite, or at the last if only what was read there is not.
     """
     bad = (~losses.isfinite()).nonzero()
     if len(bad):
-        return Observation(diverged_at=before + 1 + int(bad[0]))
+        return Observation(diverged_at=step - len(losses) + 1 + int(bad[0]))
     if not all(map(math.isfinite, readings.values())):
-        return Observation(diverged_at=before + len(losses))
+        return Observation(diverged_at=step)
     return Observation({"train_loss": float(losses.double().mean()), **readings})
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
-from bench import build, cohort, precision, study
+from bench import build, cohort, precision, probing, study
 from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, Task
 from bench.errors import BenchError, ComponentError
+from bench.losses import LOSSES
 from bench.plan import Study, Trial, Workload
 from bench.search import Dimension
 
@@ -24,7 +24,8 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         precision.prepare(workload.entry.precision)
         data = build.data(workload, task.data_folder, device)
         make_cohort = cohort.maker(task.study, data, device)
-        for event in study.run(task.study, task.known, len(data.validation), make_cohort):
+        look = probing.looker(task.study, data, device)
+        for event in study.run(task.study, task.known, len(data.validation), make_cohort, look):
             match event:
                 case Started(trials):
                     seated.update(dict.fromkeys(trials, 0))
@@ -83,12 +84,21 @@ def _rehearse(largest: Study, folder: Path, loaded: dict[str, Data | Exception])
         raise ComponentError(
             f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
         ) from error
-    if tuple(outputs.shape) != (2, data.classes):
-        raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {data.classes} classes")
+    targets = data.train.targets[:2]
+    wanted = {
+        "cross_entropy": (*targets.shape, data.classes),
+        "half_squared_error": tuple(targets.shape),
+        "output": (2,),
+    }[data.loss]
+    if tuple(outputs.shape) != wanted:
+        raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {wanted}")
+    if workload.reading == "validation_error" and LOSSES[data.loss].error is None:
+        raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
+    probing.build_probes(workload)
     point = _any_point(workload)
     optimizer = build.optimizer(workload, model.parameters(), point)
     build.schedule(workload, point)(0)
-    functional.cross_entropy(outputs, data.train.targets[:2]).backward()
+    LOSSES[data.loss].mean(outputs, targets).backward()
     optimizer.step()
 
 

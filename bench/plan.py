@@ -64,6 +64,14 @@ class Workload:
         return race.slack if isinstance(race, Race) else 1.0 if race else None
 
     @cached_property
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """The options of each probe, without `every`, which is the harness's."""
+        return {
+            name: {key: value for key, value in options.items() if key != "every"}
+            for name, options in self.entry.probes.items()
+        }
+
+    @cached_property
     def space(self) -> dict[str, Dimension | Value]:
         """The part of the search space that this workload's optimizer and schedule take."""
         takers = [components.find("optimizers", self.optimizer.name), components.find("schedules", self.schedule.name)]
@@ -102,7 +110,12 @@ class Study:
             key: value.model_dump() if isinstance(value, Dimension) else value
             for key, value in self.workload.space.items()
         }
-        extent = {"trials": entry.search.trials, "seeds": entry.confirm.seeds, "max_steps": entry.max_steps}
+        extent = {
+            "trials": entry.search.trials,
+            "seeds": entry.confirm.seeds,
+            "max_steps": entry.max_steps,
+            "probes": self._probes(),
+        }
         return _hash([self.workload.identity(), self.batch_size, space, extent])
 
     @property
@@ -159,6 +172,23 @@ class Study:
             step = min(until, step + max(least, math.floor(evaluate.resolution * step)))
             yield step
 
+    def probe_steps(self, until: int) -> dict[int, list[str]]:
+        """The steps before `until` at which probes look, and which: 0, 1, f, f^2 .., f being a probe's `every`."""
+        due: dict[int, list[str]] = {}
+        for name, options in self.workload.entry.probes.items():
+            factor = float(options.get("every", components.EVERY).removesuffix("x"))
+            step, power = 0, 1.0
+            while step < until:
+                due.setdefault(step, []).append(name)
+                while step >= power:
+                    power *= factor
+                step = math.ceil(power)
+        return dict(sorted(due.items()))
+
+    def _probes(self) -> dict[str, Any]:
+        probes = self.workload.entry.probes
+        return {name: [options, components.find("probes", name).source] for name, options in probes.items()}
+
     def _seed(self, *names: object) -> int:
         workload = self.workload
         parts = (workload.model, workload.dataset, workload.optimizer, workload.schedule)
@@ -168,6 +198,8 @@ class Study:
         self, phase: Phase, number: int, values: dict[str, Value], init_seed: int, order_seed: int, max_steps: int
     ) -> Trial:
         what = [self.workload.identity(), self.batch_size, phase, number, values, init_seed, order_seed, max_steps]
+        if phase == "confirm":  # where probes look: one that looked at nothing has nothing to tell
+            what.append(self._probes())
         return Trial(_hash(what), phase, number, values, init_seed, order_seed, max_steps)
 
 

@@ -14,6 +14,7 @@ the race is then decided from what the chunks showed: the same answer again.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -23,6 +24,7 @@ from bench.contracts import (
     Ended,
     Evaluated,
     Known,
+    Look,
     Observation,
     Outcome,
     OutOfMemory,
@@ -37,13 +39,14 @@ MakeCohort = Callable[[Sequence[Trial]], Cohort]
 
 
 def run(
-    study: Study, known: Mapping[str, Known], validation_examples: int, make_cohort: MakeCohort
+    study: Study, known: Mapping[str, Known], validation_examples: int, make_cohort: MakeCohort, look: Look
 ) -> Iterator[StudyEvent]:
-    """Everything the study needs that is not known yet: the search, then the winner's confirmation.
+    """Everything the study needs that is not known yet: the search, then the winner's confirmation, and what the
+    probes see on its way.
 
     Raises OutOfMemory where not even one trial fits.
     """
-    carried = _Study(study, dict(known), validation_examples, make_cohort)
+    carried = _Study(study, dict(known), validation_examples, make_cohort, look)
     yield from carried.search()
     if carried.best is not None:
         step, winner = carried.best
@@ -61,12 +64,18 @@ class _Group:
 
 class _Study:
     def __init__(
-        self, study: Study, known: dict[str, Known], validation_examples: int, make_cohort: MakeCohort
+        self,
+        study: Study,
+        known: dict[str, Known],
+        validation_examples: int,
+        make_cohort: MakeCohort,
+        look: Look,
     ) -> None:
         self.study = study
         self.known = known
         self.validation_examples = validation_examples
         self.make_cohort = make_cohort
+        self.look = look
         self.draws = study.draws()
         self.steps = list(study.evaluation_steps(validation_examples, study.workload.entry.max_steps))
         self._begin()
@@ -231,7 +240,12 @@ class _Study:
             return
         workload, budget = self.study.workload, trials[0].max_steps
         group = yield from self._start(trials)
+        probes = deque(self.study.probe_steps(budget).items())
         for step in self.study.evaluation_steps(self.validation_examples, budget):
+            while probes and probes[0][0] < step:
+                group.step, due = probes.popleft()
+                group.cohort.train(group.step)
+                yield from self._probe(group, group.trials, due)
             observed = group.cohort.advance(step)
             group.step = step
             yield _evaluated(step, observed)
@@ -244,9 +258,17 @@ class _Study:
                     ends[trial] = "reached"
                 elif step == budget:
                     ends[trial] = "exhausted"
+            due = probes.popleft()[1] if probes and probes[0][0] == step else []
+            yield from self._probe(group, [trial for trial in group.trials if trial not in ends], due)
+            yield from self._probe(group, list(ends), list(workload.probes))
             yield from self._end(group, ends)
             if not group.trials:
                 return
+
+    def _probe(self, group: _Group, trials: Sequence[Trial], probes: Sequence[str]) -> Iterator[StudyEvent]:
+        if trials and probes:
+            readings = self.look(group.cohort, trials, group.step, probes)
+            yield Evaluated(group.step, {trial.id: seen for trial, seen in readings.items()})
 
     # ---- endings ------------------------------------------------------------------------------------------------
 

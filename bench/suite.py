@@ -149,6 +149,9 @@ class Race(Strict):
     slack: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
 
 
+# Probe -> its options: `{noise_scale: {small: 8}}`, or `{noise_scale: }` for those it has by itself.
+Probes = dict[str, Annotated[dict[str, Any], BeforeValidator(lambda raw: {} if raw is None else raw)]]
+
 RaceOrNot = Annotated[
     Annotated[bool, Tag("a switch")] | Annotated[Race, Tag("a mapping")],
     Discriminator(
@@ -174,6 +177,7 @@ class Entry(Strict):
     search: Search
     confirm: Confirm = Confirm()
     evaluate: Evaluate = Evaluate()
+    probes: Probes = {}
     race: RaceOrNot = True
     precision: Precision = "fp32"
     training: Training = "auto"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench import check, document, plan
-from bench.contracts import Ended, Evaluated, Observation, OutOfMemory, Started, Way
+from bench.contracts import Cohort, Ended, Evaluated, Observation, OutOfMemory, Started, Way
 from bench.plan import Study, Trial
 
 
@@ -59,11 +59,14 @@ class FakeCohort:
         self.curves = {trial: curve(trial) for trial in trials}
         self.step = 0
 
+    def train(self, step: int) -> None:
+        FakeCohort.steps_taken += (step - self.step) * len(self.curves)
+        self.step = step
+
     def advance(self, step: int) -> dict[Trial, Observation]:
         if step >= 5 and len(self.curves) > self.room:
             raise OutOfMemory
-        FakeCohort.steps_taken += (step - self.step) * len(self.curves)
-        self.step = step
+        self.train(step)
         seen = {}
         for trial, curve in list(self.curves.items()):
             if curve.diverges is not None and curve.diverges <= step:
@@ -122,3 +125,8 @@ def listen(events: object) -> Told:
                 for name, seen in readings.items():
                     told.readings.setdefault(name, {}).setdefault(step, {}).update(seen)
     return told
+
+
+def look(cohort: Cohort, trials: Sequence[Trial], step: int, names: Sequence[str]) -> dict[Trial, dict[str, float]]:
+    """A look at a cohort that sees its step."""
+    return {trial: {f"{name}.seen_at": float(step) for name in names} for trial in trials}

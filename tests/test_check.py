@@ -60,9 +60,10 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, precision, race, schedule, search, "
-    "target, training"
+    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, precision, probes, race, schedule, "
+    "search, target, training"
 )
+PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
 
 # (line, what stands there, path under workloads[0] or from the root where it begins with /, end of the sentence)
@@ -78,6 +79,15 @@ BROKEN = [
     (2, "defaults: {search: 3}", "/defaults.search", "found 3; should be a mapping, such as {trials: 16,"),
     (4, "- name: a/b", ".name", "found 'a/b'; should be letters, digits, spaces and . _ + -, a letter or digit first"),
     (4, "- name: [a]", ".name", 'found ["a"]; should be text'),
+    (12, "probes: {noise_scal: {}}", ".probes.noise_scal", "found 'noise_scal'; did you mean 'noise_scale'?"),
+    (12, "probes: [noise_scale]", ".probes", "should be a mapping of probes to their options, such as {noise_scale: {"),
+    (12, "probes: {noise_scale: 3}", PROBES, "found 3; should be a mapping, {key: value}"),
+    (12, "probes: {noise_scale: {smal: 3}}", f"{PROBES}.smal", "unknown option of noise_scale; did you mean 'small'?"),
+    (12, "probes: {noise_scale: {small: 0}}", f"{PROBES}.small", "found 0; should be greater than 0"),
+    (12, "probes: {noise_scale: {every: 2}}", f"{PROBES}.every", "found 2; should be text"),
+    (12, "probes: {noise_scale: {every: 1x}}", f"{PROBES}.every", "found '1x'; should be a factor above 1 between the"),
+    (12, "probes: {noise_scale: {every: infx}}", f"{PROBES}.every", "should be a factor above 1"),
+    (12, "probes: {noise_scale: {every: often}}", f"{PROBES}.every", "should be a factor above 1"),
     (5, "", "", "has no 'model'; a workload needs one"),
     (5, "model: mpl", ".model", "found 'mpl'; did you mean 'mlp'?"),
     (5, "model: {}", ".model", "found {}; should be a name, or {name: {option: value}}"),
@@ -529,3 +539,16 @@ def test_a_value_that_is_none_hides_nothing_else_that_is_wrong():
     assert len(told) == 2
     assert "found 'mpl'; did you mean 'mlp'?" in told[0]
     assert "workloads[0].batch_sizes[0]: found .nan; every number in a suite is finite" in told[1]
+
+
+def test_probes_without_confirmations_have_nothing_to_look_at():
+    told = sentences(with_lines({12: "probes: {noise_scale: }", 17: "confirm: {seeds: 0}"}))
+    assert told == [
+        "s.yaml:12: workloads[0].probes: found probes and confirm: {seeds: 0}; probes look at the confirmations, "
+        "so ask for one seed or more"
+    ]
+
+
+def test_a_probe_may_be_given_without_options_and_its_step_factor_with_one():
+    (workload,) = workloads_of(with_lines({12: "probes: {noise_scale: , gradient_norm: {examples: 8, every: 1.5x}}"}))
+    assert workload.probes == {"noise_scale": {}, "gradient_norm": {"examples": 8}}

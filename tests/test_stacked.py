@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes import listen, study_of
+from fakes import listen, look, study_of
 
 from bench import build, cohort, components, study
 from bench.cohorts.one_by_one import OneByOne
@@ -64,9 +64,13 @@ def losses_apart(one, other):
     )
 
 
+# All but one that draws random numbers as it trains: the two ways have streams of their own, as for dropout.
+MODELS = [name for name in components.names("models") if name != "noisy_quadratic"]
+
+
 @pytest.mark.parametrize("schedule", components.names("schedules"))
 @pytest.mark.parametrize("optimizer", [*components.names("optimizers"), "RMSprop", "Adagrad", "NAdam"])
-@pytest.mark.parametrize("model", components.names("models"))
+@pytest.mark.parametrize("model", MODELS)
 def test_stacked_and_one_by_one_agree_after_fifty_steps(model, optimizer, schedule):
     # The larger models take fewer examples: it is the arithmetic that is compared. Rates are gentle, for at the edge of
     # stability training itself multiplies the last digit's rounding.
@@ -176,7 +180,7 @@ def test_a_whole_study_gives_the_same_steps_to_target_both_ways(optimizer):
     answers = []
     for training in ("one_by_one", "stacked"):
         of, data = make("softmax", optimizer, training=training, trials=6)
-        told = listen(study.run(of, {}, 300, cohort.maker(of, data, CPU)))
+        told = listen(study.run(of, {}, 300, cohort.maker(of, data, CPU), look))
         answers.append((told.ended, told.steps_to_target))
     assert answers[0] == answers[1]
     assert answers[0][1] is not None
@@ -244,7 +248,7 @@ def test_a_model_with_state_of_its_own_is_not_stacked():
     of, data = make("user_models:own_state")
     made = cohort.maker(of, data, CPU)(of.draws()[:16])
     assert made.way == Way(
-        "one by one", "user_models:own_state trains otherwise when stacked: it keeps state of its own"
+        "one by one", "user_models:own_state trains otherwise stacked: it keeps state, or draws at random"
     )
 
 

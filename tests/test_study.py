@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from fakes import Curve, FakeCohort, fake_study, listen
+from fakes import Curve, FakeCohort, fake_study, listen, look
 
 from bench import study
 from bench.contracts import Known, OutOfMemory, Recalled
@@ -17,7 +17,7 @@ def run(of, curves, known=None, validation_examples=1):
     def curve(trial):
         return curves[trial.number] if trial.phase == "search" else Curve(reaches=20)
 
-    return listen(study.run(of, known or {}, validation_examples, lambda trials: FakeCohort(trials, curve)))
+    return listen(study.run(of, known or {}, validation_examples, lambda trials: FakeCohort(trials, curve), look))
 
 
 def test_the_race_ends_at_the_first_evaluation_that_meets_the_target():
@@ -125,7 +125,7 @@ def test_a_confirmation_that_never_meets_the_target_is_exhausted_at_its_budget()
     def curve(trial):
         return Curve(17) if trial.phase == "search" else Curve()
 
-    told = listen(study.run(fake_study(seeds=2), {}, 1, lambda trials: FakeCohort(trials, curve)))
+    told = listen(study.run(fake_study(seeds=2), {}, 1, lambda trials: FakeCohort(trials, curve), look))
     assert told.ended["confirm", 0] == told.ended["confirm", 1] == ("exhausted", 57)
 
 
@@ -159,7 +159,7 @@ CURVES = [Curve(100), Curve(diverges=5), Curve(40), Curve(), Curve(90), Curve(),
 def test_a_study_of_which_everything_is_known_trains_nothing():
     first = run(fake_study(seeds=2), CURVES)
     of = fake_study(seeds=2)
-    events = list(study.run(of, known_of(first), 1, lambda trials: pytest.fail("trained again")))
+    events = list(study.run(of, known_of(first), 1, lambda trials: pytest.fail("trained again"), look))
     recalled = [trial for event in events if isinstance(event, Recalled) for trial in event.trials]
     assert {trial.id for trial in recalled} == {trial.id for trial in first.started}
 

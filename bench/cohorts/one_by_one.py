@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bench import build, precision
 from bench.contracts import Data, Observation, Split, Way
 from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
+from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
@@ -35,25 +35,31 @@ class OneByOne:
         }
         self._step = 0
         self._seconds = dict.fromkeys(trials, 0.0)
+        # Of each step since the last evaluation, still on the device.
+        self._losses: dict[Trial, list[Tensor]] = {trial: [] for trial in trials}
 
     @out_of_memory_named()
-    def advance(self, step: int) -> dict[Trial, Observation]:
-        losses: dict[Trial, list[Tensor]] = {trial: [] for trial in self._runs}
+    def train(self, step: int) -> None:
         for steps in blocks(step - self._step, self._batch_size):
             for seed, order in self._orders.items():
                 rows = order.take(steps).to(self._device)
                 for trial, run in self._runs.items():
                     if trial.order_seed == seed:
                         started = clock(self._device)
-                        losses[trial] += run.train(rows)
+                        self._losses[trial] += run.train(rows)
                         self._seconds[trial] += clock(self._device) - started
-        before, self._step = self._step, step
+        self._step = step
+
+    @out_of_memory_named()
+    def advance(self, step: int) -> dict[Trial, Observation]:
+        self.train(step)
         seen = {
             trial: observation(
-                before, torch.stack(losses[trial]).cpu(), run.evaluate("validation", self._data.validation)
+                step, torch.stack(self._losses[trial]).cpu(), run.evaluate("validation", self._data.validation)
             )
             for trial, run in self._runs.items()
         }
+        self._losses = {trial: [] for trial in self._runs}
         self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
         return seen
 
@@ -74,7 +80,6 @@ class OneByOne:
         return [run.model for run in self._runs.values()]
 
     def weights(self, trial: Trial) -> dict[str, Tensor]:
-        """A copy of a trial's parameters and buffers, by name."""
         return {name: value.clone() for name, value in self._runs[trial].model.state_dict().items()}
 
 
@@ -84,6 +89,7 @@ class _Run:
     def __init__(self, study: Study, data: Data, device: torch.device, trial: Trial) -> None:
         workload = study.workload
         self._data = data.train
+        self._loss = LOSSES[data.loss]
         self._device = device
         self.model = build.model(workload, data, device, trial.init_seed)
         self._forward = precision.products(workload.entry.precision, device, self.model)
@@ -102,7 +108,7 @@ class _Run:
         with self._stream.drawn_from():
             for step, row in enumerate(rows.unbind(), start=self._step):
                 self._set_rates(self._schedule(step))
-                loss = functional.cross_entropy(forward(inputs.index_select(0, row)), targets.index_select(0, row))
+                loss = self._loss.mean(forward(inputs.index_select(0, row)), targets.index_select(0, row))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -118,4 +124,4 @@ class _Run:
 
     def evaluate(self, name: str, split: Split) -> dict[str, float]:
         with observing(self.model, self._device):
-            return evaluate(lambda inputs: self._forward(inputs).unsqueeze(0), split, name, trials=1)[0]
+            return evaluate(lambda inputs: self._forward(inputs).unsqueeze(0), self._loss, split, name, trials=1)[0]

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional
 
 from bench import build, precision
 from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Data, Observation, Split, Way
 from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
+from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
@@ -36,6 +36,7 @@ class Stacked:
         workload = study.workload
         self.way = way
         self._data = data
+        self._loss = LOSSES[data.loss]
         self._device = device
         self._batch_size = study.batch_size
         self._precision = workload.entry.precision
@@ -43,6 +44,8 @@ class Stacked:
         self._step = 0
         self._graphed: GraphedStep | None = None
         self._seconds = dict.fromkeys(trials, 0.0)
+        # [trials], of each step since the last evaluation, still on the device.
+        self._losses: list[Tensor] = []
         self._orders = {
             trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed) for trial in trials
         }
@@ -66,18 +69,22 @@ class Stacked:
         self._rates = [[group["lr"] for group in groups] for groups in self._groups]
 
     @out_of_memory_named()
-    def advance(self, step: int) -> dict[Trial, Observation]:
-        before, losses = self._step, []
-        for steps in blocks(step - before, self._batch_size, len(self._orders)):
+    def train(self, step: int) -> None:
+        for steps in blocks(step - self._step, self._batch_size, len(self._orders)):
             rows = self._rows(steps)
             started = clock(self._device)
-            losses += self._train(rows)
+            self._losses += self._train(rows)
             spent = (clock(self._device) - started) / len(self._trials)
             for trial in self._trials:
                 self._seconds[trial] += spent
-        stretch = torch.stack(losses, dim=1).cpu()
+
+    @out_of_memory_named()
+    def advance(self, step: int) -> dict[Trial, Observation]:
+        self.train(step)
+        stretch = torch.stack(self._losses, dim=1).cpu()
+        self._losses = []
         seen = {
-            trial: observation(before, own, readings)
+            trial: observation(step, own, readings)
             for trial, own, readings in zip(
                 self._trials, stretch, self._evaluate("validation", self._data.validation), strict=True
             )
@@ -128,7 +135,6 @@ class Stacked:
         return [self._template]
 
     def weights(self, trial: Trial) -> dict[str, Tensor]:
-        """A copy of a trial's parameters and buffers, by name."""
         place = self._trials.index(trial)
         return {name: value[place].detach().clone() for name, value in {**self._parameters, **self._buffers}.items()}
 
@@ -198,7 +204,7 @@ class Stacked:
         if row.ndim == 2:
             inputs, targets = inputs.unflatten(0, row.shape), targets.view(row.shape)
         outputs = self._forward(inputs, own=row.ndim == 2)
-        losses = vmap(functional.cross_entropy, in_dims=(0, 0 if row.ndim == 2 else None))(outputs, targets)
+        losses = vmap(self._loss.mean, in_dims=(0, 0 if row.ndim == 2 else None))(outputs, targets)
         losses.sum().backward()
         self._optimizer.step()
         torch._foreach_zero_(self._gradients)
@@ -216,4 +222,4 @@ class Stacked:
 
     def _evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
         with observing(self._template, self._device):
-            return evaluate(lambda inputs: self._forward(inputs, own=False), split, name, len(self._trials))
+            return evaluate(lambda inputs: self._forward(inputs, own=False), self._loss, split, name, len(self._trials))

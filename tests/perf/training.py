@@ -29,7 +29,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench import build, check, cohort, document, plan, study
+from bench import build, check, cohort, document, plan, probing, study
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 from bench.contracts import Data, Split, Started, Way
@@ -192,7 +192,8 @@ def race(device: torch.device, repeats: int = 3) -> None:
                 of = plan.make(check.check(document.parse(suite))).studies[place]
                 started = time.perf_counter()
                 data = build.data(of.workload, Path(), device)
-                for event in study.run(of, {}, len(data.validation), cohort.maker(of, data, device)):
+                look = probing.looker(of, data, device)
+                for event in study.run(of, {}, len(data.validation), cohort.maker(of, data, device), look):
                     if isinstance(event, Started) and event.trials[0].phase == "confirm":
                         answers.add((event.trials[0].max_steps, str(event.trials[0].metaparameters)))
                 spent.append(time.perf_counter() - started)

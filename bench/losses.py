@@ -1,0 +1,62 @@
+"""What training lowers and what evaluation reads, by the name a dataset gives in `Data.loss`.
+
+Outputs and targets have the examples first; what lies behind them (the positions of a text, say) is averaged, so that
+an example counts once whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.contracts import LossName
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss over a batch.
+
+    mean: (outputs, targets) -> [], what training lowers.  each: (outputs, targets) -> [n], the same by example.
+    error: (outputs, targets) -> [n], the share of an example recognised wrongly; None where nothing is wrong or
+    right.
+    """
+
+    mean: Callable[[Tensor, Tensor], Tensor]
+    each: Callable[[Tensor, Tensor], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.ndim == 2:  # as it is: this is the inside of a timed step
+        return functional.cross_entropy(outputs, targets)
+    return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+
+def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
+    losses = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
+    return losses.view(len(targets), -1).mean(1)
+
+
+def _errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.argmax(-1) != targets).view(len(targets), -1).double().mean(1)
+
+
+def _half_squared_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    return 0.5 * (outputs - targets).square().view(len(targets), -1).sum(1)
+
+
+def _outputs(outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001 (there is nothing to compare)
+    return outputs
+
+
+LOSSES: dict[LossName, Loss] = {
+    "cross_entropy": Loss(_cross_entropy, _cross_entropies, _errors),
+    "half_squared_error": Loss(
+        lambda outputs, targets: _half_squared_errors(outputs, targets).mean(), _half_squared_errors
+    ),
+    "output": Loss(lambda outputs, targets: torch.mean(_outputs(outputs, targets)), _outputs),
+}
