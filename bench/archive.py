@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,16 @@ class StudyRecord:
     content: dict[str, Any]
     finished: bool
     trials: tuple[TrialRecord, ...]
+
+
+@dataclass(frozen=True)
+class ImportedTrial:
+    """A trial that another program trained, how it ended, and its readings as (step, name, value)."""
+
+    trial: Trial
+    outcome: Outcome
+    step: int
+    readings: Sequence[tuple[int, str, float]]
 
 
 class Archive:
@@ -227,11 +237,47 @@ class Archive:
             ),
         )
 
-    def _join(self, study: Study, trials: Iterable[Trial]) -> None:
+    def _join(self, study: Study | StudyRecord, trials: Iterable[Trial]) -> None:
         self._db.executemany(
             "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
             [(study.id, trial.id) for trial in trials],
         )
+
+    # ---- importing ----------------------------------------------------------------------------------------------
+
+    def begin_import(self) -> None:
+        """Drops what an import that was killed left behind; raises ArchiveError if the archive holds a suite."""
+        held = self._db.execute("SELECT name FROM suites").fetchone()
+        if held is not None:
+            raise ArchiveError(f"{self.path}: holds the suite '{held[0]}' already; import into another with --label")
+        with self._db:
+            for table in ("readings", "members", "trials", "studies", "environments"):
+                self._db.execute(f"DELETE FROM {table}")
+
+    def import_study(self, study: StudyRecord, environment: str, trials: Iterable[ImportedTrial]) -> None:
+        """Keeps a study and its trials, taken one at a time, whole or not at all."""
+        with self._db:
+            self._db.execute(
+                "INSERT INTO studies VALUES (?, ?, ?, ?, ?)",
+                (study.id, study.workload, study.batch_size, json.dumps(study.content), study.finished),
+            )
+            for imported in trials:
+                self._start(imported.trial, environment)
+                self._join(study, [imported.trial])
+                (key,) = self._db.execute("SELECT key FROM trials WHERE id = ?", (imported.trial.id,)).fetchone()
+                self._db.execute(
+                    "UPDATE trials SET outcome = ?, step = ? WHERE key = ?", (imported.outcome, imported.step, key)
+                )
+                self._db.executemany(
+                    "INSERT INTO readings VALUES (?, ?, ?, ?)", ((key, *reading) for reading in imported.readings)
+                )
+
+    def finish_import(self, name: str, text: str, studies: Sequence[str]) -> None:
+        """Records what was imported as a suite: until then the archive counts as empty, and is not left behind."""
+        with self._db:
+            self._db.execute(
+                "INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)", (name, text, json.dumps(studies))
+            )
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
@@ -322,6 +368,7 @@ def _content(study: Study) -> dict[str, Any]:
         "trials": entry.search.trials,
         "seeds": entry.confirm.seeds,
         "slack": workload.slack,
+        "probes": entry.probes,
         "space": {
             name: dimension.model_dump() if isinstance(dimension, Dimension) else dimension
             for name, dimension in workload.space.items()

@@ -8,6 +8,7 @@ BenchError
   ArchiveError         an archive that is missing, locked, or not one of ours
   InterruptedRunError  a run that Ctrl-C ended
   IncompleteError      a run that ended before everything it planned was measured
+  CalibrationError     a measurement of a workload with an exact answer that missed it
 
 An error's text is one sentence to the person who can mend it: where, what was found, what would be right.
 """
@@ -74,6 +75,12 @@ class IncompleteError(BenchError):
     """A run that could not measure everything it planned; what it measured is in the archive."""
 
     exit_code = 5
+
+
+class CalibrationError(BenchError):
+    """A check against an exact answer that failed: what bench measures here is not to be believed."""
+
+    exit_code = 1
 
 
 _MOST_WORDS = 24

@@ -1,0 +1,1 @@
+"""Importers: archives of other programs, read into one of ours, one file each."""
