@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -43,6 +44,13 @@ def _shown(incomplete: str) -> list[str]:
     return [path for path in archives if path.startswith(incomplete)] + _suites(incomplete)
 
 
+def _analyses(incomplete: str) -> list[str]:
+    """Shell completion: the analyses."""
+    from bench import components
+
+    return [name for name in (ALL_ANALYSES, *components.names("analyses")) if name.startswith(incomplete)]
+
+
 def _component_names(context: typer.Context, incomplete: str) -> list[str]:
     """Shell completion: the components of the kind already typed."""
     from bench import components
@@ -57,6 +65,7 @@ Results = Annotated[Path, typer.Option(help="The folder of archives.", file_okay
 Data = Annotated[
     Path, typer.Option(help="Where datasets lie, or are downloaded to.", envvar="BENCH_DATA", file_okay=False)
 ]
+ALL_ANALYSES = "all"
 DEFAULT_DATA = Path("~/.cache/bench/data")
 
 
@@ -183,12 +192,15 @@ def run(
 def show(
     source: Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=_shown)],
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    analysis: Annotated[
+        str, typer.Option(help="Only this one of 'bench list analyses'.", autocompletion=_analyses)
+    ] = ALL_ANALYSES,
     label: Label = "main",
     results: Results = Path("results"),
 ) -> None:
-    """Shows what an archive holds; imports no torch.
+    """Shows what an archive holds and what follows from it; imports no torch.
 
-    Examples:  bench show suites/quick.yaml   |   bench show results/quick/main.sqlite --format json
+    Examples:  bench show suites/quick.yaml   |   bench show results/quick/main.sqlite --analysis critical_batch
     """
     from bench.archive import Archive
 
@@ -196,7 +208,73 @@ def show(
     if path.suffix in (".yaml", ".yml"):
         path = _archive_path(results, _plan(path).suite.name, label)
     with Archive.reading(path) as archive:
-        typer.echo(_render(archive, output))
+        typer.echo(_render(archive, output, None if analysis == ALL_ANALYSES else analysis))
+
+
+@app.command()
+def fit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON with the columns batch_size and steps.")],
+    reference: Annotated[
+        float | None, typer.Option(help="The batch size whose examples are the measure; else the smallest.", min=1)
+    ] = None,
+    overhead: Annotated[float, typer.Option(help="How many more examples may be paid, as a share.", min=0.001)] = 0.2,
+    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+) -> None:
+    """Fits the critical batch size to anybody's table of batch sizes and steps to target.
+
+    Columns: batch_size, steps (empty: a miss); if there are any, seed, label (several curves), model_size or tokens.
+
+    Example:  bench fit curve.csv --reference 256
+    """
+    from bench import curves, report
+
+    for name, value in (("--reference", reference), ("--overhead", overhead)):
+        if value is not None and not math.isfinite(value):
+            raise BenchError(f"{name}: found {value}; should be a number")
+    typer.echo(report.rendered(report.fit_tables(curves.read(file), overhead, reference), output, _width()))
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds what another program measured.")],
+    source: Annotated[Literal["batch-science"], typer.Option("--format", help="How it lies there.")] = "batch-science",
+    goal: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A goal that was not published, as DATASET/MODEL:READING:NUMBER, such as"
+            " 'mnist/fc_*:validation_error:0.03'; may be given several times."
+        ),
+    ] = None,
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Imports what another program measured into an archive of its own.
+
+    batch-science is the public archive of Shallue et al. 2019.
+
+    Example:  bench import batch_science --format batch-science
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench.archive import Archive
+    from bench.errors import InterruptedRunError
+    from bench.importers.batch_science import batch_science
+
+    console = Console(stderr=True)
+    left_out: tuple[str, ...] = ()
+    with Archive.writing(_archive_path(results, source, label)) as archive:
+        try:
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+                task = bar.add_task("importing", total=None)
+                for progress in batch_science(folder, archive, goal or []):
+                    bar.update(task, description=progress.workload, completed=progress.done, total=progress.total)
+                    left_out = progress.left_out
+        except KeyboardInterrupt:
+            raise InterruptedRunError("stopped; nothing was imported, and no archive is left behind") from None
+    if left_out:
+        typer.echo(f"left out, for want of a --goal: {', '.join(left_out)}", err=True)
+    typer.echo(f"archive: {archive.path}")
 
 
 @app.command()
@@ -233,15 +311,18 @@ def _archive_path(results: Path, suite: str, label: str) -> Path:
     return results / suite / f"{label}.sqlite"
 
 
-def _render(archive: Archive, output: Format) -> str:
+def _render(archive: Archive, output: Format, analysis: str | None = None) -> str:
     from bench import report
 
     if output == "json":
-        return report.as_json(archive)
-    if output == "csv":
+        return report.as_json(archive, analysis)
+    if output == "csv" and analysis is None:
         return report.as_csv(archive)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return "\n\n".join(table.render(output, width) for table in report.tables(archive))
+    return report.rendered(report.tables(archive, analysis), output, _width())
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def main() -> None:

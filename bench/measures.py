@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ from bench.search import Dimension, Space
 from bench.stats import MedianInterval, median_interval
 from bench.suite import Threshold
 
+# Trials with one of these were no longer training, or were cut off: what they showed decides nothing.
+_UNDECIDING = ("diverged", "interrupted")
+
 # A best value this close to an end of its range, as a share of the range, asks for a wider one.
 EDGE = 0.05
 
@@ -24,20 +27,38 @@ Status = Literal["measured", "infeasible", "not measured"]
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A trial of the search that met the target, at the first evaluated step that did."""
+
+    steps: int
+    metaparameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Found:
-    """The search's answer: the earliest evaluated step of any trial that meets the target."""
+    """The search's answer: the earliest evaluated step of any trial that meets the target.
+
+    attempts: every trial that met it, the winner first. In a race few go on so far: `race: {slack: 1.25}` shows more.
+    """
 
     steps: int
     resolution: float
     metaparameters: dict[str, Any]
     at_edge: dict[str, Literal["low", "high"]]
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """The winner again with fresh seeds: the median of its steps to target; a miss is beyond `budget`."""
+    """The winner again with fresh seeds: the median of its steps to target; a miss is beyond `budget`.
+
+    each: every seed's steps to target, math.inf for a miss.
+    probed: what probes saw of each seed, as {reading: {step: value}}.
+    """
 
     steps: MedianInterval
+    each: tuple[float, ...]
+    probed: tuple[dict[str, dict[int, float]], ...]
     reached: int
     seeds: int
     budget: int
@@ -88,13 +109,16 @@ def _summary(archive: Archive, study: StudyRecord) -> Summary:
 def _found(
     archive: Archive, study: StudyRecord, trials: Sequence[TrialRecord]
 ) -> tuple[Found | None, TrialRecord | None]:
-    steps = ((_first_step(archive, study, trial), trial.number, trial) for trial in trials)
+    deciding = [trial for trial in trials if trial.outcome not in _UNDECIDING]
+    steps = ((_first_step(archive, study, trial), trial.number, trial) for trial in deciding)
     reached = [(step, number, trial) for step, number, trial in steps if step is not None]
     if not reached:
         return None, None
-    step, _, winner = min(reached, key=lambda row: row[:2])
+    reached.sort(key=lambda row: row[:2])
+    step, _, winner = reached[0]
     before = archive.step_before(winner.key, study.content["reading"], step)
-    found = Found(step, (step - before) / step, winner.metaparameters, _edges(study, winner))
+    attempts = tuple(Attempt(steps, trial.metaparameters) for steps, _, trial in reached)
+    found = Found(step, (step - before) / step, winner.metaparameters, _edges(study, winner), attempts)
     return found, winner
 
 
@@ -107,21 +131,31 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
     ]
     if not again:
         return None
-    steps = [_first_step(archive, study, trial) for trial in again]
+    steps = [_first_step(archive, study, trial) or math.inf for trial in again]
+    readings = [_by_name(archive.readings(trial.key)) for trial in again]
     tests = [
         value
-        for trial, step in zip(again, steps, strict=True)
-        if step is not None
-        for _, name, value in archive.readings(trial.key)
-        if name == "test_error"
+        for seen, step in zip(readings, steps, strict=True)
+        if math.isfinite(step)
+        for value in seen.get("test_error", {}).values()
     ]
     return Confirmed(
-        steps=median_interval([math.inf if step is None else step for step in steps]),
-        reached=sum(step is not None for step in steps),
+        steps=median_interval(steps),
+        each=tuple(steps),
+        # Only a probe's readings have a point in their name.
+        probed=tuple({name: path for name, path in seen.items() if "." in name} for seen in readings),
+        reached=sum(map(math.isfinite, steps)),
         seeds=len(again),
         budget=budget,
         test_error=statistics.median(tests) if tests else None,
     )
+
+
+def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, float]]:
+    paths: dict[str, dict[int, float]] = {}
+    for step, name, value in readings:
+        paths.setdefault(name, {})[step] = value
+    return paths
 
 
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
@@ -132,7 +166,8 @@ def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", 
     edges: dict[str, Literal["low", "high"]] = {}
     for name, raw in study.content["space"].items():
         dimension = TypeAdapter[Any](Space).validate_python(raw)
-        position = dimension.position(winner.metaparameters[name]) if isinstance(dimension, Dimension) else None
+        searched = isinstance(dimension, Dimension) and name in winner.metaparameters
+        position = dimension.position(winner.metaparameters[name]) if searched else None
         if position is not None and not EDGE <= position <= 1 - EDGE:
             edges[name] = "low" if position < EDGE else "high"
     return edges

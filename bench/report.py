@@ -8,14 +8,19 @@ import json
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from bench import components
+from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
 from bench.contracts import Outcome
 from bench.measures import Summary, summaries
 from bench.plan import Plan
+from bench.scaling import Curve, fit_curve
+from bench.table import Format as TableFormat
 from bench.table import Table
+
+Format = TableFormat | Literal["csv", "json"]
 
 
 def document(archive: Archive) -> dict[str, Any]:
@@ -33,8 +38,16 @@ def document(archive: Archive) -> dict[str, Any]:
     }
 
 
-def as_json(archive: Archive) -> str:
-    return json.dumps(document(archive), indent=2, allow_nan=False)
+def as_json(archive: Archive, analysis: str | None = None) -> str:
+    """The document, and under "analyses" what each concludes: {name: [{"title", "records", "notes"}]}."""
+    found = _concluded(summaries(archive), analysis)
+    analyses = {name: [_raw(table) for table in tables if table.records] for name, tables in found.items()}
+    whole = {**document(archive), "analyses": {name: raw for name, raw in analyses.items() if raw}}
+    return json.dumps(whole, indent=2, allow_nan=False)
+
+
+def _raw(table: Table) -> dict[str, Any]:
+    return {"title": table.title, "records": table.records, "notes": table.notes}
 
 
 _SINGLE = ("examples_to_target", "test_error", "train_seconds")
@@ -53,6 +66,11 @@ def as_csv(archive: Archive) -> str:
             single = {name: study[name] for name in ("batch_size", "status", *_SINGLE)}
             row = {"suite": archive.suite_name(), "workload": workload["name"], **single, **outcomes, **steps, **best}
             rows.append(row | edges)
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows under the names of all of them; a row that lacks one has an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
@@ -99,13 +117,50 @@ def _number(value: float | None) -> float | int | None:
     return int(value) if float(value).is_integer() else value
 
 
-def tables(archive: Archive) -> list[Table]:
-    """What the archive shows, as tables for people: those of every analysis."""
-    rows = summaries(archive)
-    found: list[Table] = []
-    for name in components.names("analyses"):
-        found += components.find("analyses", name).load()(rows)
+# What was measured stands first and what to do about it last; the others between them, by name.
+_FIRST, _LAST = ["steps_to_target"], ["advice"]
+
+
+def analyses() -> list[str]:
+    """The names of the analyses, in the order in which they are shown."""
+    between = [name for name in components.names("analyses") if name not in (*_FIRST, *_LAST)]
+    return [*_FIRST, *between, *_LAST]
+
+
+def tables(archive: Archive, analysis: str | None = None) -> list[Table]:
+    """What an analysis makes of the archive, or each that applies, as tables for people; raises ComponentError where
+    there is no analysis of that name.
+    """
+    return [table for found in _concluded(summaries(archive), analysis).values() for table in found]
+
+
+def _concluded(rows: Sequence[Summary], analysis: str | None) -> dict[str, list[Table]]:
+    names = [components.find("analyses", analysis).name] if analysis else analyses()
+    return {name: components.find("analyses", name).load()(rows) for name in names}
+
+
+def fit_tables(curves: Sequence[Curve], overhead: float, reference: float | None) -> list[Table]:
+    """The critical batch size of each curve, and where they have a size, its power law."""
+    fits = [fit for curve in curves if (fit := fit_curve(curve, overhead, reference))]
+    found = [table_of(fit) for fit in fits]
+    sized = [(fit.curve.size, fit) for fit in fits if fit.curve.size is not None]
+    if len({size for size, _ in sized}) > 1:
+        found.append(power_law_table(sized))
     return found
+
+
+def rendered(found: Sequence[Table], output: Format, width: int | None) -> str:
+    """Tables one after the other; as JSON their records, as CSV their cells under a column that names the table."""
+    if output == "json":
+        return json.dumps([_raw(table) for table in found], indent=2, allow_nan=False)
+    if output == "csv":
+        rows = [
+            {"table": table.title, **dict(zip(table.columns, row, strict=True))}
+            for table in found
+            for row in table.rows
+        ]
+        return _csv(rows)
+    return "\n\n".join(table.render(output, width) for table in found)
 
 
 def plan_tables(plan: Plan) -> list[Table]:

@@ -10,6 +10,19 @@ CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
+class Interval:
+    """An estimate and the interval around it; all NaN where the data do not resolve it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def resolved(self) -> bool:
+        return not math.isnan(self.value)
+
+
+@dataclass(frozen=True)
 class MedianInterval:
     """A median and the interval around it; math.inf stands for "a miss": beyond everything that was tried."""
 
@@ -38,3 +51,39 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     rank = max((rank for rank in range(1, (count + 1) // 2 + 1) if coverage(rank) >= confidence), default=1)
     middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     return MedianInterval(middle, ordered[rank - 1], ordered[count - rank], max(0.0, coverage(rank)))
+
+
+def two_batch_estimate(small: float, large: float, small_size: int, large_size: int) -> tuple[float, float]:
+    """|G|^2 and tr(Sigma) from the mean square of a gradient at two batch sizes b < B, where it is |G|^2 + tr(Sigma)/B.
+
+    small, large: mean |G_b|^2 and |G_B|^2 (McCandlish et al. 2018, appendix A.1). Both answers are unbiased, so both
+    are averaged before they are divided; the first may be negative where the noise hides the gradient.
+    """
+    gradient = (large_size * large - small_size * small) / (large_size - small_size)
+    return gradient, (small - large) / (1 / small_size - 1 / large_size)
+
+
+def ratio_of_means(
+    numerators: Sequence[float], denominators: Sequence[float], confidence: float = CONFIDENCE
+) -> Interval:
+    """The mean of the numerators over that of the denominators, each from pairs of independent estimates.
+
+    The mean of ratios is another number, and biased. The interval is Student's around the logarithm, its deviation from
+    the jackknife over pairs; it is all of (0, inf) for one pair. Where either mean is not positive the ratio is
+    unresolved: NaN.
+    """
+    count, above, below = len(numerators), sum(numerators), sum(denominators)
+    if not count or not (above > 0 and below > 0):
+        return Interval(math.nan, math.nan, math.nan)
+    without = [(above - one, below - other) for one, other in zip(numerators, denominators, strict=True)]
+    if count == 1 or any(one <= 0 or other <= 0 for one, other in without):
+        return Interval(above / below, 0.0, math.inf)
+    # SciPy takes most of a second to import.
+    from scipy.stats import t
+
+    logs = [math.log(one / other) for one, other in without]
+    mean = sum(logs) / count
+    deviation = math.sqrt((count - 1) / count * sum((log - mean) ** 2 for log in logs))
+    reach = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation
+    centre = math.log(above / below)
+    return Interval(above / below, math.exp(centre - reach), math.exp(min(centre + reach, 700.0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tabulate import tabulate
 
@@ -16,7 +16,8 @@ _TABULATE = {"table": "simple", "markdown": "pipe", "latex": "latex_booktabs"}
 class Table:
     """Cells as text, right-aligned where `numeric`; notes stand below, a line each.
 
-    Where a terminal is too narrow for all columns, the `spare` ones are left out in that order.
+    Where a terminal is too narrow for all columns, the `spare` ones are left out in that order. `records` are the raw
+    values, for JSON: a mapping for each row or finding, None where there is none.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Table:
     numeric: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     spare: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
     def render(self, style: Format, width: int | None = None) -> str:
         """The whole table as text; a table of at most `width` columns of characters, where one is given."""

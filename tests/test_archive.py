@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from fakes import SUITE, Curve, FakeCohort
+from fakes import SUITE, Curve, FakeCohort, look
 
 from bench import check, document, measures, plan, report, study
 from bench.archive import SCHEMA_VERSION, Archive
@@ -35,7 +35,7 @@ def measure(path, confirmations=(12, 14, 16, 22, None), events=None, **changes):
         archive.plan(made)
         environment = archive.environment({"device": "fake"})
         known = archive.known(of)
-        stream = list(study.run(of, known, 1, lambda trials: FakeCohort(trials, curve)))
+        stream = list(study.run(of, known, 1, lambda trials: FakeCohort(trials, curve), look))
         for event in stream[:events]:
             archive.record(of, environment, event)
         if events is None:

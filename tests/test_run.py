@@ -135,7 +135,8 @@ def test_the_json_document_has_the_promised_shape(finished):
     folder, _, _ = finished
     out, _ = bench("show", "small.yaml", "--format", "json", folder=folder)
     document = json.loads(out)
-    assert list(document) == ["suite", "environment", "workloads"]
+    assert list(document) == ["suite", "environment", "workloads", "analyses"]
+    assert {"critical_batch", "advice"} <= set(document["analyses"])
     assert document["environment"]["device_type"] == "cpu"
     (workload,) = document["workloads"]
     assert [study["batch_size"] for study in workload["studies"]] == [32, 256]
@@ -187,14 +188,15 @@ ASK = "import sys; sys.argv = ['bench', *sys.argv[1:]]; from bench.cli import ma
         (["check", "small.yaml"], {"torch", "scipy", "sklearn"}),
         (["plan", "small.yaml"], {"torch", "sklearn"}),
         (["list"], {"torch", "scipy", "sklearn"}),
-        (["show", "small.yaml"], {"torch", "scipy", "sklearn"}),
-        (["run", "small.yaml"], {"torch", "scipy", "sklearn"}),
+        (["show", "small.yaml"], {"torch", "sklearn"}),
+        (["show", "small.yaml", "--analysis", "steps_to_target"], {"torch", "scipy", "sklearn"}),
+        (["run", "small.yaml"], {"torch", "sklearn"}),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_needs_no_training_imports_no_torch(finished, arguments, heavy):
     folder, _, _ = finished
-    check = f"assert not {heavy!r} & set(sys.modules), set(sys.modules)"
+    check = f"assert not {heavy!r} & set(sys.modules), {heavy!r} & set(sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", ASK.format(check=check), *arguments], cwd=folder, capture_output=True, text=True
     )

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from bench.stats import median_interval
+from bench.stats import median_interval, ratio_of_means
 
 
 def test_five_values_span_their_median_with_fifteen_sixteenths():
@@ -62,3 +62,28 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(count):
 def test_a_thousand_misses_and_numbers_are_no_trouble():
     interval = median_interval([*range(999), *[math.inf] * 201])
     assert interval.low < interval.median < interval.high < math.inf
+
+
+def test_the_ratio_of_means_is_no_mean_of_ratios():
+    found = ratio_of_means([1, 3], [1, 9])
+    assert found.value == pytest.approx(0.4)
+    assert found.low < 0.4 < found.high
+
+
+def test_a_ratio_whose_denominator_may_be_nothing_is_unresolved():
+    assert not ratio_of_means([1, 1], [1, -2]).resolved
+    assert not ratio_of_means([], []).resolved
+    # Without the second pair the denominator would be negative: how large the ratio may be is not known.
+    assert ratio_of_means([1, 1], [-1, 2]).high == math.inf
+    assert (ratio_of_means([2], [4]).value, ratio_of_means([2], [4]).high) == (0.5, math.inf)
+
+
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says():
+    draw = random.Random(0)
+    covered = 0
+    for _ in range(400):
+        below = [draw.gauss(1, 0.2) for _ in range(10)]
+        above = [58.8 * value + draw.gauss(0, 10) for value in below]
+        found = ratio_of_means(above, below)
+        covered += found.low <= 58.8 <= found.high
+    assert 335 <= covered <= 385

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 
+from bench.analyses._show import workloads
 from bench.measures import Confirmed, Summary
 from bench.table import Table
 
@@ -17,7 +17,7 @@ _NUMERIC = {"batch size", "steps to target", "reached", "search", "examples", "t
 
 def steps_to_target(summaries: Sequence[Summary]) -> list[Table]:
     """Steps to target against batch size, a table for each workload."""
-    return [_table(name, list(group)) for name, group in groupby(summaries, key=lambda summary: summary.study.workload)]
+    return [_table(name, rows) for name, rows in workloads(summaries)]
 
 
 def _table(name: str, rows: list[Summary]) -> Table:

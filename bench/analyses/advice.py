@@ -1,0 +1,101 @@
+"""Which batch size to use: the soonest, the cheapest, and the knee between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.analyses._show import interval, number, workloads
+from bench.measures import Summary
+from bench.scaling import Curve, CurveFit, Point, curve_of, fit_curve
+from bench.stats import median_interval
+from bench.table import Table
+
+_COLUMNS = ["choice", "batch size", "steps to target", "examples", "steps saved", "examples paid"]
+
+
+def advice(summaries: Sequence[Summary]) -> list[Table]:
+    """A sentence for each workload that met its target at two batch sizes or more, with its evidence and its doubt."""
+    tables = []
+    for _, rows in workloads(summaries):
+        curve = curve_of(rows)
+        fitted = fit_curve(curve)
+        tables += [_table(curve, fitted)] if fitted else []
+    return tables
+
+
+def _table(curve: Curve, fitted: CurveFit) -> Table:
+    met = [point for point in curve.points if math.isfinite(point.median)]
+    # At equal steps the smaller batch is the better: it takes as long and costs less.
+    soonest = min(met, key=lambda point: (point.median, point.batch_size))
+    cheapest = min(met, key=lambda point: (point.median * point.batch_size, point.batch_size))
+    knee = min(met, key=lambda point: abs(math.log(point.batch_size / fitted.critical_batch.value)))
+    choices = {"soonest": soonest, "cheapest": cheapest, "knee": knee}
+    rows, records = [], []
+    for choice, point in choices.items():
+        saved, paid = cheapest.median / point.median, _examples(point) / _examples(cheapest)
+        rows.append(
+            [
+                choice,
+                f"{point.batch_size:,.0f}",
+                _steps(point),
+                f"{_examples(point):,.0f}",
+                f"{saved:.1f}x",
+                f"{paid:.1f}x",
+            ]
+        )
+        records.append(
+            {
+                "choice": choice,
+                "batch_size": point.batch_size,
+                "steps_to_target": point.median,
+                "examples_to_target": _examples(point),
+                "steps_saved": saved,
+                "examples_paid": paid,
+            }
+        )
+    notes = [_sentence(soonest, cheapest, knee, fitted), *_doubts(soonest, met, fitted)]
+    return Table(f"{curve.label}: which batch size", _COLUMNS, rows, set(_COLUMNS[1:]), notes, records=records)
+
+
+def _sentence(soonest: Point, cheapest: Point, knee: Point, fitted: CurveFit) -> str:
+    saved, paid = cheapest.median / knee.median, _examples(knee) / _examples(cheapest)
+    where = f"the measured batch size nearest to B_crit {interval(fitted.critical_batch)}"
+    if knee is cheapest is soonest:
+        return f"advice: use batch size {knee.batch_size:,.0f}, both the soonest and the cheapest of those measured."
+    against = f"{saved:.1f}x fewer steps than batch size {cheapest.batch_size:,.0f} for {paid:.1f}x its examples"
+    sentence = f"advice: use batch size {knee.batch_size:,.0f}, {where}"
+    sentence += ", the cheapest of those measured" if knee is cheapest else f": {against}"
+    if knee is soonest:
+        return f"{sentence}; none was sooner."
+    sooner, dearer = knee.median / soonest.median, _examples(soonest) / _examples(knee)
+    return (
+        f"{sentence}; batch size {soonest.batch_size:,.0f} would be {sooner:.1f}x sooner still "
+        f"for {dearer:.1f}x the examples."
+    )
+
+
+def _doubts(soonest: Point, met: list[Point], fitted: CurveFit) -> list[str]:
+    doubts = list(fitted.doubts)
+    quickest = median_interval(soonest.steps)
+    rivals = [
+        f"{point.batch_size:,.0f}"
+        for point in met
+        if point is not soonest and median_interval(point.steps).low <= quickest.high and quickest.confidence
+    ]
+    if rivals:
+        doubts.append(f"the interval of the soonest overlaps that of batch size {', '.join(rivals)}")
+    return [
+        *(f"doubt: {doubt}." for doubt in doubts),
+        "soonest is by steps here: a larger batch may take longer a step.",
+    ]
+
+
+def _steps(point: Point) -> str:
+    steps = median_interval(point.steps)
+    spread = f" [{number(steps.low, 6)}, {number(steps.high, 6)}]" if steps.confidence else ""
+    return f"{number(steps.median, 6)}{spread}"
+
+
+def _examples(point: Point) -> float:
+    return point.median * point.batch_size

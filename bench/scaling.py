@@ -1,0 +1,363 @@
+"""How steps to target fall with the batch size: S = S_min + E_min/B, local slopes, regimes, critical batch sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import numpy
+from numpy.typing import NDArray
+
+from bench.measures import Summary
+from bench.stats import CONFIDENCE, Interval
+
+OVERHEAD = 0.2
+RESAMPLES = 200
+# On log-log axes a slope of -1 is perfect scaling and 0 maximal data parallelism (Shallue et al. 2019, section 3).
+# Steps that follow S_min + E_min/B pass these two at 0.18 and at 5.7 times the critical batch size.
+PERFECT, MAXIMAL = -0.85, -0.15
+
+Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism", "undecided"]
+Floats = NDArray[numpy.floating]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Steps to target at a batch size.
+
+    steps: of every seed, math.inf for a miss.  tried: the steps beyond which a miss is known to lie.  resolution: the
+    share by which steps may be overstated, for they are only known at evaluations.
+    """
+
+    batch_size: float
+    steps: tuple[float, ...]
+    tried: float = 0.0
+    resolution: float = 0.0
+
+    @cached_property
+    def median(self) -> float:
+        return _median(self.steps)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Steps to target against batch size, in rising order: of a workload, or out of anybody's table.
+
+    size: of the model or the data, where several curves are compared by it.
+    """
+
+    label: str
+    points: tuple[Point, ...]
+    size: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """S = S_min + E_min/B with S_min `minimum_steps`, in steps, and E_min `minimum_examples`, in examples."""
+
+    minimum_steps: float
+    minimum_examples: float
+
+    @property
+    def critical_batch(self) -> float:
+        """B_crit = E_min/S_min, where a run takes twice the least steps and twice the least examples (McCandlish et al.
+        2018, eq. 2.11).
+        """
+        return self.minimum_examples / self.minimum_steps
+
+    def steps(self, batch_size: float) -> float:
+        return self.minimum_steps + self.minimum_examples / batch_size
+
+    def overhead_batch(self, overhead: float, reference: float) -> float:
+        """The batch size that needs 1 + `overhead` times the examples that the batch size `reference` needs: the 20 %
+        critical batch size of Zhang et al. 2024, in general (delta b + (1 + delta) B0 a)/a.
+        """
+        return overhead * self.critical_batch + (1 + overhead) * reference
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The slope of log S against log B from the batch size before to this one, its interval and what it says."""
+
+    batch_size: float
+    slope: Interval
+    regime: Regime
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """A fitted curve: its intervals, how well it fits, and every reason to doubt it.
+
+    residuals: log(measured/fitted) at each point; for a miss, how far the fit lies below what was tried, else 0.
+    explained: the share of the variance of log S; NaN where it does not vary.
+    """
+
+    curve: Curve
+    fit: Fit
+    reference: float
+    overhead: float
+    minimum_steps: Interval
+    minimum_examples: Interval
+    critical_batch: Interval
+    overhead_batch: Interval
+    residuals: tuple[float, ...]
+    explained: float
+    doubts: tuple[str, ...]
+
+
+def curve_of(rows: Sequence[Summary]) -> Curve:
+    """The curve of a workload, from the summaries of its studies.
+
+    A study that is not measured gives no point, one whose every trial missed gives a miss.
+    """
+    points = []
+    for row in rows:
+        if row.status != "measured":
+            continue
+        found, size = row.found, row.study.batch_size
+        if found is None:
+            points.append(Point(size, (math.inf,), row.study.content["max_steps"]))
+        elif row.confirmed is not None:
+            points.append(Point(size, row.confirmed.each, row.confirmed.budget, found.resolution))
+        else:
+            points.append(Point(size, (found.steps,), found.steps, found.resolution))
+    name = rows[0].study.workload if rows else ""
+    return Curve(name, tuple(sorted(points, key=lambda point: point.batch_size)))
+
+
+def fit(batch_sizes: Sequence[float], steps: Sequence[float], tried: Sequence[float] | None = None) -> Fit:
+    """Least squares of log S against log(S_min + E_min/B).
+
+    A miss is math.inf: the fit is drawn up to the steps that were `tried` there, and no further. Raises ValueError
+    where fewer than two batch sizes were met, or a number is not positive.
+    """
+    sizes, medians = numpy.asarray(batch_sizes, float), numpy.asarray(steps, float)
+    met = numpy.isfinite(medians)
+    if len(set(sizes[met])) < 2:
+        raise ValueError("a fit needs steps to target at two batch sizes or more")
+    if not (sizes > 0).all() or not (medians > 0).all():
+        raise ValueError("batch sizes and steps to target are positive numbers")
+    return _fit(sizes, medians, numpy.asarray(medians if tried is None else tried, float))[0]
+
+
+def _fit(sizes: Floats, medians: Floats, tried: Floats) -> tuple[Fit, Floats, Floats]:
+    """The fit, its residuals [n] and their derivatives [n, 2] by (log S_min, log E_min)."""
+    # SciPy takes most of a second to import.
+    from scipy.optimize import least_squares
+
+    met = numpy.isfinite(medians)
+    known = numpy.log(numpy.where(met, medians, numpy.maximum(tried, 1.0)))
+
+    def residuals(point: Floats) -> Floats:
+        over = known - numpy.logaddexp(point[0], point[1] - numpy.log(sizes))
+        return numpy.asarray(numpy.where(met, over, numpy.maximum(over, 0.0)))
+
+    def derivatives(point: Floats) -> Floats:
+        share = 1 / (1 + numpy.exp(point[1] - point[0]) / sizes)
+        acts = met | (residuals(point) > 0)
+        return -numpy.stack([share, 1 - share], axis=1) * acts[:, None]
+
+    start = numpy.array([known[met].min(), (known + numpy.log(sizes))[met].min()])
+    solved = least_squares(residuals, start, derivatives, method="lm", xtol=1e-12).x
+    # Nothing is learnt of a term that is nowhere a thousandth of the other: it stops there, for a doubt to name it.
+    solved = numpy.clip(solved, start - math.log(1e3), start + math.log(1e3))
+    return Fit(*map(float, numpy.exp(solved))), residuals(solved), derivatives(solved)
+
+
+def fit_curve(curve: Curve, overhead: float = OVERHEAD, reference: float | None = None) -> CurveFit | None:
+    """The curve's fit; None where fewer than two batch sizes met the target.
+
+    reference: the batch size to whose examples `overhead` is added; the smallest measured where none is given.
+    Intervals: by resampling each point's seeds; where there is but one a point, Student's, from the scatter about the
+    fit (none for two points).
+    """
+    sizes = numpy.array([point.batch_size for point in curve.points])
+    medians = numpy.array([point.median for point in curve.points])
+    tried = numpy.array([point.tried for point in curve.points])
+    if numpy.isfinite(medians).sum() < 2:
+        return None
+    best, residuals, derivatives = _fit(sizes, medians, tried)
+    reference = float(reference or sizes[0])
+    if any(len(point.steps) > 1 for point in curve.points):
+        fits = _resampled(curve, sizes, tried)
+    else:
+        fits = _scattered(best, residuals, derivatives)
+
+    def interval(of: Callable[[Fit], float]) -> Interval:
+        values = sorted(map(of, fits))
+        outside = int((1 - CONFIDENCE) / 2 * len(values))
+        low, high = (values[outside], values[-1 - outside]) if values else (0.0, math.inf)
+        return Interval(of(best), low, high)
+
+    met = numpy.isfinite(medians)
+    logs = numpy.log(medians[met])
+    spread = float(((logs - logs.mean()) ** 2).sum())
+    return CurveFit(
+        curve,
+        best,
+        reference,
+        overhead,
+        interval(lambda fit: fit.minimum_steps),
+        interval(lambda fit: fit.minimum_examples),
+        interval(lambda fit: fit.critical_batch),
+        interval(lambda fit: fit.overhead_batch(overhead, reference)),
+        tuple(map(float, residuals)),
+        1 - float((residuals[met] ** 2).sum()) / spread if spread > _FLAT else math.nan,
+        tuple(_doubts(curve, best, residuals)),
+    )
+
+
+def _resampled(curve: Curve, sizes: Floats, tried: Floats) -> list[Fit]:
+    medians = numpy.stack([_resampled_medians(point, place) for place, point in enumerate(curve.points)], axis=1)
+    return [_fit(sizes, row, tried)[0] for row in medians if numpy.isfinite(row).sum() >= 2]
+
+
+def _resampled_medians(point: Point, seed: int) -> Floats:
+    """[RESAMPLES] medians of the point's seeds, drawn with replacement."""
+    draws = numpy.random.default_rng(seed).choice(point.steps, (RESAMPLES, len(point.steps)))
+    ordered = numpy.sort(draws, axis=1)
+    # Not numpy.median, whose mean of two infinities is NaN.
+    seeds = ordered.shape[1]
+    return numpy.asarray((ordered[:, (seeds - 1) // 2] + ordered[:, seeds // 2]) / 2)
+
+
+def _scattered(best: Fit, residuals: Floats, derivatives: Floats) -> list[Fit]:
+    """Fits drawn from the normal approximation around the best, widened to Student's for few points."""
+    freedom = len(residuals) - 2
+    information = derivatives.T @ derivatives
+    if freedom < 1 or numpy.linalg.cond(information) > 1e12:
+        return []
+    covariance = numpy.linalg.inv(information) * float((residuals**2).sum()) / freedom
+    random = numpy.random.default_rng(0)
+    draws = random.multivariate_normal([0.0, 0.0], covariance, size=10 * RESAMPLES)
+    draws *= numpy.sqrt(freedom / random.chisquare(freedom, size=(len(draws), 1)))
+    centre = numpy.log([best.minimum_steps, best.minimum_examples])
+    return [Fit(*map(float, numpy.exp(point))) for point in numpy.clip(centre + draws, -300, 300)]
+
+
+# Below this sum of squares steps do not vary with the batch size, and there is nothing to explain.
+_FLAT = 1e-6
+# A residual that a person would see on the plot.
+_LARGE = 0.25
+
+
+def _doubts(curve: Curve, best: Fit, residuals: Floats) -> list[str]:
+    """Every reason not to believe the fit, a sentence each."""
+    doubts = []
+    points = curve.points
+    met = [point for point in points if math.isfinite(point.median)]
+    sizes = [point.batch_size for point in met]
+    if missed := [f"{point.batch_size:,.0f}" for point in points if point not in met]:
+        doubts.append(
+            f"no steps to target at batch size {', '.join(missed)}: the fit knows them only as more than was tried"
+        )
+    if len(met) < 4:
+        doubts.append(f"{len(met)} batch sizes met the target; a fit of two numbers wants four or more")
+    if best.critical_batch > max(sizes):
+        doubts.append(
+            f"only the side of perfect scaling was seen: B_crit lies beyond the largest batch size, {max(sizes):,.0f}"
+        )
+    if best.critical_batch < min(sizes):
+        doubts.append(
+            f"only the side of maximal data parallelism was seen: B_crit lies below the smallest batch size, "
+            f"{min(sizes):,.0f}"
+        )
+    rises = [f"{after.batch_size:,.0f}" for before, after in pairwise(met) if after.median > before.median]
+    if rises:
+        doubts.append(f"steps rise with the batch size at {', '.join(rises)}, which the model cannot follow")
+    worst = max(range(len(points)), key=lambda place: abs(residuals[place]))
+    if abs(residuals[worst]) > _LARGE:
+        doubts.append(
+            f"the fit is {abs(math.expm1(-residuals[worst])):.0%} {'below' if residuals[worst] > 0 else 'above'} "
+            f"what was measured at batch size {points[worst].batch_size:,.0f}"
+        )
+    if _bent(numpy.log(sizes), residuals[[point in met for point in points]]):
+        doubts.append("the residuals bend from one end to the other: the curve has another shape than the model")
+    return doubts
+
+
+def _bent(logs: Floats, residuals: Floats) -> bool:
+    """Whether a parabola explains the residuals better than chance would (F test at 5 %), and they matter at all."""
+    from scipy.stats import f
+
+    freedom = len(logs) - 3
+    if freedom < 2 or numpy.abs(residuals).max() < 0.05:
+        return False
+    fitted = numpy.polyval(numpy.polyfit(logs, residuals, 2), logs)
+    left = float(((residuals - fitted) ** 2).sum())
+    explained = float((residuals**2).sum()) - left
+    return left <= 0 or float(f.sf(explained / 2 / (left / freedom), 2, freedom)) < 0.05
+
+
+def slopes(curve: Curve) -> list[Slope]:
+    """The slope from each batch size to the next, with an interval from resampled seeds and the evaluations' spacing.
+
+    A slope beside a miss is unresolved, and its regime undecided.
+    """
+    found = []
+    for place, (before, after) in enumerate(pairwise(curve.points)):
+        apart = math.log(after.batch_size / before.batch_size)
+        if not math.isfinite(before.median) or not math.isfinite(after.median):
+            found.append(Slope(after.batch_size, Interval(math.nan, math.nan, math.nan), "undecided"))
+            continue
+        with numpy.errstate(invalid="ignore"):
+            draws = numpy.log(_resampled_medians(after, place + 1) / _resampled_medians(before, place)) / apart
+        draws = numpy.nan_to_num(draws, nan=0.0)
+        low, high = numpy.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
+        slope = Interval(
+            math.log(after.median / before.median) / apart,
+            float(low) + _shrunk(after) / apart,
+            float(high) - _shrunk(before) / apart,
+        )
+        found.append(Slope(after.batch_size, slope, _regime(slope)))
+    return found
+
+
+def _shrunk(point: Point) -> float:
+    """The logarithm of how much smaller the steps may be than was seen."""
+    return math.log1p(-min(point.resolution, 0.99))
+
+
+def _regime(slope: Interval) -> Regime:
+    if slope.high <= PERFECT:
+        return "perfect scaling"
+    if slope.low >= MAXIMAL:
+        return "maximal data parallelism"
+    if slope.low > PERFECT and slope.high < MAXIMAL:
+        return "diminishing returns"
+    return "undecided"
+
+
+def perfect_scaling_until(rows: Sequence[Summary]) -> int | None:
+    """The largest batch size of a workload up to which every step in batch size scaled perfectly, beyond doubt; None
+    where the first already did not.
+    """
+    until = None
+    for slope in slopes(curve_of(rows)):
+        if slope.regime != "perfect scaling":
+            break
+        until = int(slope.batch_size)
+    return until
+
+
+def power_law(sizes: Sequence[float], batches: Sequence[float]) -> tuple[float, Interval]:
+    """(c, exponent) of batch = c size^exponent by least squares in logarithms, with Student's interval.
+
+    The critical batch size against model or data size, as in Zhang et al. 2024. Needs two sizes; two give no interval.
+    """
+    from scipy.stats import linregress, t
+
+    line = linregress(numpy.log(sizes), numpy.log(batches))
+    freedom = len(sizes) - 2
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * float(line.stderr) if freedom else math.inf
+    exponent = float(line.slope)
+    return math.exp(float(line.intercept)), Interval(exponent, exponent - reach, exponent + reach)
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -1,0 +1,78 @@
+"""Studies as an analysis sees them, made by hand: no archive, no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.archive import StudyRecord
+from bench.measures import Attempt, Confirmed, Found, Summary
+from bench.plan import CONFIRM_BUDGET
+from bench.stats import median_interval
+
+SPACE = {"learning_rate": {"log_uniform": [1e-6, 1e6]}}
+
+
+def summary(
+    batch_size: int,
+    steps: int | None,
+    *,
+    workload: str = "w",
+    seeds: Sequence[float] = (),
+    learning_rate: float = 0.1,
+    momentum: float | None = None,
+    metaparameters: Mapping[str, Any] | None = None,
+    resolution: float = 0.05,
+    budget: int | None = None,
+    attempts: Sequence[tuple[int, Mapping[str, Any]]] = (),
+    at_edge: Mapping[str, str] | None = None,
+    optimizer: str = "sgd",
+    status: str = "measured",
+    outcomes: Mapping[str, int] | None = None,
+    probed: Sequence[dict[str, dict[int, float]]] = (),
+    test_error: float | None = None,
+    train_seconds: float = 1.0,
+    **content: Any,
+) -> Summary:
+    """One study: the search's answer at `steps` (None where no trial met the target), confirmed by `seeds`.
+
+    seeds: steps to target of each fresh seed, math.inf for a miss; with none, no confirmation was asked for.
+    momentum: a constant of the search; searched where `space` says so.
+    attempts: the trials that met the target after the winner, as (steps, what differs from the winner's values).
+    content: entries of the study's content instead of those below, such as `model`, `space` or `slack`.
+    """
+    fixed = {} if momentum is None else {"momentum": momentum}
+    best = {"learning_rate": learning_rate, **fixed, **(metaparameters or {})}
+    found = confirmed = None
+    if steps is not None:
+        tried = (Attempt(steps, best), *(Attempt(later, {**best, **values}) for later, values in attempts))
+        found = Found(steps, resolution, best, dict(at_edge or {}), tried)  # type: ignore[arg-type]
+    if steps is not None and seeds and status == "measured":
+        confirmed = Confirmed(
+            steps=median_interval(seeds),
+            each=tuple(seeds),
+            probed=tuple(probed),
+            reached=sum(map(math.isfinite, seeds)),
+            seeds=len(seeds),
+            budget=CONFIRM_BUDGET * steps if budget is None else budget,
+            test_error=test_error,
+        )
+    described = {
+        "model": "softmax",
+        "dataset": "digits",
+        "optimizer": optimizer,
+        "schedule": "constant",
+        "reading": "validation_error",
+        "threshold": {"at_most": 0.1},
+        "max_steps": 10_000,
+        "trials": 16,
+        "seeds": len(seeds),
+        "slack": 1.0,
+        "probes": {},
+        "space": {**SPACE, **fixed},
+        **content,
+    }
+    study = StudyRecord(f"{workload}-{batch_size}", workload, batch_size, described, status == "measured", ())
+    tally = {"reached": 1, "overtaken": 15} if found else {"exhausted": 16}
+    return Summary(study, status, dict(outcomes or tally), found, confirmed, train_seconds)  # type: ignore[arg-type]

@@ -1,0 +1,188 @@
+"""Analyses of batch sizes: what they conclude, and what they refuse to."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from summaries import summary
+
+from bench import components, report
+from bench.analyses.advice import advice
+from bench.analyses.batch_scaling import batch_scaling
+from bench.analyses.critical_batch import critical_batch
+from bench.analyses.noise_scale import adaptive_gain, average, noise_scale
+
+SIZES = [8, 16, 32, 64, 128, 256, 512]
+
+
+def rows(least_steps=100, critical=64, sizes=SIZES, seeds=5, **changes):
+    """A workload whose steps follow S_min (1 + B_crit/B), the seeds 2 % apart."""
+    found = []
+    for size in sizes:
+        steps = least_steps * (1 + critical / size)
+        spread = [steps * (1 + 0.02 * (place - seeds // 2)) for place in range(seeds)]
+        found.append(summary(size, round(steps), seeds=spread, resolution=0.01, **changes))
+    return found
+
+
+@pytest.mark.parametrize("name", components.names("analyses"))
+def test_an_analysis_says_nothing_where_it_does_not_apply_and_never_writes_a_nan(name):
+    analyse = components.find("analyses", name).load()
+    assert analyse([]) == []
+    cases = [
+        rows(),
+        [summary(8, None)],
+        [summary(8, None, status="infeasible"), summary(16, None, status="not measured")],
+        [summary(8, 100, seeds=[math.inf] * 5), summary(16, 50, seeds=[50, math.inf, math.inf])],
+        [summary(8, 100, seeds=[100]), summary(16, 100)],
+        rows(sizes=[8, 16]),
+    ]
+    for case in cases:
+        for table in analyse(case):
+            json.dumps(table.records, allow_nan=False)
+            assert all(len(row) == len(table.columns) for row in table.rows)
+            assert "nan" not in table.render("table").lower().replace("nanometre", "")
+
+
+def test_every_analysis_has_its_place_in_the_order_they_are_shown_in():
+    assert sorted(report.analyses()) == components.names("analyses")
+    assert report.analyses()[0] == "steps_to_target"
+    assert report.analyses()[-1] == "advice"
+
+
+# ---- batch_scaling and critical_batch ---------------------------------------------------------------------------
+
+
+def test_scaling_goes_from_perfect_to_none():
+    (table,) = batch_scaling(rows(critical=400, sizes=[2**power for power in range(2, 15)]))
+    regimes = [row["regime"] for row in table.records[1:]]
+    assert regimes[0] == "perfect scaling"
+    assert "diminishing returns" in regimes
+    assert regimes[-1] == "maximal data parallelism"
+    assert table.records[0]["regime"] is None
+
+
+def test_a_miss_stands_in_the_scaling_table_as_beyond_what_was_tried():
+    (table,) = batch_scaling([summary(8, 100, seeds=[100] * 5), summary(16, 70, seeds=[math.inf] * 5, budget=210)])
+    assert table.rows[1][1] == ">210"
+    assert table.records[1]["steps_to_target"] is None
+    assert table.records[1]["regime"] == "undecided"
+
+
+def test_the_critical_batch_size_is_found_with_its_interval():
+    (table,) = critical_batch(rows(least_steps=100, critical=64))
+    (record,) = table.records
+    assert record["critical_batch"]["value"] == pytest.approx(64, rel=0.02)
+    assert record["critical_batch"]["low"] < 64 < record["critical_batch"]["high"]
+    assert record["overhead_batch"]["value"] == pytest.approx(64 / 5 + 1.2 * 8, rel=0.02)
+    assert record["doubts"] == []
+
+
+def test_a_workload_with_one_batch_size_has_no_critical_one():
+    assert critical_batch(rows(sizes=[8])) == []
+    assert advice(rows(sizes=[8])) == []
+
+
+def test_workloads_are_fitted_apart():
+    tables = critical_batch([*rows(workload="a"), *rows(critical=512, workload="b")])
+    assert [table.records[0]["label"] for table in tables] == ["a", "b"]
+    assert tables[1].records[0]["critical_batch"]["value"] == pytest.approx(512, rel=0.05)
+
+
+# ---- noise_scale ------------------------------------------------------------------------------------------------
+
+
+def probed(*paths):
+    """What `noise_scale` saw of each seed, from {step: (tr(Sigma), |G|^2)}."""
+    return [
+        {
+            "noise_scale.noise_trace": {step: trace for step, (trace, _) in path.items()},
+            "noise_scale.gradient_squared": {step: squared for step, (_, squared) in path.items()},
+        }
+        for path in paths
+    ]
+
+
+def test_the_average_noise_scale_weighs_steps_as_mccandlish_et_al_do():
+    # B is 4 for 10 steps and 100 for 30, linear in neither: constant over each stretch but for one step between.
+    path = {0: (4.0, 1.0), 10: (4.0, 1.0), 11: (100.0, 1.0), 41: (100.0, 1.0)}
+    batch_size = 20
+    worth = [1 / (1 + scale / batch_size) for scale in (4, 100)]
+    between = [(4 * worth[0] + 100 * worth[1]) / 2, (worth[0] + worth[1]) / 2]
+    examples = 10 * 4 * worth[0] + 30 * 100 * worth[1] + between[0]
+    steps = 10 * worth[0] + 30 * worth[1] + between[1]
+    assert average([path] * 3, batch_size).value == pytest.approx(examples / steps)
+
+
+def test_a_constant_noise_scale_is_its_own_average_at_every_batch_size():
+    path = {step: (50.0 / (1 + step), 0.5 / (1 + step)) for step in (0, 1, 2, 4, 8, 16, 30)}
+    for batch_size in (1, 100, 10_000):
+        assert average([path, path], batch_size).value == pytest.approx(100)
+
+
+def test_a_gradient_that_noise_hides_at_some_steps_is_averaged_before_it_is_divided():
+    # |G|^2 is 1, seen as 3 and -1 by turns: ratios would be meaningless, their estimates average to the truth.
+    seeds = [{step: (100.0, 3.0 if (step + seed) % 2 else -1.0) for step in range(40)} for seed in range(4)]
+    assert average(seeds, 64).value == pytest.approx(100, rel=0.02)
+
+
+def test_a_noise_scale_that_is_not_resolved_is_said_to_be_so():
+    (table,) = noise_scale([summary(8, 100, seeds=[100, 100], probed=probed({0: (5.0, -1.0)}, {0: (5.0, -2.0)}))])
+    assert table.rows[0][1] == "unresolved"
+    assert table.records[0]["start"]["value"] is None
+
+
+def test_the_noise_scale_predicts_the_curve_it_is_the_critical_batch_size_of():
+    paths = [{0: (64.0, 1.0), 50: (64.0, 1.0), 100: (64.0, 1.0)}] * 5
+    (table,) = noise_scale(rows(critical=64, probed=probed(*paths)))
+    for record in table.records:
+        assert record["start"]["value"] == record["end"]["value"] == pytest.approx(64)
+        assert record["predicted_steps"] == pytest.approx(record["steps_to_target"], rel=0.001)
+
+
+def test_curvature_takes_the_place_of_the_simple_noise_scale_where_it_was_measured():
+    seen = [
+        {**paths, "curvature_noise.noise_curvature": {0: 30.0}, "curvature_noise.gradient_curvature": {0: 2.0}}
+        for paths in probed({0: (5.0, 1.0)}, {0: (5.0, 1.0)})
+    ]
+    (table,) = noise_scale([summary(8, 100, seeds=[100, 100], probed=seen)])
+    assert table.records[0]["curved_average"]["value"] == pytest.approx(15)
+    assert "B_noise average" in table.columns
+
+
+def test_a_noise_scale_that_grows_as_the_root_of_the_step_gives_the_known_gain():
+    # With batches far above the noise scale a step is worth a step: McCandlish et al.'s example, 24/25.
+    path = {step: (10 * math.sqrt(step), 1.0) for step in range(1, 20_000, 7)}
+    assert adaptive_gain([path], 10**9) == pytest.approx(24 / 25, rel=1e-3)
+    assert adaptive_gain([dict.fromkeys(range(9), (50.0, 1.0))], 64) == pytest.approx(1)
+
+
+# ---- advice -----------------------------------------------------------------------------------------------------
+
+
+def test_advice_names_the_soonest_the_cheapest_and_the_knee():
+    (table,) = advice(rows(least_steps=100, critical=64))
+    assert {record["choice"]: record["batch_size"] for record in table.records} == {
+        "soonest": 512,
+        "cheapest": 8,
+        "knee": 64,
+    }
+    sentence = table.notes[0]
+    assert sentence.startswith("advice: use batch size 64")
+    assert "4.5x fewer steps than batch size 8 for 1.8x its examples" in sentence
+    assert "batch size 512 would be 1.8x sooner still for 4.5x the examples" in sentence
+
+
+def test_of_two_batch_sizes_that_take_as_many_steps_the_smaller_is_the_soonest():
+    (table,) = advice([summary(size, 50, seeds=[50] * 5) for size in (8, 16, 32, 64)])
+    assert {record["batch_size"] for record in table.records if record["choice"] != "knee"} == {8}
+    assert "both the soonest and the cheapest" in table.notes[0]
+
+
+def test_advice_carries_the_doubts_of_its_fit_and_of_its_intervals():
+    (table,) = advice([summary(8, 100, seeds=[90, 95, 100, 105, 110]), summary(16, 60, seeds=[40, 60, 65, 70, 99])])
+    doubts = [note for note in table.notes if note.startswith("doubt")]
+    assert any("2 batch sizes met the target" in doubt for doubt in doubts)
+    assert any("overlaps that of batch size 8" in doubt for doubt in doubts)

@@ -1,0 +1,140 @@
+"""`bench fit`: anybody's table of steps to target."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from test_scaling import BATCHES, STEPS
+from typer.testing import CliRunner
+
+from bench import curves
+from bench.cli import app
+from bench.errors import DataError
+
+
+def csv_of(path, text):
+    path = path / "curve.csv"
+    path.write_text(text)
+    return path
+
+
+def published(tmp_path):
+    rows = "\n".join(f"{size},{steps}" for size, steps in zip(BATCHES, STEPS, strict=True))
+    return csv_of(tmp_path, f"batch_size,steps\n{rows}\n")
+
+
+def test_the_published_curve_gives_its_critical_batch_size(tmp_path):
+    result = CliRunner().invoke(app, ["fit", str(published(tmp_path)), "--reference", "256", "--format", "json"])
+    ((record,),) = (table["records"] for table in json.loads(result.stdout))
+    assert record["minimum_steps"]["value"] == pytest.approx(1293.827, abs=5e-4)
+    assert record["minimum_examples"]["value"] == pytest.approx(2834258.1, abs=0.5)
+    assert record["overhead_batch"]["value"] == pytest.approx(745.320, abs=5e-4)
+
+
+@pytest.mark.parametrize("style", ["table", "markdown", "latex", "csv"])
+def test_a_fit_is_shown_in_every_format(tmp_path, style):
+    result = CliRunner().invoke(app, ["fit", str(published(tmp_path)), "--format", style])
+    assert result.exit_code == 0
+    assert "16,384" in result.stdout
+
+
+def test_seeds_labels_misses_and_sizes_are_read(tmp_path):
+    text = "label, batch_size, seed, steps, model_size\n" + "".join(
+        f"{label}, {size}, {seed}, {'' if size == 64 else 1000 // size + seed}, {model}\n"
+        for label, model in (("small", 1e6), ("large", 1e7))
+        for size in (64, 8, 16)
+        for seed in (0, 1, 2)
+    )
+    small, large = curves.read(csv_of(tmp_path, text))
+    assert (small.label, small.size, large.label, large.size) == ("small", 1e6, "large", 1e7)
+    assert [point.batch_size for point in small.points] == [8, 16, 64]
+    assert small.points[0].steps == (125, 126, 127)
+    assert small.points[2].median == math.inf
+
+
+def test_json_may_hold_rows_or_columns(tmp_path):
+    columns, rows = tmp_path / "columns.json", tmp_path / "rows.json"
+    columns.write_text(json.dumps({"batch_size": [8, 16], "steps": [100, 60]}))
+    rows.write_text(json.dumps([{"batch_size": 8, "steps": 100}, {"batch_size": 16, "steps": 60}]))
+    assert curves.read(columns)[0].points == curves.read(rows)[0].points
+
+
+def test_several_sizes_give_the_power_law_of_the_critical_batch_size(tmp_path):
+    rows = [
+        {"label": str(size), "tokens": size, "batch_size": batch, "steps": 100 * (1 + size**0.5 / batch)}
+        for size in (1e4, 1e5, 1e6)
+        for batch in (size**0.5 * 2.0**power for power in range(-9, 4))
+    ]
+    path = tmp_path / "sizes.json"
+    path.write_text(json.dumps(rows))
+    result = CliRunner().invoke(app, ["fit", str(path), "--format", "json"])
+    law = json.loads(result.stdout)[-1]["records"][0]
+    assert law["exponent"]["value"] == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("", ["curve.csv: holds no rows"]),
+        ("batch_size,steps\n", ["curve.csv: holds no rows"]),
+        ("batch,steps\n8,100\n", ["curve.csv: has no column 'batch_size'; did you mean 'batch'?"]),
+        ("batch_size,steps\n8,100\n", ["found 1 batch size with steps to target; a fit needs two or more"]),
+        ("batch_size,steps\n8,100\n16,\n", ["found 1 batch size with steps to target"]),
+        (
+            "batch_size,steps\n0,nan\n-8,1e400\nx,0\n",
+            [
+                "line 2: batch_size: found '0'; should be a number above 0",
+                "line 2: steps: found 'nan'; should be a number above 0",
+                "line 3: batch_size: found '-8'",
+                "line 3: steps: found '1e400'",
+                "line 4: batch_size: found 'x'",
+                "line 4: steps: found '0'",
+            ],
+        ),
+        (
+            "batch_size,steps,tokens\n8,100,5\n16,60,6\n",
+            ["line 3: tokens: found 6 and 5 before; a curve has one"],
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_fitted_is_answered_with_every_row_that_is_wrong(tmp_path, text, sentences):
+    with pytest.raises(DataError) as caught:
+        curves.read(csv_of(tmp_path, text))
+    for sentence in sentences:
+        assert sentence in str(caught.value)
+    assert len(str(caught.value).splitlines()) == len(sentences)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "broken.json:1: is not JSON"),
+        ("3", "should be a list of rows"),
+        ("[3]", "should be a list of rows"),
+        ('{"batch_size": [8, 16], "steps": [1]}', "has columns of 1 and 2 values; make them equal"),
+        ('[{"batch_size": true, "steps": "a"}, {"batch_size": [1]}]', "row 1: batch_size: found True"),
+    ],
+)
+def test_broken_json_is_answered_with_a_sentence(tmp_path, text, sentence):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        curves.read(path)
+
+
+def test_a_missing_or_unreadable_file_is_answered_with_a_sentence(tmp_path):
+    with pytest.raises(DataError, match="no such file; give a CSV or JSON file"):
+        curves.read(tmp_path / "none.csv")
+    binary = tmp_path / "b.csv"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="cannot be read"):
+        curves.read(binary)
+    with pytest.raises(DataError, match="cannot be read"):
+        curves.read(tmp_path)
+
+
+def test_a_reference_that_is_no_number_is_refused(tmp_path):
+    result = CliRunner().invoke(app, ["fit", str(published(tmp_path)), "--reference", "nan"])
+    assert result.exit_code != 0

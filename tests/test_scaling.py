@@ -1,0 +1,218 @@
+"""Fits, slopes and regimes of steps to target against batch size."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from summaries import summary
+
+from bench.exact import best_learning_rate
+from bench.scaling import Curve, Point, curve_of, fit, fit_curve, perfect_scaling_until, power_law, slopes
+
+# Zhang et al. 2024, the 85M model.
+BATCHES = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]
+STEPS = [46000, 23000, 13282, 7000, 3840, 2528, 1917, 1600, 1600]
+
+
+def curve(points, resolution=0.0, tried=0.0):
+    return Curve(
+        "c",
+        tuple(
+            Point(size, tuple(steps) if isinstance(steps, list) else (steps,), tried, resolution)
+            for size, steps in points
+        ),
+    )
+
+
+def exact(least_steps, least_examples, sizes):
+    return [(size, least_steps + least_examples / size) for size in sizes]
+
+
+def test_the_published_curve_is_fitted_to_its_published_digits():
+    found = fit(BATCHES, STEPS)
+    assert found.minimum_steps == pytest.approx(1293.827, abs=5e-4)
+    assert found.minimum_examples == pytest.approx(2834258.1, abs=0.5)
+    assert found.overhead_batch(0.2, 256) == pytest.approx(745.320, abs=5e-4)
+    assert found.overhead_batch(0.2, 256) == pytest.approx(found.critical_batch / 5 + 1.2 * 256)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1, 1e5), st.floats(1, 1e5), st.integers(0, 8), st.integers(2, 6).map(lambda power: 2.0**power))
+def test_an_exact_curve_is_found_again(least_steps, critical, first, ratio):
+    sizes = [critical * ratio ** (place - 3) for place in range(first % 3 + 5)]
+    found = fit(sizes, [least_steps * (1 + critical / size) for size in sizes])
+    assert found.minimum_steps == pytest.approx(least_steps, rel=1e-4)
+    assert found.critical_batch == pytest.approx(critical, rel=1e-4)
+
+
+def test_at_the_critical_batch_size_steps_and_examples_are_twice_the_least():
+    found = fit(BATCHES, STEPS)
+    at = found.critical_batch
+    assert found.steps(at) == pytest.approx(2 * found.minimum_steps)
+    assert found.steps(at) * at == pytest.approx(2 * found.minimum_examples)
+
+
+def test_the_hyperbola_of_mccandlish_holds_everywhere_on_a_fit():
+    found = fit(BATCHES, STEPS)
+    for size in BATCHES:
+        steps = found.steps(size) / found.minimum_steps - 1
+        examples = found.steps(size) * size / found.minimum_examples - 1
+        assert steps * examples == pytest.approx(1)
+
+
+def test_a_miss_bounds_the_fit_and_is_not_dropped():
+    points = exact(100, 6400, [8, 16, 32, 64])
+    dropped = fit_curve(curve(points))
+    missed = fit_curve(curve([*points, (128, math.inf)], tried=300.0))
+    lower = fit_curve(curve([*points, (128, math.inf)], tried=90.0))
+    assert missed.fit.steps(128) > 1.2 * dropped.fit.steps(128)
+    # What was tried lies under the curve anyway: the miss says nothing new.
+    assert lower.fit.minimum_steps == pytest.approx(dropped.fit.minimum_steps)
+    assert any("no steps to target at batch size 128" in doubt for doubt in missed.doubts)
+
+
+def test_most_seeds_missing_is_a_miss():
+    assert Point(8, (5.0, math.inf, math.inf)).median == math.inf
+    assert Point(8, (5.0, 6.0, math.inf)).median == 6
+
+
+def test_no_curve_of_one_batch_size_is_fitted():
+    assert fit_curve(curve([(8, 100)])) is None
+    assert fit_curve(curve([(8, 100), (16, math.inf)], tried=10.0)) is None
+    with pytest.raises(ValueError):
+        fit([8], [100])
+    with pytest.raises(ValueError):
+        fit([8, 16], [100, 0])
+
+
+def doubts(points):
+    return " | ".join(fit_curve(curve(points)).doubts)
+
+
+def test_a_curve_that_the_model_explains_is_not_doubted():
+    assert doubts(exact(100, 6400, [8, 16, 32, 64, 128, 256])) == ""
+    assert fit_curve(curve(list(zip(BATCHES, STEPS, strict=True)))).doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "doubt"),
+    [
+        (exact(100, 6400, [8, 64, 512]), "3 batch sizes met the target"),
+        (exact(1, 1e6, [8, 16, 32, 64]), "only the side of perfect scaling was seen"),
+        (exact(1000, 10, [8, 16, 32, 64]), "only the side of maximal data parallelism was seen"),
+        ([(8, 100), (16, 50), (32, 70), (64, 20)], "steps rise with the batch size at 32"),
+        ([(8, 1000), (16, 500), (32, 100), (64, 60)], "the fit is"),
+        # A power law of another exponent bends away from the model at both ends.
+        ([(2.0**place, 1e6 * 2 ** (-place / 2)) for place in range(10)], "the residuals bend"),
+    ],
+)
+def test_a_curve_that_the_model_does_not_explain_is_doubted_aloud(points, doubt):
+    assert doubt in doubts(points)
+
+
+def noisy(draw, seeds=5, deviation=0.1):
+    return curve(
+        [
+            (size, [steps * math.exp(draw.gauss(0, deviation)) for _ in range(seeds)])
+            for size, steps in exact(100, 6400, [8, 16, 32, 64, 128, 256, 512])
+        ]
+    )
+
+
+def test_the_interval_of_the_critical_batch_size_covers_it_about_as_often_as_it_says():
+    draw = random.Random(0)
+    covered = 0
+    for _ in range(40):
+        found = fit_curve(noisy(draw)).critical_batch
+        covered += found.low <= 64 <= found.high
+    assert 29 <= covered <= 40  # 90 % asked; five resampled seeds give somewhat less
+
+
+def test_the_interval_without_seeds_comes_from_the_scatter():
+    draw = random.Random(1)
+    covered = 0
+    for _ in range(40):
+        found = fit_curve(noisy(draw, seeds=1)).critical_batch
+        covered += found.low <= 64 <= found.high
+    assert 31 <= covered <= 40
+
+
+def test_slopes_tell_the_regimes_of_a_curve():
+    found = slopes(curve(exact(100, 100 * 1024, [2.0**power for power in range(4, 18)])))
+    regimes = [slope.regime for slope in found]
+    assert regimes == sorted(regimes, key=["perfect scaling", "diminishing returns", "maximal data parallelism"].index)
+    assert found[0].slope.value == pytest.approx(-1, abs=0.03)
+    assert found[-1].slope.value == pytest.approx(0, abs=0.03)
+    assert {"perfect scaling", "diminishing returns", "maximal data parallelism"} == set(regimes)
+
+
+def test_a_slope_whose_interval_spans_a_border_is_undecided():
+    ((slope,), (coarse,)) = (
+        slopes(curve([(8, [90, 100, 160]), (16, [40, 55, 60])])),
+        slopes(curve([(8, 100), (16, 50)], resolution=0.5)),
+    )
+    assert slope.regime == coarse.regime == "undecided"
+    assert coarse.slope.low == pytest.approx(-2)
+    assert coarse.slope.high == pytest.approx(0)
+
+
+def test_a_slope_beside_a_miss_is_undecided():
+    assert [slope.regime for slope in slopes(curve([(8, 100), (16, math.inf), (32, 40)], tried=300.0))] == [
+        "undecided",
+        "undecided",
+    ]
+
+
+def test_the_curve_of_a_workload_keeps_misses_and_leaves_out_what_was_not_measured():
+    rows = [
+        summary(64, 20, seeds=[20, 22, math.inf]),
+        summary(8, 100, seeds=[110, 100, 120]),
+        summary(16, None),
+        summary(32, 50, status="not measured"),
+        summary(128, 15),
+    ]
+    found = curve_of(rows)
+    assert [point.batch_size for point in found.points] == [8, 16, 64, 128]
+    assert [point.median for point in found.points] == [110, math.inf, 22, 15]
+    assert [point.tried for point in found.points] == [300, 10_000, 60, 15]
+
+
+def test_perfect_scaling_ends_at_the_last_batch_size_that_halved_the_steps():
+    def rows(*steps):
+        return [summary(8 * 2**place, step, seeds=[step] * 5, resolution=0.01) for place, step in enumerate(steps)]
+
+    assert perfect_scaling_until(rows(1600, 800, 400, 350, 340)) == 32
+    assert perfect_scaling_until(rows(1600, 1500, 1400)) is None
+    assert perfect_scaling_until(rows(1600)) is None
+
+
+def test_a_power_law_is_found_again():
+    sizes = [1e6, 1e7, 1e8, 1e9]
+    factor, exponent = power_law(sizes, [3 * size**0.47 for size in sizes])
+    assert factor == pytest.approx(3)
+    assert exponent.value == pytest.approx(0.47)
+    assert exponent.low == pytest.approx(exponent.high)
+    assert power_law(sizes[:2], [1, 2])[1].high == math.inf
+
+
+def test_a_flat_curve_explains_nothing_and_says_no_share():
+    found = fit_curve(curve([(size, 100) for size in (8, 16, 32, 64)]))
+    assert math.isnan(found.explained)
+    assert "only the side of maximal data parallelism" in found.doubts[0]
+
+
+def test_the_exact_curve_of_the_noisy_quadratic_scales_perfectly_below_256_and_not_at_all_above_16384():
+    sizes = [32, 64, 128, 256, 1024, 16_384, 32_768, 65_536, 131_072]
+    steps = [best_learning_rate(10_000, size, 0.01)[1] for size in sizes]
+    found = {slope.batch_size: slope for slope in slopes(curve(list(zip(sizes, steps, strict=True))))}
+    for size in (64, 128, 256):
+        assert found[size].regime == "perfect scaling"
+        assert found[size].slope.value == pytest.approx(-1, abs=0.08)
+    assert found[1024].regime == "diminishing returns"
+    for size in (32_768, 65_536, 131_072):
+        assert found[size].regime == "maximal data parallelism"
+        assert found[size].slope.value == pytest.approx(0, abs=0.02)
