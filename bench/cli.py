@@ -299,6 +299,29 @@ def doctor(data: Data = DEFAULT_DATA) -> None:
         typer.echo(f"{finding.what:<18} {finding.found}" + (f"  ->  {finding.advice}" if finding.advice else ""))
 
 
+@app.command()
+def calibrate(
+    device: Annotated[str, typer.Option(help="Measure here, such as cuda:0 or cpu.")] = "cpu",
+) -> None:
+    """Measures workloads whose answers are known exactly: about a minute; exit code 1 where one is missed.
+
+    Examples:  bench calibrate   |   bench calibrate --device cuda:0
+    """
+    from bench import calibrate
+    from bench.errors import CalibrationError
+
+    passed = []
+    for made in calibrate.calibrate(device):
+        verdict = "pass" if made.passed else "FAIL"
+        typer.echo(f"{verdict}  {made.what}: {made.measured}; exact: {made.exact}; tolerance: {made.tolerance}")
+        passed.append(made.passed)
+    if not all(passed):
+        raise CalibrationError(
+            f"{passed.count(False)} of {len(passed)} checks failed on {device}; "
+            "what bench measures there is not to be believed"
+        )
+
+
 def _plan(path: Path) -> Plan:
     from bench import check, plan
 

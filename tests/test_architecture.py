@@ -54,9 +54,14 @@ ALLOWED = {
     "report": {"analyses", "archive", "components", "contracts", "measures", "plan", "scaling", "table"},
     "live": {"contracts", "plan"},
     "doctor": {"environment", "executors"},
+    "exact": set(),
+    "calibrate": {
+        *("archive", "build", "check", "cohort", "contracts", "document", "environment", "errors", "evaluation"),
+        *("exact", "measure", "measures", "plan", "runner", "scaling", "stats"),
+    },
     "cli": {
-        *("archive", "check", "components", "contracts", "curves", "doctor", "errors", "executors", "importers", "live"),
-        *("plan", "report", "runner", "suite"),
+        *("archive", "calibrate", "check", "components", "contracts", "curves", "doctor", "errors", "executors"),
+        *("importers", "live", "plan", "report", "runner", "suite"),
     },
     "__main__": {"cli"},
 }
@@ -65,11 +70,11 @@ ALLOWED = {
 HOMES = {
     "torch": {
         *("build", "cohort", "cohorts", "environment", "evaluation", "executors", "measure", "memory", "order"),
-        *("losses", "precision", "probes", "probing", "models", "datasets", "optimizers", "doctor"),
+        *("losses", "precision", "probes", "probing", "models", "datasets", "optimizers", "doctor", "calibrate"),
     },
     "torchvision": {"datasets", "doctor"},
     "sklearn": {"datasets"},
-    "scipy": {"search", "probes"},
+    "scipy": {"probes", "scaling", "search", "stats"},
     "sqlite3": {"archive"},
     "yaml": {"document"},
     "tabulate": {"table"},
