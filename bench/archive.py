@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from bench.contracts import Ended, Evaluated, Event, Finished, Known, Outcome, Recalled, Seated, Started
 from bench.errors import ArchiveError
-from bench.plan import Phase, Plan, Study, Trial
+from bench.plan import Phase, Plan, Study, Timing, Trial
 from bench.search import Dimension
 from bench.suite import Threshold
 
@@ -75,6 +75,11 @@ class StudyRecord:
     content: dict[str, Any]
     finished: bool
     trials: tuple[TrialRecord, ...]
+
+    @property
+    def measure(self) -> str:
+        """What it measures, of the measures a suite may ask for."""
+        return str(self.content.get("measure", "steps_to_target"))
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class Archive:
 
     def plan(self, plan: Plan) -> None:
         """Records what the suite now asks for, and its text."""
-        planned = json.dumps([study.id for study in plan.studies])
+        planned = json.dumps([unit.id for unit in plan.units])
         last = self._db.execute("SELECT text, planned FROM suites ORDER BY number DESC").fetchone()
         with self._db:
             if last != (plan.suite.text, planned):
@@ -157,10 +162,7 @@ class Archive:
             self._db.executemany(
                 "INSERT INTO studies (id, workload, batch_size, content) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET workload = excluded.workload",
-                [
-                    (study.id, study.workload.name, study.batch_size, json.dumps(_content(study)))
-                    for study in plan.studies
-                ],
+                [(unit.id, unit.workload.name, unit.batch_size, json.dumps(_content(unit))) for unit in plan.units],
             )
 
     def environment(self, content: Mapping[str, Any]) -> str:
@@ -171,7 +173,7 @@ class Archive:
             self._db.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, text))
         return name
 
-    def record(self, study: Study, environment: str, event: Event) -> None:
+    def record(self, study: Study | Timing, environment: str, event: Event) -> None:
         """Keeps one event, committed when this returns."""
         with self._db:
             match event:
@@ -203,7 +205,7 @@ class Archive:
                 case Finished():
                     self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
 
-    def close_open_trials(self, study: Study, outcome: Outcome) -> None:
+    def close_open_trials(self, study: Study | Timing, outcome: Outcome) -> None:
         """Gives the trials of a study that have not ended an outcome: the process that ran them is gone."""
         with self._db:
             self._db.execute(
@@ -237,7 +239,7 @@ class Archive:
             ),
         )
 
-    def _join(self, study: Study | StudyRecord, trials: Iterable[Trial]) -> None:
+    def _join(self, study: Study | Timing | StudyRecord, trials: Iterable[Trial]) -> None:
         self._db.executemany(
             "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
             [(study.id, trial.id) for trial in trials],
@@ -284,6 +286,19 @@ class Archive:
     def finished(self) -> set[str]:
         """The ids of studies that have been measured."""
         return {row[0] for row in self._db.execute("SELECT id FROM studies WHERE finished")}
+
+    def infeasible(self) -> set[str]:
+        """The ids of studies of which a trial did not fit in memory."""
+        rows = self._db.execute(
+            "SELECT study FROM members JOIN trials ON trials.key = members.trial WHERE outcome = 'infeasible'"
+        )
+        return {row[0] for row in rows}
+
+    def unsettled(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those of the trials that have not been measured."""
+        marks = ", ".join("?" * len(_SETTLED))
+        known = f"SELECT 1 FROM trials WHERE id = ? AND outcome IN ({marks})"
+        return [trial for trial in trials if not self._db.execute(known, (trial.id, *_SETTLED)).fetchone()]
 
     def known(self, study: Study) -> dict[str, Known]:
         """Settled trials, by id, among which the study will find its own: those of finished studies at its batch size.
@@ -356,12 +371,22 @@ class Archive:
             yield TrialRecord(key, name, phase, number, json.loads(metaparameters), *rest)
 
 
-def _content(study: Study) -> dict[str, Any]:
+def _content(study: Study | Timing) -> dict[str, Any]:
     """What a reader needs of a study without its suite."""
     workload = study.workload
     entry = workload.entry
-    return {
+    described = {
+        "measure": study.what if isinstance(study, Timing) else "steps_to_target",
+        "open_ended": workload.open_ended,
         **{key: str(getattr(workload, key)) for key in ("model", "dataset", "optimizer", "schedule")},
+    }
+    if isinstance(study, Timing):
+        settings = {
+            key: getattr(entry, key) for key in ("precision", "compile", "channels_last", "micro_batch", "input")
+        }
+        return {**described, **settings, "timing": entry.timing.model_dump()}
+    return {
+        **described,
         "reading": workload.reading,
         "threshold": workload.threshold.model_dump(exclude_none=True),
         "max_steps": entry.max_steps,

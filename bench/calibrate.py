@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from bench import build, check, cohort, document, environment, evaluation, exact, measure, measures, plan, runner
+from bench import build, check, clock, cohort, document, environment, exact, measure, measures, plan, runner
 from bench.archive import Archive
 from bench.contracts import Event, Failed, Task
 from bench.errors import BenchError, IncompleteError
 from bench.measures import Summary
-from bench.plan import Plan, Study
+from bench.plan import Plan, Study, Timing
 from bench.scaling import fit
 from bench.stats import ratio_of_means
 
@@ -38,7 +38,7 @@ class Check:
 # ---- the clock ------------------------------------------------------------------------------------------------------
 
 
-def clock(device: torch.device, seconds: float = 0.2) -> Iterator[Check]:
+def clock_time(device: torch.device, seconds: float = 0.2) -> Iterator[Check]:
     """The clock around work whose length another clock knows."""
     around = _around_busy_gpu if device.type == "cuda" else _around_busy_loop
     measured, known = around(device, seconds)
@@ -53,11 +53,11 @@ def clock(device: torch.device, seconds: float = 0.2) -> Iterator[Check]:
 
 def _around_busy_loop(device: torch.device, seconds: float) -> tuple[float, float]:
     """Seconds by the clock, and by the system's, of a loop that is busy: a process that sleeps is woken late."""
-    started = evaluation.clock(device)
+    started = clock.now(device)
     begun = time.clock_gettime(time.CLOCK_MONOTONIC)
     while (known := time.clock_gettime(time.CLOCK_MONOTONIC) - begun) < seconds:
         pass
-    return evaluation.clock(device) - started, known
+    return clock.now(device) - started, known
 
 
 def _around_busy_gpu(device: torch.device, seconds: float) -> tuple[float, float]:
@@ -76,9 +76,9 @@ def _around_busy_gpu(device: torch.device, seconds: float) -> tuple[float, float
     ended.synchronize()
     cycles = int(10_000_000 * seconds / (begun.elapsed_time(ended) / 1000))
     spin(cycles)
-    started = evaluation.clock(device)
+    started = clock.now(device)
     spin(cycles)
-    measured = evaluation.clock(device) - started
+    measured = clock.now(device) - started
     ended.synchronize()  # for the sake of a clock that did not wait
     return measured, begun.elapsed_time(ended) / 1000
 
@@ -265,10 +265,15 @@ class _InThisProcess:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def rehearse(self, studies: Sequence[Study], folder: Path) -> list[str]:
+    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         return measure.rehearse(studies, folder)
 
-    def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
+    def run(
+        self,
+        tasks: Iterator[Task],
+        *,
+        alone: bool = False,  # noqa: ARG002 (so are all)
+    ) -> Generator[tuple[Task, dict[str, Any], Event]]:
         where: dict[str, Any] = {**environment.describe(self._device)}
         for task in tasks:
             for event in measure.carry_out(task, self._device):
@@ -278,7 +283,7 @@ class _InThisProcess:
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
 CHECKS = (
-    clock,
+    clock_time,
     synthetic_curves,
     published_curve,
     stacked_against_one_by_one,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -20,15 +20,19 @@ from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
 from bench.search import DIMENSIONS, Dimension, Space
 from bench.suite import (
     READINGS,
+    BatchRange,
     Confirm,
     Entry,
     Evaluate,
+    Interconnect,
+    Measure,
     Race,
     Search,
     Spec,
     Suite,
     SuiteFile,
     Threshold,
+    TimingOptions,
     one_or_more,
     spec_of,
 )
@@ -61,7 +65,7 @@ def check(source: Document) -> Suite:
     return Suite(text=source.text, content=content)
 
 
-_SECTIONS = ("search", "confirm", "evaluate", "probes")
+_SECTIONS = ("search", "confirm", "evaluate", "probes", "timing")
 
 
 def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
@@ -115,17 +119,28 @@ def _at(source: Document, path: KeyPath, message: str) -> Problem:
     return Problem(source.line(place), dotted(place), message)
 
 
-_KNOWN_KEYS: dict[str, type[BaseModel]] = {"search": Search, "confirm": Confirm, "evaluate": Evaluate, "race": Race}
+_KNOWN_KEYS: dict[str, type[BaseModel]] = {
+    "batch_sizes": BatchRange,
+    "search": Search,
+    "confirm": Confirm,
+    "evaluate": Evaluate,
+    "race": Race,
+    "timing": TimingOptions,
+    "interconnect": Interconnect,
+}
 _SHAPES = {
     "workloads": "a list of workloads, each begun by '- name:'",
     "defaults": "what workloads share, such as {dataset: digits}",
-    "batch_sizes": "a list, such as [8, 16, 32]",
+    "batch_sizes": "a list, such as [8, 16, 32], or a range, such as {from: 8, to: max, factor: 2}",
+    "measure": f"a list of {', '.join(get_args(Measure))}",
     "target": "a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
     "validation_error": "{at_most: number} or {below: number}",
     "validation_loss": "{at_most: number} or {below: number}",
     "search": "a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}",
     "confirm": "a mapping, such as {seeds: 5}",
     "evaluate": "a mapping, such as {resolution: 0.05, cost: 1}",
+    "timing": "a mapping, such as {processes: 5, precision: 0.02, seconds: 1}",
+    "interconnect": "a mapping, such as {bandwidth_bytes_per_second: 25.0e9, latency_seconds: 1.0e-5}",
     "probes": "a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}",
     **dict.fromkeys(DIMENSIONS, "[low, high]"),
     "choice": "a list of values, such as [0, 0.9]",
@@ -153,7 +168,8 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     if kind == "extra_forbidden":
         section = next((_KNOWN_KEYS[str(part)] for part in reversed(path[:-1]) if part in _KNOWN_KEYS), None)
         section = section or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
-        return _at(source, path, f"unknown; {nearest(key, list(section.model_fields))}")
+        known = [field.alias or name for name, field in section.model_fields.items()]
+        return _at(source, path, f"unknown; {nearest(key, known)}")
     if kind == "literal_error" and "target" in path:
         return _at(source, path, f"unknown reading; {nearest(key, READINGS)}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
@@ -230,10 +246,40 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
                     f"found {size:,}; {dataset.name} has {dataset.sizes['train']:,} training examples to draw from"
                 )
                 yield _at(source, (*here, "batch_sizes", position), message)
+        yield from _check_range(source, (*here, "batch_sizes"), workload.get("batch_sizes"), dataset)
+    yield from _check_needs(source, here, workload)
     yield from _check_probes(source, here, workload)
-    search = workload.get("search")
+    search = workload.get("search", {})
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         yield from _check_search(source, (*here, "search"), search, found["optimizer"] + found["schedule"], complete)
+
+
+def _check_range(source: Document, path: KeyPath, raw: Any, dataset: Component) -> Iterator[Problem]:
+    if not isinstance(raw, dict):
+        return
+    most, first = dataset.sizes.get("train"), raw.get("from")
+    if most is None and raw.get("to") == "max":
+        yield _at(
+            source,
+            (*path, "to"),
+            f"found 'max'; {dataset.name} does not say in SIZES how much it has, so give a number",
+        )
+    elif most is not None and isinstance(first, int) and first > most:
+        yield _at(
+            source, (*path, "from"), f"found {first:,}; {dataset.name} has {most:,} training examples to draw from"
+        )
+
+
+def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    """What only some measures need."""
+    measures = workload.get("measure", ["steps_to_target"])
+    if isinstance(measures, list) and "steps_to_target" in measures:
+        for key in ("target", "max_steps"):
+            if key not in workload:
+                yield _at(source, here, f"has no '{key}'; to measure steps to target a workload needs one")
+    elif isinstance(workload.get("probes"), dict) and workload["probes"]:
+        message = "found probes and no steps_to_target among what is measured; probes look at its confirmations"
+        yield _at(source, (*here, "probes"), message)
 
 
 def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:

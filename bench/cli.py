@@ -65,6 +65,9 @@ Results = Annotated[Path, typer.Option(help="The folder of archives.", file_okay
 Data = Annotated[
     Path, typer.Option(help="Where datasets lie, or are downloaded to.", envvar="BENCH_DATA", file_okay=False)
 ]
+Devices = Annotated[
+    list[str] | None, typer.Option(help="Measure here, such as cuda:0 or cpu; may be given several times.")
+]
 ALL_ANALYSES = "all"
 DEFAULT_DATA = Path("~/.cache/bench/data")
 
@@ -121,7 +124,8 @@ def check(suite: SuitePath) -> None:
     Example:  bench check suites/quick.yaml
     """
     plan = _plan(suite)
-    typer.echo(f"{suite}: nothing wrong; workloads: {len(plan.workloads)}, studies: {len(plan.studies)}")
+    timings = f", timings: {len(plan.timings)}" if plan.timings else ""
+    typer.echo(f"{suite}: nothing wrong; workloads: {len(plan.workloads)}, studies: {len(plan.studies)}{timings}")
 
 
 @app.command()
@@ -140,9 +144,7 @@ def plan(suite: SuitePath) -> None:
 def run(
     suite: SuitePath,
     label: Label = "main",
-    device: Annotated[
-        list[str] | None, typer.Option(help="Train here, such as cuda:0 or cpu; may be given several times.")
-    ] = None,
+    device: Devices = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
     data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
@@ -151,41 +153,23 @@ def run(
 
     Examples:  bench run suites/quick.yaml   |   bench run mine.yaml --device cuda:0 --device cuda:1
     """
-    from contextlib import closing
+    _measure(_plan(suite), label, device, output, data, results)
 
-    from rich.console import Console
 
-    from bench import live, runner
-    from bench.archive import Archive
-    from bench.contracts import Failed, Lost
-    from bench.errors import IncompleteError, InterruptedRunError
-    from bench.executors.local import LocalExecutor
+@app.command("time")
+def time_(
+    suite: SuitePath,
+    label: Label = "main",
+    device: Devices = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print what was timed.")] = "table",
+    data: Data = DEFAULT_DATA,
+    results: Results = Path("results"),
+) -> None:
+    """Times the steps of a suite's workloads, whatever else it asks for, and trains nothing to its target.
 
-    plan = _plan(suite)
-    failures = []
-    with Archive.writing(_archive_path(results, plan.suite.name, label)) as archive:
-        studies = runner.missing(plan, archive)
-        progress = live.Progress(plan, studies, Console(stderr=True))
-        events = runner.run(plan, studies, archive, LocalExecutor(device or []), data.expanduser())
-        try:
-            with closing(events), progress.shown():
-                for study, event in events:
-                    progress.apply(study, event)
-                    if isinstance(event, Failed | Lost):
-                        failures.append(event)
-        except KeyboardInterrupt:
-            again = shlex.join(["bench", *sys.argv[1:]])
-            raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
-        typer.echo(_render(archive, output))
-        if output == "table":
-            typer.echo(f"\narchive: {archive.path}")
-    if failures:
-        if os.environ["BENCH_DEBUG"]:
-            typer.echo("\n".join(event.trace for event in failures if isinstance(event, Failed)), err=True)
-        sentences = "\n".join(event.message for event in failures)
-        raise IncompleteError(
-            f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
-        )
+    Examples:  bench time suites/throughput.yaml   |   bench time mine.yaml --label throughput --device cuda:0
+    """
+    _measure(_plan(suite, only_timed=True), label, device, output, data, results)
 
 
 @app.command()
@@ -322,10 +306,48 @@ def calibrate(
         )
 
 
-def _plan(path: Path) -> Plan:
+def _measure(plan: Plan, label: str, device: list[str] | None, output: Format, data: Path, results: Path) -> None:
+    """Measures what the archive does not hold yet of a plan, and shows the whole."""
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from bench import live, runner
+    from bench.archive import Archive
+    from bench.contracts import Failed, Lost
+    from bench.errors import IncompleteError, InterruptedRunError
+    from bench.executors.local import LocalExecutor
+
+    failures = []
+    with Archive.writing(_archive_path(results, plan.suite.name, label)) as archive:
+        studies = runner.missing(plan, archive)
+        progress = live.Progress(plan, studies, Console(stderr=True))
+        events = runner.run(plan, studies, archive, LocalExecutor(device or []), data.expanduser())
+        try:
+            with closing(events), progress.shown():
+                for study, event in events:
+                    progress.apply(study, event)
+                    if isinstance(event, Failed | Lost):
+                        failures.append(event)
+        except KeyboardInterrupt:
+            again = shlex.join(["bench", *sys.argv[1:]])
+            raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
+        typer.echo(_render(archive, output))
+        if output == "table":
+            typer.echo(f"\narchive: {archive.path}")
+    if failures:
+        if os.environ["BENCH_DEBUG"]:
+            typer.echo("\n".join(event.trace for event in failures if isinstance(event, Failed)), err=True)
+        sentences = "\n".join(event.message for event in failures)
+        raise IncompleteError(
+            f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
+        )
+
+
+def _plan(path: Path, *, only_timed: bool = False) -> Plan:
     from bench import check, plan
 
-    return plan.make(check.load(path))
+    return plan.make(check.load(path), only_timed=only_timed)
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:

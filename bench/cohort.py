@@ -57,6 +57,11 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     Found by trying: two trials take two steps on two examples both ways, dropout off, and must agree. A model with
     state outside its registered buffers runs stacked, but with the state of one trial for all.
     """
+    entry = study.workload.entry
+    if apart := [key for key in ("compile", "channels_last", "micro_batch") if getattr(entry, key)]:
+        return f"{apart[0]} is for one trial's own step"
+    if entry.precision == "fp16":
+        return "fp16 scales the loss of each trial by itself"
     optimizer = components.find("optimizers", study.workload.optimizer.name)
     if not optimizer.module.startswith(("bench.optimizers.", "torch.optim")):
         return f"{optimizer.name} may tie its parameter groups together"

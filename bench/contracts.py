@@ -14,12 +14,12 @@ Importing this imports no torch: the stages that plan, keep and show use these w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from bench.plan import Study, Trial
+from bench.plan import Study, Timing, Trial
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,7 @@ class Data:
     """A dataset in memory: targets are met on validation; test is reported once, at the end, and chooses nothing.
 
     classes: how many numbers a model gives for an example, one for each class where there are classes.
+    stream: where examples can also be read one at a time, a map-style torch dataset of (input, target) that does.
     """
 
     train: Split
@@ -63,6 +64,7 @@ class Data:
     test: Split
     classes: int
     loss: LossName = "cross_entropy"
+    stream: torch.utils.data.Dataset[tuple[torch.Tensor, int]] | None = None
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -219,21 +221,23 @@ class Known:
 
 @dataclass(frozen=True)
 class Task:
-    """A study to carry out: what is known of it, and where its data lies."""
+    """A study to carry out, or one process of a timing: what is known of it, and where its data lies."""
 
-    study: Study
+    study: Study | Timing
     known: dict[str, Known]
     data_folder: Path
+    process: Trial | None = None
 
 
 class Executor(Protocol):
     """Carries out tasks, as many at once as it has room for."""
 
-    def rehearse(self, studies: Sequence[Study], folder: Path) -> list[str]:
+    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, one sentence each, found before any is begun."""
 
-    def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
+    def run(self, tasks: Iterator[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         """(task, the environment it runs in, event), each task ending in exactly one terminal event.
 
-        Closing the iterator ends what is running and leaves no process behind.
+        Tasks are taken as room becomes free; those to be carried out `alone` have a machine to themselves. Closing the
+        iterator ends what is running and leaves no process behind.
         """

@@ -9,7 +9,10 @@ from pathlib import Path
 from bench.environment import cpu_name, version
 from bench.executors.local import cores
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "typer", "rich", "pyyaml", "tabulate")
+PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "psutil", "typer", "rich", "pyyaml"),
+    "tabulate",
+)
 # Where torchvision keeps what each dataset reads.
 _FILES = {
     "mnist": "MNIST/raw/train-images-idx3-ubyte",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -99,10 +98,3 @@ class RandomStream:
 def random_state_kept(device: torch.device) -> AbstractContextManager[None]:
     """The default generators of the CPU and the device are afterwards what they were before."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-
-def clock(device: torch.device) -> float:
-    """Seconds, read when the device has done all it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -14,14 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Started
-from bench.plan import Phase, Plan, Study
+from bench.plan import Phase, Plan, Study, Timing
 
 
 @dataclass
 class _State:
     """What is to be said of one study."""
 
-    study: Study
+    study: Study | Timing
     word: str = "waiting"
     phase: Phase = "search"
     training: dict[str, Phase] = field(default_factory=dict)
@@ -29,6 +29,7 @@ class _State:
     budget: int = 0
     best: int | None = None
     confirmed: int = 0
+    process: int = 0
     begun: float = 0.0
     took: float = 0.0
 
@@ -37,6 +38,8 @@ class _State:
             case Started(trials):
                 if self.word == "waiting":
                     self.word, self.begun = "training", time.monotonic()
+                if isinstance(self.study, Timing):
+                    self.word, self.process = "timing", trials[0].number + 1
                 if trials[0].phase != self.phase:
                     self.phase, self.step, self.training = trials[0].phase, 0, {}
                 self.training |= {trial.id: trial.phase for trial in trials}
@@ -46,6 +49,8 @@ class _State:
                     self._reach(trial.phase, what.reached_at)
             case Evaluated(step, readings):
                 self.step = max(self.step, step)
+                if isinstance(self.study, Timing):
+                    return
                 workload = self.study.workload
                 for name, seen in readings.items():
                     if workload.threshold.met(seen.get(workload.reading, math.nan)):
@@ -77,7 +82,9 @@ class _State:
         """The study in a few words, for a log."""
         name = f"{self.study.workload.name}, batch size {self.study.batch_size:,}"
         seeds = self.study.workload.entry.confirm.seeds
-        if self.word != "done":
+        if isinstance(self.study, Timing):
+            name += f", {self.study.what}"
+        if self.word != "done" or isinstance(self.study, Timing):
             return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
         confirmed = f", {self.confirmed} of {seeds} seeds confirm" if self.best is not None and seeds else ""
@@ -87,15 +94,15 @@ class _State:
 class Progress:
     """Follows the studies of a run."""
 
-    def __init__(self, plan: Plan, missing: Sequence[Study], console: Console) -> None:
+    def __init__(self, plan: Plan, missing: Sequence[Study | Timing], console: Console) -> None:
         self._console = console
         self._live: Live | None = None
         self._name = plan.suite.name
-        self._kept = len(plan.studies) - len(missing)
+        self._kept = len(plan.units) - len(missing)
         self._states = {study.id: _State(study) for study in missing}
         self._begun = time.monotonic()
 
-    def apply(self, study: Study, event: Event) -> None:
+    def apply(self, study: Study | Timing, event: Event) -> None:
         state = self._states[study.id]
         state.apply(event)
         if self._live is None and isinstance(event, TERMINAL):
@@ -116,8 +123,8 @@ class Progress:
     def _render(self) -> Group:
         states = list(self._states.values())
         ended = [state for state in states if state.over]
-        training = [state for state in states if state.word == "training"]
-        head = f"{self._name}: {len(ended)} of {len(states)} studies done, {len(training)} training{self._time_left()}"
+        training = [state for state in states if state.word in ("training", "timing")]
+        head = f"{self._name}: {len(ended)} of {len(states)} studies done, {len(training)} running{self._time_left()}"
         if not ended and not training:
             head = f"{self._name}: trying out models and data"
         if self._kept:
@@ -134,6 +141,9 @@ class Progress:
         return Group(Text(head, style="bold"), table)
 
     def _now(self, state: _State) -> str:
+        if state.word == "timing":
+            of = state.study.workload.entry.timing.processes
+            return f"timing {state.study.what if isinstance(state.study, Timing) else ''}, process {state.process}/{of}"
         if state.word != "training":
             return f"{state.word} ({state.took:.1f} s)" if state.took else state.word
         return f"{state.phase} {len(state.training)} x {state.step:,}/{state.budget:,}"

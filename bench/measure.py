@@ -8,24 +8,20 @@ from pathlib import Path
 
 import torch
 
-from bench import build, cohort, precision, probing, study
-from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, Task
+from bench import build, cohort, precision, probing, study, timing
+from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, StudyEvent, Task
 from bench.errors import BenchError, ComponentError
 from bench.losses import LOSSES
-from bench.plan import Study, Trial, Workload
+from bench.plan import Study, Timing, Trial, Workload
 from bench.search import Dimension
 
 
 def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
     """The study's events and one terminal event. Running out of memory is an outcome; a fault is Failed, not raised."""
     seated: dict[Trial, int] = {}
-    workload = task.study.workload
     try:
-        precision.prepare(workload.entry.precision)
-        data = build.data(workload, task.data_folder, device)
-        make_cohort = cohort.maker(task.study, data, device)
-        look = probing.looker(task.study, data, device)
-        for event in study.run(task.study, task.known, len(data.validation), make_cohort, look):
+        precision.prepare(task.study.workload.entry.precision)
+        for event in _events(task, device):
             match event:
                 case Started(trials):
                     seated.update(dict.fromkeys(trials, 0))
@@ -44,14 +40,24 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         yield Finished()
 
 
-def rehearse(studies: Sequence[Study], folder: Path) -> list[str]:
+def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
+    if isinstance(task.study, Timing):
+        assert task.process is not None  # a timing is carried out a process at a time
+        return timing.run(task.study, task.process, task.data_folder, device)
+    data = build.data(task.study.workload, task.data_folder, device)
+    make_cohort = cohort.maker(task.study, data, device)
+    look = probing.looker(task.study, data, device)
+    return study.run(task.study, task.known, len(data.validation), make_cohort, look)
+
+
+def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
     """Everything that would stop studies from being carried out, found before any of them is: one sentence each.
 
     Loads (and where it must, downloads) each dataset, and takes one step of each workload on the CPU with two examples.
     """
     problems: dict[str, None] = {}
     loaded: dict[str, Data | Exception] = {}
-    largest: dict[str, Study] = {}
+    largest: dict[str, Study | Timing] = {}
     for each in sorted(studies, key=lambda each: each.batch_size):
         largest[each.workload.name] = each
     for each in largest.values():
@@ -62,7 +68,7 @@ def rehearse(studies: Sequence[Study], folder: Path) -> list[str]:
     return list(problems)
 
 
-def _rehearse(largest: Study, folder: Path, loaded: dict[str, Data | Exception]) -> None:
+def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[str, Data | Exception]) -> None:
     workload, cpu = largest.workload, torch.device("cpu")
     key = str(workload.dataset)
     if key not in loaded:
@@ -73,7 +79,7 @@ def _rehearse(largest: Study, folder: Path, loaded: dict[str, Data | Exception])
     data = loaded[key]
     if isinstance(data, Exception):
         raise data
-    if largest.batch_size > len(data.train):
+    if largest.batch_size > len(data.train) and not workload.open_ended:
         raise ComponentError(
             f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
         )
@@ -92,7 +98,7 @@ def _rehearse(largest: Study, folder: Path, loaded: dict[str, Data | Exception])
     }[data.loss]
     if tuple(outputs.shape) != wanted:
         raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {wanted}")
-    if workload.reading == "validation_error" and LOSSES[data.loss].error is None:
+    if "validation_error" in workload.entry.target and LOSSES[data.loss].error is None:
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
     probing.build_probes(workload)
     point = _any_point(workload)
@@ -109,7 +115,7 @@ def _any_point(workload: Workload) -> dict[str, float | int | str | bool]:
     }
 
 
-def _name(study: Study) -> str:
+def _name(study: Study | Timing) -> str:
     return f"{study.workload.name} at batch size {study.batch_size:,}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,8 +66,58 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
+class Process:
+    """What one fresh process saw of a step.
+
+    windows: seconds a step, of each window in order; none where it did not fit in memory.  waited: of these, the
+    seconds a step waited for its examples; empty where they lay on the device.  once: readings of the whole, by name.
+    precise: whether the median of the windows was known as well as was asked for.
+    """
+
+    windows: tuple[float, ...]
+    waited: tuple[float, ...]
+    once: dict[str, float]
+    precise: bool
+    environment: str
+
+    @property
+    def step_seconds(self) -> float:
+        """The median of the windows."""
+        return statistics.median(self.windows)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One ordinary training step, or a forward pass alone, timed in fresh processes, in their order."""
+
+    study: StudyRecord
+    processes: tuple[Process, ...]
+    infeasible: bool
+
+    @property
+    def step_seconds(self) -> tuple[float, ...]:
+        """The median of each process's windows."""
+        return tuple(process.step_seconds for process in self.processes if process.windows)
+
+    @property
+    def peak_memory_bytes(self) -> tuple[float, ...]:
+        """The most that each process took; where it did not fit, the most before it ended."""
+        return tuple(process.once["peak_memory_bytes"] for process in self.processes)
+
+    @property
+    def seconds(self) -> MedianInterval | None:
+        """The median over processes, with its interval: a process is the unit of evidence, and not a step."""
+        return median_interval(self.step_seconds) if self.step_seconds else None
+
+    def median(self, name: str) -> float | None:
+        """The median over processes of a reading of the whole; None where no process has it."""
+        seen = [process.once[name] for process in self.processes if name in process.once]
+        return statistics.median(seen) if seen else None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """One study, concluded. What is None was not found, or not looked for."""
+    """What was measured of a workload at one batch size, concluded. What is None was not found, or not looked for."""
 
     study: StudyRecord
     status: Status
@@ -75,6 +125,29 @@ class Summary:
     found: Found | None
     confirmed: Confirmed | None
     train_seconds: float
+    timed: Timed | None = None
+    inference: Timed | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether steps to target were asked for, and not timings alone."""
+        return self.study.measure == "steps_to_target"
+
+    @property
+    def seconds_to_target(self) -> MedianInterval | None:
+        """Steps to target times a step's seconds, with the ends of both intervals multiplied, which covers at least as
+        often as both do together; math.inf for a miss.
+        """
+        steps, step = self.steps_to_target, self.timed.seconds if self.timed else None
+        if steps is None or step is None:
+            return None
+        interval = self.confirmed.steps if self.confirmed else MedianInterval(steps, steps, steps, 0.0)
+        return MedianInterval(
+            steps * step.median,
+            interval.low * step.low,
+            interval.high * step.high,
+            interval.confidence * step.confidence,
+        )
 
     @property
     def steps_to_target(self) -> float | None:
@@ -91,19 +164,54 @@ class Summary:
 
 
 def summaries(archive: Archive) -> list[Summary]:
-    """Every study that the suite last run into the archive asks for."""
-    return [_summary(archive, study) for study in archive.studies()]
+    """What the suite last run into the archive asks for: one for each workload at each batch size.
+
+    Of `to: max`, batch sizes beyond the first that did not fit are left out, since they were not tried.
+    """
+    together: dict[tuple[str, int], dict[str, StudyRecord]] = {}
+    for study in archive.studies():
+        together.setdefault((study.workload, study.batch_size), {})[study.measure] = study
+    order = {name: place for place, name in enumerate(dict.fromkeys(name for name, _ in together))}
+    places = sorted(together, key=lambda place: order[place[0]])
+    concluded = [_summary(archive, together[place]) for place in places]
+    tried = [row for row in concluded if row.status != "not measured" or not row.study.content.get("open_ended")]
+    return tried or concluded
 
 
-def _summary(archive: Archive, study: StudyRecord) -> Summary:
+def _summary(archive: Archive, studies: Mapping[str, StudyRecord]) -> Summary:
+    timed, inference = (_timed(archive, studies.get(measure)) for measure in ("throughput", "inference"))
+    study = studies.get("steps_to_target")
+    if study is None:
+        of = next(each for each in (timed, inference) if each is not None)
+        status: Status = "infeasible" if of.infeasible else "measured" if of.study.finished else "not measured"
+        seconds = sum(trial.train_seconds or 0.0 for trial in of.study.trials)
+        return Summary(of.study, status, {}, None, None, seconds, timed, inference)
     search = [trial for trial in study.trials if trial.phase == "search"]
     found, winner = _found(archive, study, search)
     outcomes = Counter[str](trial.outcome or "unfinished" for trial in search)
-    infeasible = any(trial.outcome == "infeasible" for trial in study.trials)
-    status: Status = "infeasible" if infeasible else "measured" if study.finished else "not measured"
+    infeasible = _infeasible(study)
+    status = "infeasible" if infeasible else "measured" if study.finished else "not measured"
     confirmed = _confirmed(archive, study, found, winner) if found and winner and status == "measured" else None
     seconds = sum(trial.train_seconds or 0.0 for trial in study.trials)
-    return Summary(study, status, dict(outcomes), found, confirmed, seconds)
+    return Summary(study, status, dict(outcomes), found, confirmed, seconds, timed, inference)
+
+
+def _infeasible(study: StudyRecord) -> bool:
+    return any(trial.outcome == "infeasible" for trial in study.trials)
+
+
+def _timed(archive: Archive, study: StudyRecord | None) -> Timed | None:
+    if study is None:
+        return None
+    ended = [trial for trial in study.trials if trial.outcome in ("reached", "exhausted", "infeasible")]
+    return Timed(study, tuple(_process(archive, trial) for trial in ended), _infeasible(study))
+
+
+def _process(archive: Archive, trial: TrialRecord) -> Process:
+    seen = _by_name(archive.readings(trial.key))
+    windows, waited = (tuple(seen.pop(name, {}).values()) for name in ("step_seconds", "input_seconds"))
+    once = {name: path[0] for name, path in seen.items()}
+    return Process(windows, waited, once, trial.outcome == "reached", trial.environment)
 
 
 def _found(

@@ -16,17 +16,24 @@ from typing import Any, Literal
 
 from bench import components
 from bench.search import Dimension, Value, draw, seed_of
-from bench.suite import Entry, Race, Spec, Suite, Threshold
+from bench.suite import MOST_EXAMPLES, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
+
+_STEP_KEYS = ("compile", "channels_last", "micro_batch")
 
 CONFIRM_BUDGET = 3
 MOST_DRAWS = 2
 
-Phase = Literal["search", "confirm"]
+# What is timed, and the phase of a trial that times it.
+TimedMeasure = Literal["throughput", "inference"]
+Phase = Literal["search", "confirm", "throughput", "inference"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training run: a draw of metaparameters, two seeds and a budget. `number` counts within study and phase."""
+    """One training run: a draw of metaparameters, two seeds and a budget. `number` counts within study and phase.
+
+    Of what is timed, one process is a trial: its budget is the steps it may take, which its clock ends, 0.
+    """
 
     id: str
     phase: Phase
@@ -39,7 +46,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Workload:
-    """One model, dataset, optimizer and schedule, with a target: what a study measures at each batch size."""
+    """One model, dataset, optimizer and schedule, with a target: what is measured at each batch size."""
 
     name: str
     entry: Entry
@@ -56,6 +63,15 @@ class Workload:
     @property
     def threshold(self) -> Threshold:
         return next(iter(self.entry.target.values()))
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether batch sizes go on to the last that fits."""
+        return isinstance(self.entry.batch_sizes, BatchRange) and self.entry.batch_sizes.to == "max"
+
+    def batch_sizes(self) -> list[int]:
+        """Every batch size asked for, none larger than the training set where its size is known."""
+        return self.entry.sizes(components.find("datasets", self.dataset.name).sizes.get("train", MOST_EXAMPLES))
 
     @property
     def slack(self) -> float | None:
@@ -84,7 +100,7 @@ class Workload:
         return {
             "name": entry.name,
             **{key: getattr(self, key).model_dump() for key in ("model", "dataset", "optimizer", "schedule")},
-            "target": {self.reading: self.threshold.model_dump(exclude_none=True)},
+            "target": {name: threshold.model_dump(exclude_none=True) for name, threshold in entry.target.items()},
             "evaluate": entry.evaluate.model_dump(),
             "slack": self.slack,
             "sources": [
@@ -93,7 +109,12 @@ class Workload:
             ],
             "precision": entry.precision,
             "training": entry.training,
+            **self._step(),
         }
+
+    def _step(self) -> dict[str, Any]:
+        """How a step is taken, where the suite says anything of it."""
+        return {key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}
 
 
 @dataclass(frozen=True)
@@ -204,21 +225,69 @@ class Study:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """A workload's step at one batch size, timed: of training (throughput), or of a forward pass alone (inference)."""
+
+    workload: Workload
+    batch_size: int
+    what: TimedMeasure
+
+    @cached_property
+    def id(self) -> str:
+        return _hash([self._identity(), self.workload.entry.timing.model_dump()])
+
+    def processes(self) -> list[Trial]:
+        """The fresh processes to time it in, a trial each."""
+        metaparameters = {
+            name: dimension.extremes()[0] if isinstance(dimension, Dimension) else dimension
+            for name, dimension in self.workload.space.items()
+        }
+        clocks = self.workload.entry.timing.model_dump(include={"precision", "seconds"})
+        return [
+            Trial(_hash([self._identity(), clocks, number]), self.what, number, metaparameters, number, number, 0)
+            for number in range(self.workload.entry.timing.processes)
+        ]
+
+    def _identity(self) -> list[Any]:
+        return [self.workload.identity(), self.batch_size, self.what, self.workload.entry.input]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Everything a suite asks for."""
+    """Everything a suite asks for: studies to train, and what is to be timed."""
 
     suite: Suite
     workloads: tuple[Workload, ...]
     studies: tuple[Study, ...]
+    timings: tuple[Timing, ...]
+
+    @property
+    def units(self) -> tuple[Study | Timing, ...]:
+        """What is measured apart from all else, in the order of the suite."""
+        return (*self.studies, *self.timings)
 
 
-def make(suite: Suite) -> Plan:
-    """Spreads a suite's lists out into workloads and studies, in the suite's order."""
+def make(suite: Suite, *, only_timed: bool = False) -> Plan:
+    """Spreads a suite's lists out into workloads, and these into what is measured at each batch size.
+
+    only_timed: leaves out what is trained, and times the training of workloads of which nothing is to be timed.
+    """
     workloads = tuple(
         Workload(name, entry, *specs) for entry in suite.content.workloads for name, *specs in entry.combinations()
     )
-    studies = tuple(Study(workload, size) for workload in workloads for size in workload.entry.batch_sizes)
-    return Plan(suite, workloads, studies)
+    studies: list[Study] = []
+    timings: list[Timing] = []
+    for workload in workloads:
+        measures: list[Measure] = workload.entry.measure
+        if only_timed:
+            measures = [measure for measure in measures if measure != "steps_to_target"] or ["throughput"]
+        for measure in measures:
+            for size in workload.batch_sizes():
+                if measure == "steps_to_target":
+                    studies.append(Study(workload, size))
+                else:
+                    timings.append(Timing(workload, size, measure))
+    return Plan(suite, workloads, tuple(studies), tuple(timings))
 
 
 def _hash(content: object) -> str:

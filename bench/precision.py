@@ -12,6 +12,9 @@ from bench.suite import Precision
 
 Forward = Callable[..., Tensor]
 
+# Precisions of products alone.
+_PRODUCTS: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def prepare(precision: Precision) -> None:
     """Sets this process's float32 products: tensor cores round them under tf32, and only then.
@@ -24,17 +27,22 @@ def prepare(precision: Precision) -> None:
 
 
 def dtype(precision: Precision) -> torch.dtype:
-    """What weights and inputs are kept in; under bf16 that is float32, and products are computed in bfloat16."""
+    """What weights and inputs are kept in; under bf16 and fp16 that is float32, and products are computed in those."""
     return torch.float64 if precision == "fp64" else torch.float32
 
 
 def products(precision: Precision, device: torch.device, forward: Forward) -> Forward:
     """A forward pass whose products are in the precision; the very same where weights and products are alike."""
-    if precision != "bf16":
+    if precision not in _PRODUCTS:
         return forward
 
     def autocast(*arguments: Any) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, _PRODUCTS[precision]):
             return forward(*arguments).float()  # the loss is no product
 
     return autocast
+
+
+def product_dtype(precision: Precision) -> torch.dtype:
+    """What the factors of products are rounded to."""
+    return _PRODUCTS.get(precision, dtype(precision))

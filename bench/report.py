@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, Literal, get_args
 
 from bench import components
+from bench.analyses._show import raw_median
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
 from bench.contracts import Outcome
@@ -50,13 +51,14 @@ def _raw(table: Table) -> dict[str, Any]:
     return {"title": table.title, "records": table.records, "notes": table.notes}
 
 
-_SINGLE = ("examples_to_target", "test_error", "train_seconds")
+_SINGLE = ("examples_to_target", "test_error", "train_seconds", "peak_memory_bytes")
+_TIMES, _ENDS = ("step_seconds", "seconds_to_target", "latency_seconds"), ("median", "low", "high")
 
 
 def as_csv(archive: Archive) -> str:
     """A row a study, the JSON document's values under dotted names; the same columns whatever the outcome was."""
     rows = []
-    searched = sorted({name for row in summaries(archive) for name in row.study.content["space"]})
+    searched = sorted({name for row in summaries(archive) for name in row.study.content.get("space", {})})
     for workload in document(archive)["workloads"]:
         for study in workload["studies"]:
             outcomes = {f"outcomes.{name}": study["outcomes"].get(name, 0) for name in get_args(Outcome)}
@@ -64,7 +66,16 @@ def as_csv(archive: Archive) -> str:
             best = {f"best.{name}": (study["best"] or {}).get(name) for name in searched}
             edges = {"at_edge": " ".join(f"{name}:{edge}" for name, edge in (study["at_edge"] or {}).items())}
             single = {name: study[name] for name in ("batch_size", "status", *_SINGLE)}
-            row = {"suite": archive.suite_name(), "workload": workload["name"], **single, **outcomes, **steps, **best}
+            times = {f"{name}.{end}": (study[name] or {}).get(end) for name in _TIMES for end in _ENDS}
+            row = {
+                "suite": archive.suite_name(),
+                "workload": workload["name"],
+                **single,
+                **outcomes,
+                **steps,
+                **times,
+                **best,
+            }
             rows.append(row | edges)
     return _csv(rows)
 
@@ -81,7 +92,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
-    target = {content["reading"]: content["threshold"]}
+    target = {content["reading"]: content["threshold"]} if rows[0].trained else None
     return {"name": name, **described, "target": target, "studies": [_study(row) for row in rows]}
 
 
@@ -108,6 +119,10 @@ def _study(row: Summary) -> dict[str, Any]:
         "at_edge": found.at_edge if found else None,
         "test_error": confirmed.test_error if confirmed else None,
         "train_seconds": row.train_seconds,
+        "step_seconds": raw_median(row.timed.seconds if row.timed else None),
+        "seconds_to_target": raw_median(row.seconds_to_target),
+        "peak_memory_bytes": max(row.timed.peak_memory_bytes, default=None) if row.timed else None,
+        "latency_seconds": raw_median(row.inference.seconds if row.inference else None),
     }
 
 
@@ -204,4 +219,21 @@ def plan_tables(plan: Plan) -> list[Table]:
         ],
         {"batch size", "number", "steps at most", "examples at most"},
     )
-    return [studies, trials]
+    timings = Table(
+        "timings",
+        ["study", "workload", "batch size", "what", "processes", "seconds at most"],
+        [
+            [
+                timing.id,
+                timing.workload.name,
+                f"{timing.batch_size:,}",
+                timing.what,
+                f"{timing.workload.entry.timing.processes:,}",
+                f"{2 * timing.workload.entry.timing.seconds * timing.workload.entry.timing.processes:g}",
+            ]
+            for timing in plan.timings
+        ],
+        {"batch size", "processes", "seconds at most"},
+        ["At most: warm-up and windows; a few windows of steps that take longer than that are timed all the same."],
+    )
+    return [table for table in (studies, trials, timings) if table.rows]

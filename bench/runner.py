@@ -2,49 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from bench.archive import Archive
-from bench.contracts import Event, Executor, Failed, Lost, Task
+from bench.contracts import Ended, Event, Executor, Failed, Finished, Lost, Task
 from bench.errors import ComponentError
-from bench.plan import Plan, Study
+from bench.plan import Plan, Study, Timing
 
 
-def missing(plan: Plan, archive: Archive) -> list[Study]:
-    """The studies the plan asks for and the archive does not hold whole, in the plan's order."""
-    finished = archive.finished()
-    return [study for study in plan.studies if study.id not in finished]
+def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
+    """What the plan asks for and the archive does not hold whole, in the plan's order."""
+    finished, infeasible = archive.finished(), archive.infeasible()
+    too_large = _TooLarge([unit for unit in plan.units if unit.id in infeasible])
+    return [unit for unit in plan.units if unit.id not in finished and not too_large.covers(unit)]
 
 
 def run(
-    plan: Plan, studies: list[Study], archive: Archive, executor: Executor, data_folder: Path
-) -> Generator[tuple[Study, Event]]:
-    """Measures studies of a plan and keeps what they say; each event is yielded once it is in the archive.
+    plan: Plan, units: list[Study | Timing], archive: Archive, executor: Executor, data_folder: Path
+) -> Generator[tuple[Study | Timing, Event]]:
+    """Measures studies and timings of a plan and keeps what they say; each event is yielded once it is in the archive.
 
     Raises ComponentError, before anything is trained or written, with everything that would stop a study. Closing the
     iterator ends what is running, and marks it interrupted.
     """
-    problems = executor.rehearse(studies, data_folder) if studies else []
+    problems = executor.rehearse(units, data_folder) if units else []
     if problems:
         raise ComponentError("\n".join(problems))
     archive.plan(plan)
-    begun: dict[str, Study] = {}
+    # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
+    timings = [unit for unit in units if isinstance(unit, Timing)]
+    studies = [unit for unit in units if isinstance(unit, Study)]
+    too_large = _TooLarge([])
+    yield from _carry_out(_timed(timings, archive, data_folder, too_large), archive, executor, too_large, alone=True)
+    yield from _carry_out(_trained(studies, archive, data_folder, too_large), archive, executor, too_large, alone=False)
+
+
+class _TooLarge:
+    """What does not fit in memory: of `to: max`, batch sizes above are not tried."""
+
+    def __init__(self, units: Iterable[Study | Timing]) -> None:
+        self._ids: set[str] = set()
+        self._least: dict[tuple[str, bool], int] = {}
+        for unit in units:
+            self.add(unit)
+
+    def add(self, unit: Study | Timing) -> None:
+        key = (unit.workload.name, _trains(unit))
+        self._ids.add(unit.id)
+        self._least[key] = min(unit.batch_size, self._least.get(key, unit.batch_size))
+
+    def __contains__(self, unit: Study | Timing) -> bool:
+        return unit.id in self._ids
+
+    def covers(self, unit: Study | Timing) -> bool:
+        """Whether a smaller one did not fit, and so this need not be tried. What is too large for a forward pass is too
+        large to train, and not the other way round.
+        """
+        smaller = [self._least.get((unit.workload.name, trains)) for trains in {False, _trains(unit)}]
+        return unit.workload.open_ended and any(least and least < unit.batch_size for least in smaller)
+
+
+def _trains(unit: Study | Timing) -> bool:
+    return not (isinstance(unit, Timing) and unit.what == "inference")
+
+
+def _timed(timings: Sequence[Timing], archive: Archive, folder: Path, too_large: _TooLarge) -> Iterator[Task]:
+    """A task for each process of each timing: every timing once, then once more, so that drift falls on all alike."""
+    smallest_first = sorted(timings, key=lambda timing: timing.batch_size)
+    waiting = [(timing, archive.unsettled(timing.processes())) for timing in smallest_first]
+    for turn in range(max((len(processes) for _, processes in waiting), default=0)):
+        for timing, processes in waiting:
+            if turn < len(processes) and timing not in too_large and not too_large.covers(timing):
+                yield Task(timing, {}, folder, processes[turn])
+
+
+def _trained(studies: Sequence[Study], archive: Archive, folder: Path, too_large: _TooLarge) -> Iterator[Task]:
+    """A task for each study, the longest first: a short one fits in where a long one begun last would be waited for.
+
+    Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
+    """
+    for study in sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost)):
+        if not too_large.covers(study):
+            yield Task(study, archive.known(study), folder)
+
+
+def _carry_out(
+    tasks: Iterator[Task], archive: Archive, executor: Executor, too_large: _TooLarge, *, alone: bool
+) -> Generator[tuple[Study | Timing, Event]]:
+    begun: dict[str, Study | Timing] = {}
     places: dict[str, str] = {}
-    # The longest first: a short one fits in where a long one begun last would be waited for.
-    longest_first = sorted(studies, key=lambda study: study.expected_cost, reverse=True)
-    tasks = [Task(study, archive.known(study), data_folder) for study in longest_first]
-    with closing(executor.run(tasks)) as events:
+    with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
-                study = begun.setdefault(task.study.id, task.study)
-                if study.id not in places and environment:
-                    places[study.id] = archive.environment(environment)
-                archive.record(study, places.get(study.id, ""), event)
+                unit = begun.setdefault(task.study.id, task.study)
+                if unit.id not in places and environment:
+                    places[unit.id] = archive.environment(environment)
+                if isinstance(event, Ended) and event.outcome == "infeasible":
+                    too_large.add(unit)
+                if isinstance(event, Finished) and isinstance(unit, Timing) and unit not in too_large:
+                    others = archive.unsettled(unit.processes())
+                    if others:
+                        continue  # one of its processes is done
+                archive.record(unit, places.get(unit.id, ""), event)
                 if isinstance(event, Failed | Lost):
-                    archive.close_open_trials(study, "crashed")
-                yield study, event
+                    archive.close_open_trials(unit, "crashed")
+                yield unit, event
         finally:
-            for study in begun.values():
-                archive.close_open_trials(study, "interrupted")
+            for unit in begun.values():
+                archive.close_open_trials(unit, "interrupted")

@@ -21,9 +21,12 @@ from pydantic import (
 from bench.search import Finite, Space
 
 DEFAULT_MAX_TRIALS = 100_000
+# No training set has more: where the range of batch sizes ends when nothing else ends it.
+MOST_EXAMPLES = 2**40
 READINGS = ("validation_error", "validation_loss")
 Reading = Literal["validation_error", "validation_loss"]
-Precision = Literal["fp32", "tf32", "bf16", "fp64"]
+Measure = Literal["steps_to_target", "throughput", "inference"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Training = Literal["auto", "stacked", "one_by_one"]
 
 
@@ -109,6 +112,10 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
     return target
 
 
+def _sizes_tag(raw: Any) -> str:
+    return "a list" if isinstance(raw, list) else "a range" if isinstance(raw, dict | BatchRange) else "neither"
+
+
 def _race_tag(raw: Any) -> str:
     return "a switch" if isinstance(raw, bool) else "a mapping" if isinstance(raw, dict | Race) else "neither"
 
@@ -149,6 +156,45 @@ class Race(Strict):
     slack: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
 
 
+class Interconnect(Strict):
+    """What a prediction for several devices takes the links between them to be, for a ring all-reduce."""
+
+    bandwidth_bytes_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 25e9
+    latency_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10e-6
+
+
+class TimingOptions(Strict):
+    """How a step is timed: in so many fresh processes, each until its median is known to `precision`, a share of it, or
+    `seconds` have passed.
+
+    latency_bound: seconds that a forward pass may take, for the batch size recommended by `inference`.
+    """
+
+    processes: Annotated[int, Field(gt=0, le=1_000)] = 5
+    precision: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.02
+    seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 1.0
+    latency_bound: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    interconnect: Interconnect = Interconnect()
+
+
+class BatchRange(Strict):
+    """Batch sizes `factor` apart, up to a number, or, `to: max`, up to the last that fits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_alias=True, serialize_by_alias=True)
+
+    first: Annotated[PositiveInt, Field(alias="from")]
+    to: PositiveInt | Literal["max"]
+    factor: Annotated[int, Field(ge=2, le=1024)] = 2
+
+    def sizes(self, most: int) -> list[int]:
+        """first, first x factor, ... up to `to`, and never above `most`."""
+        last = most if self.to == "max" else min(self.to, most)
+        sizes = itertools.accumulate(
+            itertools.repeat(self.factor), lambda size, factor: size * factor, initial=self.first
+        )
+        return list(itertools.takewhile(lambda size: size <= last, sizes))
+
+
 # Probe -> its options: `{noise_scale: {small: 8}}`, or `{noise_scale: }` for those it has by itself.
 Probes = dict[str, Annotated[dict[str, Any], BeforeValidator(lambda raw: {} if raw is None else raw)]]
 
@@ -156,6 +202,17 @@ RaceOrNot = Annotated[
     Annotated[bool, Tag("a switch")] | Annotated[Race, Tag("a mapping")],
     Discriminator(
         _race_tag, custom_error_type="race", custom_error_message="should be true, false or a mapping, {slack: 1.25}"
+    ),
+]
+
+
+BatchSizes = Annotated[
+    Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_distinct), Tag("a list")]
+    | Annotated[BatchRange, Tag("a range")],
+    Discriminator(
+        _sizes_tag,
+        custom_error_type="sizes",
+        custom_error_message="should be a list, such as [8, 16, 32], or a range, such as {from: 8, to: max, factor: 2}",
     ),
 ]
 
@@ -171,16 +228,25 @@ class Entry(Strict):
     dataset: Specs
     optimizer: Specs
     schedule: Specs = [Spec(name="constant")]
-    batch_sizes: Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_distinct)]
-    target: Annotated[dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)]
-    max_steps: Steps
-    search: Search
+    batch_sizes: BatchSizes
+    measure: Annotated[list[Measure], Field(min_length=1), AfterValidator(_distinct)] = ["steps_to_target"]
+    # What steps to target need, and what is only timed does not: see check.py.
+    target: Annotated[
+        dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)
+    ] = {}
+    max_steps: Steps = 1_000_000
+    search: Search = Search()
     confirm: Confirm = Confirm()
     evaluate: Evaluate = Evaluate()
     probes: Probes = {}
     race: RaceOrNot = True
     precision: Precision = "fp32"
     training: Training = "auto"
+    timing: TimingOptions = TimingOptions()
+    compile: bool = False
+    channels_last: bool = False
+    micro_batch: PositiveInt | Literal["auto"] | None = None
+    input: Literal["device", "loader"] = "device"
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
         """(name, model, dataset, optimizer, schedule) of every workload the entry stands for.
@@ -194,7 +260,12 @@ class Entry(Strict):
 
     def trial_count(self) -> int:
         lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule)
-        return lists * len(self.batch_sizes) * (self.search.trials + self.confirm.seeds)
+        sizes = self.sizes(MOST_EXAMPLES)
+        return lists * len(sizes) * (self.search.trials + self.confirm.seeds)
+
+    def sizes(self, most: int) -> list[int]:
+        """The batch sizes, those of a range up to `most`."""
+        return self.batch_sizes.sizes(most) if isinstance(self.batch_sizes, BatchRange) else self.batch_sizes
 
 
 class SuiteFile(Strict):

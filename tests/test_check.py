@@ -60,8 +60,8 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, precision, probes, race, schedule, "
-    "search, target, training"
+    "batch_sizes, channels_last, compile, confirm, dataset, evaluate, input, max_steps, measure, micro_batch, model, "
+    "name, optimizer, precision, probes, race, schedule, search, target, timing, training"
 )
 PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
@@ -120,6 +120,23 @@ BROKEN = [
     (8, "schedul: linear", ".schedul", "unknown; did you mean 'schedule'?"),
     (8, "epochs: 3", ".epochs", f"unknown; there is {ENTRY_KEYS}"),
     (9, "batch_sizes: 8", ".batch_sizes", "found 8; should be a list, such as [8, 16, 32]"),
+    (9, "batch_sizes: {from: 8}", ".batch_sizes", "has no 'to'; batch_sizes needs one"),
+    (9, "batch_sizes: {from: 8, to: maxx}", ".batch_sizes.to", "found 'maxx'; should be"),
+    (9, "batch_sizes: {from: 8, to: max, factor: 1}", ".batch_sizes.factor", "found 1; should be at least 2"),
+    (9, "batch_sizes: {form: 8, to: max}", ".batch_sizes.form", "unknown; did you mean 'from'?"),
+    (9, "batch_sizes: {from: 5000, to: max}", ".batch_sizes.from", "found 5,000; digits has 1,197 training examples"),
+    (12, "measure: [throughputt]", ".measure[0]", "found 'throughputt'; should be 'steps_to_target', 'throughput' or"),
+    (12, "measure: []", ".measure", "found []; should be a list of steps_to_target, throughput, inference"),
+    (12, "timing: {proceses: 5}", ".timing.proceses", "unknown; did you mean 'processes'?"),
+    (12, "timing: {precision: .nan}", ".timing.precision", "found .nan; every number in a suite is finite"),
+    (12, "timing: {interconnect: {latency: 1}}", ".timing.interconnect.latency", "unknown; did you mean"),
+    (12, "timing: 5", ".timing", "found 5; should be a mapping, such as {processes: 5"),
+    (12, "micro_batch: 0", ".micro_batch", "found 0; should be"),
+    (12, "micro_batch: all", ".micro_batch", "found 'all'; should be"),
+    (12, "compile: 1", ".compile", "found 1; should be true or false"),
+    (12, "input: disk", ".input", "found 'disk'; should be 'device' or 'loader'"),
+    (10, "", "", "has no 'target'; to measure steps to target a workload needs one"),
+    (11, "", "", "has no 'max_steps'; to measure steps to target a workload needs one"),
     (9, "batch_sizes: []", ".batch_sizes", "found []; should be a list, such as [8, 16, 32]"),
     (9, "batch_sizes: [8, 8]", ".batch_sizes", "found [8, 8]; should name each once, and 8 stands twice"),
     (9, "batch_sizes: [0]", ".batch_sizes[0]", "found 0; should be greater than 0"),
@@ -552,3 +569,56 @@ def test_probes_without_confirmations_have_nothing_to_look_at():
 def test_a_probe_may_be_given_without_options_and_its_step_factor_with_one():
     (workload,) = workloads_of(with_lines({12: "probes: {noise_scale: , gradient_norm: {examples: 8, every: 1.5x}}"}))
     assert workload.probes == {"noise_scale": {}, "gradient_norm": {"examples": 8}}
+
+
+TIMED = """\
+suite: s
+workloads:
+  - name: a
+    model: softmax
+    dataset: digits
+    optimizer: {sgd: {learning_rate: 0.1}}
+    batch_sizes: {from: 8, to: max, factor: 4}
+    measure: [throughput, inference]
+"""
+
+
+def test_what_is_only_timed_needs_no_target():
+    made = plan.make(checked(TIMED))
+    assert made.studies == ()
+    assert [(timed.what, timed.batch_size) for timed in made.timings] == [
+        (what, size) for what in ("throughput", "inference") for size in (8, 32, 128, 512)
+    ]
+
+
+def test_what_is_only_timed_needs_its_learning_rate_all_the_same():
+    (told,) = sentences(TIMED.replace("{sgd: {learning_rate: 0.1}}", "sgd"))
+    assert "has no 'learning_rate'; sgd needs one" in told
+
+
+def test_probes_of_what_is_only_timed_have_nothing_to_look_at():
+    (told,) = sentences(TIMED + "    probes: {gradient_norm: }\n")
+    assert told.startswith("s.yaml:9: workloads[0].probes: found probes and no steps_to_target")
+
+
+def test_the_largest_batch_size_of_a_dataset_of_unknown_size_must_be_given(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text('def data(folder):\n    "Mine."\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (told,) = sentences(TIMED.replace("dataset: digits", "dataset: 'mine:data'"))
+    assert "found 'max'; mine:data does not say in SIZES how much it has" in told
+
+
+def test_a_range_of_batch_sizes_goes_up_to_its_number_where_one_is_given():
+    made = plan.make(checked(TIMED.replace("to: max", "to: 100")))
+    assert {timed.batch_size for timed in made.timings} == {8, 32}
+
+
+def test_another_clock_times_anew_and_more_processes_do_not():
+    def ids(more):
+        timed = plan.make(checked(TIMED + more)).timings[0]
+        return timed.id, [process.id for process in timed.processes()]
+
+    few, more, other = (ids(f"    timing: {{{said}}}\n") for said in ("processes: 2", "processes: 4", "seconds: 2"))
+    assert few[0] != more[0] != other[0]
+    assert few[1] == more[1][:2]
+    assert not set(more[1]) & set(other[1])

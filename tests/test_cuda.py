@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 import warnings
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from test_stacked import WAY, apart, losses_apart, make
 
-from bench import build, cohort, components
+from bench import build, cohort, components, timing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 
@@ -56,3 +58,51 @@ def test_what_vmaps_is_stacked_on_a_device():
     of, _ = make("resnet8")
     made = cohort.maker(of, build.data(of.workload, Path(), CUDA), CUDA)(of.draws()[:2])
     assert made.way.name == "stacked"
+
+
+class Spinning:
+    """Work whose steps keep the device busy for `seconds`, while the host goes on at once."""
+
+    def __init__(self, seconds):
+        # Cycles of the device's own counter, found by its own events.
+        cycles = 10_000_000
+        self.cycles = int(cycles * seconds / _event_seconds(cycles))
+
+    def prepare(self, steps):
+        """Nothing."""
+
+    def run(self, steps):
+        for _ in range(steps):
+            torch.cuda._sleep(self.cycles)
+
+    def waited(self):
+        return None
+
+
+def _event_seconds(cycles):
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(cycles)  # the device's clock is up
+    first.record()
+    torch.cuda._sleep(cycles)
+    last.record()
+    last.synchronize()
+    return first.elapsed_time(last) / 1000
+
+
+def timed(seconds):
+    windows = timing.windows(Spinning(seconds), 5, CUDA, precision=0.005, most_seconds=2)
+    return statistics.median(window.step_seconds for window in windows)
+
+
+def test_known_work_of_the_device_is_timed_within_two_percent():
+    assert timed(0.01) == pytest.approx(0.01, rel=0.02)
+
+
+def test_a_clock_that_does_not_wait_for_the_device_is_found_out(monkeypatch):
+    def without_waiting(run, steps, device):
+        begun = time.perf_counter()
+        run(steps)
+        return time.perf_counter() - begun
+
+    monkeypatch.setattr(timing, "seconds_of", without_waiting)
+    assert timed(0.01) != pytest.approx(0.01, rel=0.02)

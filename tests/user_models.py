@@ -138,3 +138,20 @@ class OwnOptimizer(torch.optim.SGD):
 
     def __init__(self, params, lr: float = 0.1):
         super().__init__(params, lr=lr)
+
+
+class Greedy(nn.Module):
+    """Linear, and asks for 64 MiB of memory an example that it never touches."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x):
+        torch.empty(len(x), 2**26, dtype=torch.uint8)
+        return self.linear(x.flatten(1))
+
+
+def greedy(example_shape, classes):
+    """Needs a great deal of memory for each example."""
+    return Greedy()

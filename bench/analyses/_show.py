@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from bench.measures import Summary
-from bench.stats import Interval
+from bench.stats import Interval, MedianInterval
 
 
 def workloads(summaries: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
-    """(name, its studies) of each workload."""
-    for name, rows in groupby(summaries, key=lambda summary: summary.study.workload):
+    """(name, its studies) of each workload that was trained."""
+    trained = (summary for summary in summaries if summary.trained)
+    for name, rows in groupby(trained, key=lambda summary: summary.study.workload):
         yield name, list(rows)
 
 
@@ -43,3 +44,32 @@ def raw(value: float | None) -> float | None:
 
 def raw_interval(value: Interval) -> dict[str, float | None]:
     return {"value": raw(value.value), "low": raw(value.low), "high": raw(value.high)}
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it: 12.3 ms, 4.56 s, 7.8 min."""
+    for unit, length in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= length * (1.5 if length > 1 else 1):
+            return f"{number(value / length)} {unit}"
+    return f"{number(value * 1e9)} ns"
+
+
+def seconds_interval(value: MedianInterval) -> str:
+    """`value [low, high]`, each in its unit; the value alone where nothing is known of its interval."""
+    spread = f" [{seconds(value.low)}, {seconds(value.high)}]" if value.confidence else ""
+    return f"{seconds(value.median)}{spread}"
+
+
+def memory(value: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if value >= size:
+            return f"{number(value / size)} {unit}"
+    return f"{value:.0f} B"
+
+
+def raw_median(value: MedianInterval | None) -> dict[str, float | None] | None:
+    if value is None:
+        return None
+    ends = {"median": raw(value.median), "low": raw(value.low), "high": raw(value.high)}
+    return {**ends, "confidence": value.confidence}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import interval, number, workloads
+from bench.analyses._show import interval, number, seconds_interval, workloads
 from bench.measures import Summary
 from bench.scaling import Curve, CurveFit, Point, curve_of, fit_curve
 from bench.stats import median_interval
@@ -20,11 +20,11 @@ def advice(summaries: Sequence[Summary]) -> list[Table]:
     for _, rows in workloads(summaries):
         curve = curve_of(rows)
         fitted = fit_curve(curve)
-        tables += [_table(curve, fitted)] if fitted else []
+        tables += [_table(curve, fitted, rows)] if fitted else []
     return tables
 
 
-def _table(curve: Curve, fitted: CurveFit) -> Table:
+def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Table:
     met = [point for point in curve.points if math.isfinite(point.median)]
     # At equal steps the smaller batch is the better: it takes as long and costs less.
     soonest = min(met, key=lambda point: (point.median, point.batch_size))
@@ -54,7 +54,12 @@ def _table(curve: Curve, fitted: CurveFit) -> Table:
                 "examples_paid": paid,
             }
         )
-    notes = [_sentence(soonest, cheapest, knee, fitted), *_doubts(soonest, met, fitted)]
+    timed = _by_the_clock(summaries)
+    notes = [_sentence(soonest, cheapest, knee, fitted), *timed, *_doubts(soonest, met, fitted)]
+    if not timed:
+        notes.append(
+            "soonest is by steps here: a larger batch may take longer a step; 'measure: [.., throughput]' tells."
+        )
     return Table(f"{curve.label}: which batch size", _COLUMNS, rows, set(_COLUMNS[1:]), notes, records=records)
 
 
@@ -85,10 +90,27 @@ def _doubts(soonest: Point, met: list[Point], fitted: CurveFit) -> list[str]:
     ]
     if rivals:
         doubts.append(f"the interval of the soonest overlaps that of batch size {', '.join(rivals)}")
-    return [
-        *(f"doubt: {doubt}." for doubt in doubts),
-        "soonest is by steps here: a larger batch may take longer a step.",
-    ]
+    return [f"doubt: {doubt}." for doubt in doubts]
+
+
+def _by_the_clock(summaries: Sequence[Summary]) -> list[str]:
+    """What the time a step takes on this device says, where every batch size that meets the target was timed."""
+    times = {
+        row.study.batch_size: row.seconds_to_target
+        for row in summaries
+        if row.steps_to_target is not None and math.isfinite(row.steps_to_target)
+    }
+    known = {size: time for size, time in times.items() if time is not None}
+    if len(known) < 2 or len(known) < len(times):
+        return []
+    size, least = min(known.items(), key=lambda item: item[1].median)
+    slowest_size, slowest = max(known.items(), key=lambda item: item[1].median)
+    sentence = (
+        f"on this device batch size {size:,} reaches the target soonest, in {seconds_interval(least)}: "
+        f"{slowest.median / least.median:.1f}x sooner than {slowest_size:,}"
+    )
+    rivals = [f"{other:,}" for other, time in known.items() if other != size and time.low <= least.high]
+    return [sentence + (f"; its interval overlaps that of {', '.join(rivals)}." if rivals else ".")]
 
 
 def _steps(point: Point) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import workloads
+from bench.analyses._show import seconds, seconds_interval, workloads
 from bench.measures import Confirmed, Summary
 from bench.table import Table
 
-COLUMNS = ["batch size", "trials", "steps to target", "reached", "search", "examples", "best", "test error", "seconds"]
+COLUMNS = [
+    *("batch size", "trials", "steps to target", "reached", "search", "examples", "step time", "time to target"),
+    *("best", "test error", "seconds"),
+]
+_TIMED = ("step time", "time to target")
 # What a narrow terminal can do without, in that order.
-_SPARE = ["seconds", "test error", "examples", "trials", "search"]
-_NUMERIC = {"batch size", "steps to target", "reached", "search", "examples", "test error", "seconds"}
+_SPARE = ["seconds", "test error", "examples", "trials", "search", "step time"]
+_NUMERIC = set(COLUMNS) - {"trials", "best"}
 
 
 def steps_to_target(summaries: Sequence[Summary]) -> list[Table]:
@@ -25,7 +29,10 @@ def _table(name: str, rows: list[Summary]) -> Table:
     bound = " ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in content["threshold"].items())
     parts = [content[key] for key in ("model", "dataset", "optimizer", "schedule")]
     title = f"{name}: {', '.join(parts)}; {content['reading'].replace('_', ' ')} {bound}"
-    return Table(title, COLUMNS, [_row(summary) for summary in rows], _NUMERIC, _notes(rows), _SPARE)
+    timed = any(summary.timed for summary in rows)
+    kept = [place for place, column in enumerate(COLUMNS) if timed or column not in _TIMED]
+    cells = [[row[place] for place in kept] for row in map(_row, rows)]
+    return Table(title, [COLUMNS[place] for place in kept], cells, _NUMERIC, _notes(rows), _SPARE)
 
 
 def _row(summary: Summary) -> list[str]:
@@ -38,10 +45,21 @@ def _row(summary: Summary) -> list[str]:
         f"{confirmed.reached}/{confirmed.seeds}" if confirmed else "",
         f"{found.steps:,} (-{found.resolution:.0%})" if found else "none" if summary.status == "measured" else "",
         "" if examples is None else _number(examples, confirmed.budget * summary.study.batch_size if confirmed else 0),
+        *_times(summary),
         _best(summary),
         f"{confirmed.test_error:.3f}" if confirmed and confirmed.test_error is not None else "",
         f"{summary.train_seconds:.1f}",
     ]
+
+
+def _times(summary: Summary) -> tuple[str, str]:
+    step = summary.timed.seconds if summary.timed else None
+    whole = summary.seconds_to_target
+    if step is None or whole is None:
+        return (seconds(step.median) if step else "", "")
+    missed = math.isinf(whole.median)
+    beyond = f">{seconds(step.median * summary.confirmed.budget)}" if missed and summary.confirmed else ""
+    return seconds(step.median), beyond or seconds_interval(whole)
 
 
 def _confirmed(confirmed: Confirmed) -> str:
@@ -81,6 +99,8 @@ def _notes(rows: list[Summary]) -> list[str]:
             f"steps to target: median over fresh seeds of the best trial{interval}; "
             "search: the earliest trial, and by how much it may be overstated."
         )
+    if any(row.seconds_to_target for row in rows):
+        notes.append("time to target: steps to target x step time, the ends of both intervals multiplied.")
     for row in rows:
         size, content = row.study.batch_size, row.study.content
         draws, diverged = sum(row.outcomes.values()), row.outcomes.get("diverged", 0)

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bench import build, precision
+from bench import build
+from bench.clock import now
 from bench.contracts import Data, Observation, Split, Way
-from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
+from bench.evaluation import RandomStream, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
+from bench.step import Step
 
 
 class OneByOne:
@@ -45,9 +47,9 @@ class OneByOne:
                 rows = order.take(steps).to(self._device)
                 for trial, run in self._runs.items():
                     if trial.order_seed == seed:
-                        started = clock(self._device)
+                        started = now(self._device)
                         self._losses[trial] += run.train(rows)
-                        self._seconds[trial] += clock(self._device) - started
+                        self._seconds[trial] += now(self._device) - started
         self._step = step
 
     @out_of_memory_named()
@@ -84,18 +86,18 @@ class OneByOne:
 
 
 class _Run:
-    """One trial's model, optimizer, schedule and random numbers."""
+    """One trial's step, schedule and random numbers."""
 
     def __init__(self, study: Study, data: Data, device: torch.device, trial: Trial) -> None:
         workload = study.workload
         self._data = data.train
         self._loss = LOSSES[data.loss]
         self._device = device
-        self.model = build.model(workload, data, device, trial.init_seed)
-        self._forward = precision.products(workload.entry.precision, device, self.model)
-        self._optimizer = build.optimizer(workload, self.model.parameters(), trial.metaparameters)
+        self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.batch_size)
+        self.model = self._ordinary.model
+        self._groups = self._ordinary.optimizer.param_groups
         self._schedule = build.schedule(workload, trial.metaparameters)
-        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._rates = [group["lr"] for group in self._groups]
         self._stream = RandomStream(trial.init_seed, device)
         self._factor = 1.0
         self._step = 0
@@ -103,25 +105,22 @@ class _Run:
     def train(self, rows: Tensor) -> list[Tensor]:
         """Takes a step for each row of example numbers [steps, batch_size]; each one's loss, still on the device."""
         inputs, targets = self._data.inputs, self._data.targets
-        forward, optimizer = self._forward, self._optimizer
         losses = []
         with self._stream.drawn_from():
             for step, row in enumerate(rows.unbind(), start=self._step):
                 self._set_rates(self._schedule(step))
-                loss = self._loss.mean(forward(inputs.index_select(0, row)), targets.index_select(0, row))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.detach())
+                losses.append(self._ordinary.take(inputs.index_select(0, row), targets.index_select(0, row)))
         self._step += len(rows)
         return losses
 
     def _set_rates(self, factor: float) -> None:
         if factor != self._factor:
             self._factor = factor
-            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            for group, rate in zip(self._groups, self._rates, strict=True):
                 group["lr"] = rate * factor
 
     def evaluate(self, name: str, split: Split) -> dict[str, float]:
         with observing(self.model, self._device):
-            return evaluate(lambda inputs: self._forward(inputs).unsqueeze(0), self._loss, split, name, trials=1)[0]
+            return evaluate(
+                lambda inputs: self._ordinary.forward(inputs).unsqueeze(0), self._loss, split, name, trials=1
+            )[0]

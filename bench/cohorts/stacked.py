@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from bench import build, precision
+from bench.clock import now
 from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Data, Observation, Split, Way
-from bench.evaluation import RandomStream, clock, evaluate, finite, observation, observing
+from bench.evaluation import RandomStream, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
@@ -72,9 +73,9 @@ class Stacked:
     def train(self, step: int) -> None:
         for steps in blocks(step - self._step, self._batch_size, len(self._orders)):
             rows = self._rows(steps)
-            started = clock(self._device)
+            started = now(self._device)
             self._losses += self._train(rows)
-            spent = (clock(self._device) - started) / len(self._trials)
+            spent = (now(self._device) - started) / len(self._trials)
             for trial in self._trials:
                 self._seconds[trial] += spent
 

@@ -25,10 +25,10 @@ from typing import Any
 from bench import components
 from bench.contracts import TERMINAL, Event, Lost, Task
 from bench.errors import BenchError, DeviceError
-from bench.plan import Study
+from bench.plan import Study, Timing
 
 # Importing these in the server is what makes a worker cheap; the first optimizer step imports torch._dynamo.
-_PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment"]
+_PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment", "bench.timing"]
 
 
 class LocalExecutor:
@@ -38,7 +38,7 @@ class LocalExecutor:
         self._asked = list(devices)
         self._devices: list[str] = []
 
-    def rehearse(self, studies: Sequence[Study], folder: Path) -> list[str]:
+    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, found in a worker before any is begun; chooses the devices.
 
         Raises DeviceError where a device asked for is not there.
@@ -66,16 +66,18 @@ class LocalExecutor:
                     "'bench doctor' says what this machine offers"
                 )
 
-    def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
-        places = deque(self._places())
-        waiting = deque(tasks)
+    def run(self, tasks: Iterator[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
+        places = deque(self._devices[:1] if alone else self._places())
+        # One thread a worker, whatever the machine: the number of threads can change the last digits of a sum.
+        threads = cores() if alone else 1
         running: list[_Place] = []
         try:
-            while waiting or running:
-                while waiting and places:
+            while True:
+                while places and (task := next(tasks, None)):
                     device = places.popleft()
-                    task = waiting.popleft()
-                    running.append(_Place(task, device, _Worker(_carry_out, (task, device))))
+                    running.append(_Place(task, device, _Worker(_carry_out, (task, device, threads))))
+                if not running:
+                    return
                 _wait_for_any(place.worker for place in running)
                 for place in list(running):
                     if not place.worker.has_news():
@@ -201,7 +203,7 @@ def _end_with_parent(connection: Connection) -> None:
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
-def _rehearse(connection: Connection, asked: list[str], studies: list[Study], folder: Path) -> None:
+def _rehearse(connection: Connection, asked: list[str], studies: list[Study | Timing], folder: Path) -> None:
     try:
         from bench import environment, measure
 
@@ -209,18 +211,21 @@ def _rehearse(connection: Connection, asked: list[str], studies: list[Study], fo
     except BenchError as error:
         connection.send(error)
     except (ImportError, OSError) as error:
-        connection.send(DeviceError(f"torch cannot be imported: {error}; 'bench doctor' says what to install"))
+        connection.send(
+            DeviceError(f"a worker cannot import what it needs: {error}; 'bench doctor' says what to install")
+        )
 
 
-def _carry_out(connection: Connection, task: Task, device: str) -> None:
+def _carry_out(connection: Connection, task: Task, device: str, threads: int) -> None:
     import torch
 
-    from bench import environment, measure
+    from bench import environment, measure, memory
 
-    # One thread a worker, whatever the machine: the number of threads can change the last digits of a sum.
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # streams and graphs are made on the current device
+    else:
+        memory.stop_at_what_is_free()
     connection.send(environment.describe(torch.device(device)))
     for event in measure.carry_out(task, torch.device(device)):
         connection.send(event)

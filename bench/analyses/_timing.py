@@ -1,0 +1,142 @@
+"""What the analyses of timings have in common: shares of the hardware's limits, and reasons to doubt a time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+from bench.measures import Process, Summary, Timed
+from bench.plan import TimedMeasure
+
+# Above these a time is doubted.
+_OTHERS_SHARE = 0.1
+_APART = 0.05
+_WAITING = 0.1
+# Iglewicz and Hoaglin's modified z-score, and a distance that matters.
+_OUTLYING, _OUTLYING_SHARE = 14.826, 0.1
+# A limit that is used by less than this is not what holds a step up.
+_BINDS = 0.2
+
+
+def timed(summaries: Sequence[Summary], what: TimedMeasure) -> Iterator[tuple[str, list[Timed]]]:
+    """(workload, its timings) of each workload that was timed so."""
+    for name, rows in groupby(summaries, key=lambda summary: summary.study.workload):
+        found = [row.timed if what == "throughput" else row.inference for row in rows]
+        timings = [each for each in found if each is not None]
+        if timings:
+            yield name, timings
+
+
+class Shares(NamedTuple):
+    """Of what a large product and a large copy reach on the device, the shares that a step does; and which binds."""
+
+    compute: float
+    memory: float
+
+    @property
+    def binding(self) -> Literal["compute", "memory", "neither"]:
+        if max(self) < _BINDS:
+            return "neither"
+        return "compute" if self.compute >= self.memory else "memory"
+
+
+def shares(timing: Timed) -> Shares | None:
+    """None where nothing was timed.
+
+    A step must at least read its parameters forward and backward, write and read their gradients, and read and write
+    parameters and optimizer state; a forward pass must read its parameters. What layers hand to one another comes on
+    top and is not counted: memory's share is a lower bound.
+    """
+    found = [_shares(timing, process) for process in timing.processes if process.windows]
+    if not found:
+        return None
+    return Shares(*(statistics.median(values) for values in zip(*found, strict=True)))
+
+
+def _shares(timing: Timed, process: Process) -> Shares:
+    once, step = process.once, process.step_seconds
+    moved = once["parameter_bytes"]
+    if timing.study.measure == "throughput":
+        moved = 4 * once["parameter_bytes"] + 2 * once["gradient_bytes"] + 2 * once["state_bytes"]
+    return Shares(
+        once["operations"] / step / once["product_operations_per_second"],
+        moved / step / once["copy_bytes_per_second"],
+    )
+
+
+def doubt_notes(timings: Sequence[Timed]) -> list[str]:
+    """Reasons to doubt the times of a workload, each with the batch sizes it concerns and what to do about it."""
+    sizes: dict[str, list[str]] = {}
+    for timing in timings:
+        for doubt in _doubts(timing):
+            sizes.setdefault(doubt, []).append(f"{timing.study.batch_size:,}")
+    return [f"doubt: at batch size {', '.join(of)}: {doubt}." for doubt, of in sizes.items()]
+
+
+def _doubts(timing: Timed) -> list[str]:
+    settings = timing.study.content["timing"]
+    processes = [process for process in timing.processes if process.windows]
+    if not processes:
+        return []
+    found = []
+    if others := sum(process.once["others_share"] > _OTHERS_SHARE for process in processes):
+        found.append(f"other programs used over {_OTHERS_SHARE:.0%} of the machine{_of(others, processes)}; end them")
+    if sharing := sum(process.once.get("gpu_processes", 0) > 0 for process in processes):
+        found.append(
+            f"other processes were on the GPU{_of(sharing, processes)}; end them, or take another with --device"
+        )
+    if throttled := sum(process.once.get("throttling", 0) > 0 for process in processes):
+        found.append(
+            f"the GPU's clock was held back{_of(throttled, processes)}; let it cool, or lower its clock for good"
+        )
+    if moved := sum(_clock_moved(process) for process in processes):
+        found.append(f"the GPU's clock changed while it was timed{_of(moved, processes)}; fix it with nvidia-smi -lgc")
+    if slow := sum(map(_slow_start, processes)):
+        found.append(f"the first windows were slower than the rest{_of(slow, processes)}; give it more seconds")
+    if outlying := sum(map(_has_outliers, processes)):
+        found.append(f"some windows lie far from the rest{_of(outlying, processes)}; something else ran, time it again")
+    if vague := sum(not process.precise for process in processes):
+        asked = f"{settings['precision']:.0%} in {settings['seconds']:g} s"
+        found.append(
+            f"the median is not known to {asked}{_of(vague, processes)}; give it more seconds, or a quiet machine"
+        )
+    if starved := sum(map(_starved, processes)):
+        found.append(f"steps waited for their examples{_of(starved, processes)}; use input: device, or more processors")
+    if len(processes) < settings["processes"]:
+        found.append(f"{len(processes)} of {settings['processes']} processes were timed; run the suite again")
+    return found
+
+
+def _of(count: int, processes: Sequence[Process]) -> str:
+    return "" if count == len(processes) else f" in {count} of {len(processes)} processes"
+
+
+def _clock_moved(process: Process) -> bool:
+    before, after = (process.once.get(f"clock_{when}_mhz", 0.0) for when in ("before", "after"))
+    return abs(before - after) > _APART * max(before, after)
+
+
+def _slow_start(process: Process) -> bool:
+    tenth = len(process.windows) // 10
+    if tenth < 1:
+        return False
+    first, rest = process.windows[:tenth], process.windows[tenth:]
+    return statistics.median(first) > (1 + _APART) * max(statistics.median(rest), statistics.quantiles(rest, n=4)[2])
+
+
+def _has_outliers(process: Process) -> bool:
+    middle = process.step_seconds
+    deviation = statistics.median(abs(window - middle) for window in process.windows)
+    least = max(_OUTLYING / 0.6745 * deviation, _OUTLYING_SHARE * middle)
+    return any(abs(window - middle) > least for window in process.windows)
+
+
+def waiting_share(process: Process) -> float:
+    """The share of a step that waited for its examples; 0 where they lay on the device."""
+    return statistics.median(process.waited) / process.step_seconds if process.waited else 0.0
+
+
+def _starved(process: Process) -> bool:
+    return waiting_share(process) > _WAITING

@@ -1,0 +1,107 @@
+"""One ordinary training step: what trials that train one by one take, and what is timed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench import build, precision
+from bench.contracts import Data, OutOfMemory
+from bench.evaluation import random_state_kept
+from bench.losses import LOSSES
+from bench.memory import out_of_memory_named
+from bench.plan import Workload
+from bench.search import Value
+
+
+class Step:
+    """A model, its optimizer, and the step that trains it as the suite says: compiled, channels last, in micro-batches.
+
+    model: as it was built.  forward: inputs [n, *example_shape] -> outputs, in the way the suite asks for.
+    loss: (outputs, targets) -> the mean loss.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        data: Data,
+        device: torch.device,
+        seed: int,
+        metaparameters: Mapping[str, Value],
+        batch_size: int,
+    ) -> None:
+        entry = workload.entry
+        self.model = build.model(workload, data, device, seed)
+        if entry.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self._channels_last = entry.channels_last and data.train.inputs.ndim == 4
+        called = torch.compile(self.model) if entry.compile else self.model
+        self.forward = precision.products(entry.precision, device, called)
+        self.optimizer = build.optimizer(workload, self.model.parameters(), metaparameters)
+        self.loss = LOSSES[data.loss].mean
+        # float16 has too narrow a range for small gradients: the loss is scaled up, and the step skipped on overflow.
+        self._scaler = torch.amp.GradScaler(device.type) if entry.precision == "fp16" else None
+        self.micro_batch = (
+            batch_size if entry.micro_batch in (None, "auto") else min(batch_size, int(entry.micro_batch))
+        )
+        if entry.micro_batch == "auto":
+            self._halve_until_it_fits(data, device)
+
+    def take(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Lowers the mean loss of a batch by one step of the optimizer; that loss, still on the device."""
+        self.optimizer.zero_grad()
+        loss = self.backward(inputs, targets)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        return loss
+
+    def backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Adds the gradient of a batch's mean loss, a micro-batch at a time, to the parameters'; the loss.
+
+        Where batch norm normalises each micro-batch by itself, the gradient is another than the full batch's.
+        """
+        if self._channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if len(targets) <= self.micro_batch:
+            loss = self.loss(self.forward(inputs), targets)
+            self._scaled(loss).backward()
+            return loss.detach()
+        total = torch.zeros((), device=targets.device)
+        for part, wanted in zip(inputs.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
+            loss = self.loss(self.forward(part), wanted) * (len(wanted) / len(targets))
+            self._scaled(loss).backward()
+            total = total + loss.detach()
+        return total
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        if self._scaler is None:
+            return loss
+        scaled: Tensor = self._scaler.scale(loss)
+        return scaled
+
+    def _halve_until_it_fits(self, data: Data, device: torch.device) -> None:
+        """Halves the micro-batch until its gradient fits; raises OutOfMemory where that of one example does not.
+
+        Tried on the model as it is; its buffers and the random state are put back.
+        """
+        buffers = copy.deepcopy(dict(self.model.named_buffers()))
+        while True:
+            try:
+                with random_state_kept(device), out_of_memory_named():
+                    self.backward(data.train.inputs[: self.micro_batch], data.train.targets[: self.micro_batch])
+                return
+            except OutOfMemory:
+                if self.micro_batch == 1:
+                    raise
+            finally:
+                self.optimizer.zero_grad()
+                with torch.no_grad():
+                    for name, buffer in self.model.named_buffers():
+                        buffer.copy_(buffers[name])
+            self.micro_batch = (self.micro_batch + 1) // 2

@@ -1,0 +1,265 @@
+"""Times one ordinary training step, or a forward pass alone, in a process that does nothing else.
+
+Warmed up until steady (the first step, in which things are compiled and chosen, is kept apart), then window after
+window of steps, the device synchronised at both edges of each, until the median of the windows is known well enough.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from bench import build, limits
+from bench.clock import seconds_of
+from bench.conditions import Watch
+from bench.contracts import Data, Ended, Evaluated, OutOfMemory, Started, StudyEvent
+from bench.memory import Peak, out_of_memory_named, process_peak_bytes
+from bench.order import Order
+from bench.plan import Timing, Trial
+from bench.stats import median_interval
+from bench.step import Step
+
+# A window is long against what reading a clock and synchronising take, and a step may be shorter.
+WINDOW_SECONDS = 0.02
+# Fewer windows say nothing of their median, and a precision is not believed of fewer than these.
+_FEWEST_WINDOWS = 3
+_FEWEST_PRECISE = 10
+# Two windows in a row within this share of each other are steady.
+_STEADY = 0.05
+
+
+def run(timing: Timing, trial: Trial, folder: Path, device: torch.device) -> Iterator[StudyEvent]:
+    """Times a step in this process, which should be fresh, as the trial of a timing. Out of memory is its outcome.
+
+    Readings at step 0 are of the whole, those at step 1, 2, ... of one window each. The outcome is `reached` where the
+    asked precision was, `exhausted` where time was up before.
+    """
+    yield Started((trial,))
+    peak = Peak(device)
+    options = timing.workload.entry.timing
+    try:
+        with out_of_memory_named():
+            work = _Work(timing, trial, folder, device)
+            warm = warm_up(work, device, options.seconds)
+            watch = Watch(device)
+            taken = list(windows(work, warm.steps_a_window, device, options.precision, options.seconds))
+            conditions = watch.readings()
+            memory = {"peak_memory_bytes": float(peak.bytes()), "process_peak_bytes": float(process_peak_bytes())}
+            once = {**warm.readings(), **conditions, **memory, **work.readings()}
+    except OutOfMemory:
+        yield Evaluated(0, {trial.id: {"peak_memory_bytes": float(peak.bytes())}})
+        yield Ended(trial, "infeasible", 0, 0.0)
+        return
+    yield Evaluated(0, {trial.id: once})
+    for number, window in enumerate(taken, start=1):
+        yield Evaluated(number, {trial.id: window.readings()})
+    precise = relative_precision([window.step_seconds for window in taken]) <= options.precision
+    seconds = sum(window.step_seconds * window.steps for window in taken)
+    yield Ended(trial, "reached" if precise else "exhausted", len(taken), seconds)
+
+
+# ---- the clock ------------------------------------------------------------------------------------------------------
+
+
+class Timeable(Protocol):
+    """Work that can be timed, so many steps at a time."""
+
+    def prepare(self, steps: int) -> None:
+        """Makes ready, off the clock, what so many steps need."""
+
+    def run(self, steps: int) -> None:
+        """Carries out so many steps."""
+
+    def waited(self) -> float | None:
+        """Seconds that steps waited for their examples, in all; None where they lie on the device."""
+
+
+class Window(NamedTuple):
+    """So many steps, timed together."""
+
+    steps: int
+    step_seconds: float
+    input_seconds: float | None  # a step's
+
+    def readings(self) -> dict[str, float]:
+        waited = {} if self.input_seconds is None else {"input_seconds": self.input_seconds}
+        return {"step_seconds": self.step_seconds, **waited}
+
+
+class WarmUp(NamedTuple):
+    """The steps before the first window."""
+
+    first_step_seconds: float
+    seconds: float
+    steps: int
+    steps_a_window: int
+
+    def readings(self) -> dict[str, float]:
+        return {
+            "first_step_seconds": self.first_step_seconds,
+            "warm_up_seconds": self.seconds,
+            "warm_up_steps": float(self.steps),
+            "window_steps": float(self.steps_a_window),
+        }
+
+
+def warm_up(work: Timeable, device: torch.device, most_seconds: float) -> WarmUp:
+    """Takes steps until a window takes as long as the one before, for at most `most_seconds` after the first step."""
+    first = _window(work, 1, device)
+    steps, taken, begun = 1, 1, time.perf_counter()
+    before = first.step_seconds
+    while True:
+        window = _window(work, steps, device)
+        taken += steps
+        length = window.step_seconds * steps
+        if length >= WINDOW_SECONDS and abs(window.step_seconds / before - 1) <= _STEADY:
+            break
+        if time.perf_counter() - begun >= most_seconds and length >= WINDOW_SECONDS / 2:
+            break
+        before = window.step_seconds
+        if length < WINDOW_SECONDS:
+            steps = min(10 * steps, max(steps + 1, round(1.5 * WINDOW_SECONDS / max(window.step_seconds, 1e-9))))
+    return WarmUp(first.step_seconds, time.perf_counter() - begun + first.step_seconds, taken, steps)
+
+
+def windows(
+    work: Timeable, steps: int, device: torch.device, precision: float, most_seconds: float
+) -> Iterator[Window]:
+    """Times windows of so many steps until their median is known to `precision` or `most_seconds` have passed."""
+    seen: list[float] = []
+    begun = time.perf_counter()
+    while True:
+        window = _window(work, steps, device)
+        seen.append(window.step_seconds)
+        yield window
+        if relative_precision(seen) <= precision:
+            return
+        if len(seen) >= _FEWEST_WINDOWS and time.perf_counter() - begun >= most_seconds:
+            return
+
+
+def relative_precision(step_seconds: list[float]) -> float:
+    """How far the median's interval reaches from it, as a share of it; infinite for few windows."""
+    if len(step_seconds) < _FEWEST_PRECISE:
+        return float("inf")
+    known = median_interval(step_seconds)
+    return max(known.high - known.median, known.median - known.low) / known.median
+
+
+def _window(work: Timeable, steps: int, device: torch.device) -> Window:
+    work.prepare(steps)
+    before = work.waited()
+    seconds = seconds_of(work.run, steps, device)
+    after = work.waited()
+    return Window(steps, seconds / steps, None if before is None or after is None else (after - before) / steps)
+
+
+# ---- the work -------------------------------------------------------------------------------------------------------
+
+
+class _Work:
+    """The step, or the forward pass, of a workload, on batches as its trials see them."""
+
+    def __init__(self, timing: Timing, trial: Trial, folder: Path, device: torch.device) -> None:
+        workload = timing.workload
+        self._timing = timing
+        self._device = device
+        streamed = workload.entry.input == "loader"
+        self._data = build.data(workload, folder, torch.device("cpu") if streamed else device)
+        self._step = Step(workload, self._data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
+        feed = _LoaderFeed if streamed else _DeviceFeed
+        self._feed = feed(self._data, Order(len(self._data.train), timing.batch_size, trial.order_seed), device)
+        self._act: Callable[[Tensor, Tensor], object] = self._step.take
+        if timing.what == "inference":
+            self._step.model.eval()
+            self._act = self._forward
+
+    def prepare(self, steps: int) -> None:
+        self._feed.prepare(steps)
+
+    def run(self, steps: int) -> None:
+        act = self._act
+        for inputs, targets in self._feed.batches(steps):
+            act(inputs, targets)
+
+    def waited(self) -> float | None:
+        return self._feed.waited
+
+    def readings(self) -> dict[str, float]:
+        """What can be said of the step off the clock, once it has been timed, and of what the device can do."""
+        train = self._data.train
+        inputs, targets = train.inputs[:2].to(self._device), train.targets[:2].to(self._device)
+        counted = limits.operations(self._step, inputs, targets, training=self._timing.what == "throughput")
+        return {
+            "operations": counted * self._timing.batch_size,
+            "micro_batch": float(self._step.micro_batch),
+            **limits.held_bytes(self._step),
+            **limits.ceilings(self._device, self._timing.workload.entry.precision),
+        }
+
+    def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (a step's arguments)
+        with torch.no_grad():
+            return self._step.forward(inputs)
+
+
+class _DeviceFeed:
+    """Batches gathered from examples that lie on the device, as the trials of a study see them."""
+
+    waited = None
+
+    def __init__(self, data: Data, order: Order, device: torch.device) -> None:
+        self._train, self._order, self._device = data.train, order, device
+        self._rows: tuple[Tensor, ...] = ()
+
+    def prepare(self, steps: int) -> None:
+        self._rows = self._order.take(steps).to(self._device).unbind()
+
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        inputs, targets = self._train.inputs, self._train.targets
+        for row in self._rows[:steps]:
+            yield inputs.index_select(0, row), targets.index_select(0, row)
+
+
+class _LoaderFeed:
+    """Batches that a DataLoader's workers read an example at a time and send ahead; how long steps wait for them."""
+
+    def __init__(self, data: Data, order: Order, device: torch.device) -> None:
+        self._device = device
+        self.waited = 0.0
+        examples = data.stream if data.stream is not None else TensorDataset(data.train.inputs, data.train.targets)
+        self._batches = iter(
+            DataLoader(
+                examples,
+                batch_sampler=_Endless(order),
+                num_workers=max(1, len(os.sched_getaffinity(0)) - 1),
+                pin_memory=device.type == "cuda",
+            )
+        )
+
+    def prepare(self, steps: int) -> None:
+        """Nothing: workers read ahead by themselves."""
+
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(steps):
+            begun = time.perf_counter()
+            inputs, targets = next(self._batches)
+            self.waited += time.perf_counter() - begun
+            yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+
+
+class _Endless:
+    """Batches of example numbers without end, for a DataLoader."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self._order.take(1)[0].tolist() for _ in itertools.count())
