@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_stacked import WAY, apart, losses_apart, make
+from test_stacked import SMALL, WAY, apart, losses_apart, make
 
 from bench import build, cohort, components, timing
 from bench.cohorts.one_by_one import OneByOne
@@ -25,7 +25,7 @@ CUDA = torch.device("cuda:0")
 @pytest.mark.parametrize("optimizer", [*components.names("optimizers"), "RMSprop"])
 @pytest.mark.parametrize("model", components.names("models"))
 def test_stacked_on_the_device_agrees_with_one_by_one_on_the_cpu(model, optimizer):
-    of, data = make(model, optimizer, "linear", highest=0.0011)
+    of, data = make(SMALL.get(model, model), optimizer, "linear", highest=0.0011)
     trials = of.draws()[:4]
     on_cpu = OneByOne(of, data, torch.device("cpu"), trials, WAY)
     on_device = Stacked(of, build.data(of.workload, Path(), CUDA), CUDA, trials, WAY)

@@ -147,7 +147,19 @@ class Depthwise(nn.Module):
         return self.head(self.deep(self.spread(x)).flatten(1))
 
 
-ATTENDED = 16  # patches
+class Attention(nn.Module):
+    """Attention between the rows of an image, by torch's own kernel."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries, self.head = nn.Linear(16, 48), nn.Linear(256, 10)
+
+    def forward(self, x):
+        parts = (part.unsqueeze(1) for part in self.queries(x.flatten(1, 2)).chunk(3, dim=-1))
+        return self.head(nn.functional.scaled_dot_product_attention(*parts).flatten(1))
+
+
+ATTENDED = 16  # patches, or rows
 FORWARD = {
     "softmax": 2 * 256 * 10,
     "{mlp: {hidden: [64, 32]}}": 2 * (256 * 64 + 64 * 32 + 32 * 10),
@@ -155,6 +167,7 @@ FORWARD = {
     "{vit_tiny: {width: 24, heads: 3, depth: 1}}": 2
     * (ATTENDED * (16 * 24 + 24 * 72 + 24 * 24 + 2 * 24 * 96) + 2 * ATTENDED**2 * 24 + 24 * 10),
     Lstm: 2 * (16 * 4 * 20 * (16 + 20) + 16 * 4 * 20 * (20 + 20) + 20 * 10),
+    Attention: 2 * (ATTENDED * 16 * 48 + 2 * ATTENDED**2 * 16 + 256 * 10),
     Depthwise: 2 * (8 * 256 + 9 * 8 * 256 + 8 * 256 * 10),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 def vit_tiny(
@@ -64,4 +63,7 @@ class _Block(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.queries_keys_values(tokens).chunk(3, dim=-1)
         )
-        return functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        # Written out, since torch's own kernels do not vmap; of the few patches of an image it is no slower.
+        scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
+        mixed: Tensor = scores.softmax(-1) @ values
+        return mixed.transpose(1, 2).flatten(2)
