@@ -362,6 +362,7 @@ def _content(study: Study) -> dict[str, Any]:
     entry = workload.entry
     return {
         **{key: str(getattr(workload, key)) for key in ("model", "dataset", "optimizer", "schedule")},
+        "precision": entry.precision,
         "reading": workload.reading,
         "threshold": workload.threshold.model_dump(exclude_none=True),
         "max_steps": entry.max_steps,
