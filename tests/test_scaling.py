@@ -115,6 +115,8 @@ def test_a_curve_that_the_model_explains_is_not_doubted():
         ([(8, 1000), (16, 500), (32, 100), (64, 60)], "the fit is"),
         # A power law of another exponent bends away from the model at both ends.
         ([(2.0**place, 1e6 * 2 ** (-place / 2)) for place in range(10)], "the residuals bend"),
+        # As few and as noisy as these, the parabola passes for chance where two degrees of freedom are made of its one.
+        ([(8, 1084), (16, 654), (32, 425), (64, 317), (128, 179), (256, 123)], "the residuals bend"),
     ],
 )
 def test_a_curve_that_the_model_does_not_explain_is_doubted_aloud(points, doubt):
