@@ -379,11 +379,10 @@ def _content(study: Study | Timing) -> dict[str, Any]:
         "measure": study.what if isinstance(study, Timing) else "steps_to_target",
         "open_ended": workload.open_ended,
         **{key: str(getattr(workload, key)) for key in ("model", "dataset", "optimizer", "schedule")},
+        "precision": entry.precision,
     }
     if isinstance(study, Timing):
-        settings = {
-            key: getattr(entry, key) for key in ("precision", "compile", "channels_last", "micro_batch", "input")
-        }
+        settings = {key: getattr(entry, key) for key in ("compile", "channels_last", "micro_batch", "input")}
         return {**described, **settings, "timing": entry.timing.model_dump()}
     return {
         **described,

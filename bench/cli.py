@@ -199,7 +199,10 @@ def show(
 def fit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or JSON with the columns batch_size and steps.")],
     reference: Annotated[
-        float | None, typer.Option(help="The batch size whose examples are the measure; else the smallest.", min=1)
+        float | None,
+        typer.Option(
+            help="The batch size whose examples are the measure; else the largest of the curves' smallest.", min=1
+        ),
     ] = None,
     overhead: Annotated[float, typer.Option(help="How many more examples may be paid, as a share.", min=0.001)] = 0.2,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",

@@ -1,7 +1,8 @@
 """Anybody's table of steps to target, CSV or JSON -> curves, or everything that is wrong with it at once.
 
-Columns: batch_size and steps; seed (any number of rows a batch size); label, where a file holds several curves; and
-model_size or tokens, by which they are compared. JSON is a list of such rows, or columns of equal length.
+Columns: batch_size and steps; seed (any number of rows a batch size, each of another); label, where a file holds
+several curves; and model_size or tokens, by which they are compared. JSON is a list of such rows, or columns of equal
+length.
 """
 
 from __future__ import annotations
@@ -19,39 +20,49 @@ from bench.scaling import Curve, Point
 
 _NEEDED = ("batch_size", "steps")
 _SIZES = ("model_size", "tokens")
-_KNOWN = (*_NEEDED, "seed", "label", *_SIZES)
 
 
 def read(path: Path) -> list[Curve]:
     """The curves of a file, in its order; raises DataError with every problem, each with its row.
 
-    An empty cell of `steps` is a miss.
+    An empty cell of `steps` (in JSON, null) is a miss; a row without that cell is broken off.
     """
     rows = _rows(path)
     if not rows:
         raise DataError(f"{path}: holds no rows; write one for each batch size and seed, with {' and '.join(_NEEDED)}")
-    problems = [f"{path}: has no column '{name}'; {nearest(name, list(rows[0][1]))}" for name in _missing(rows[0][1])]
+    columns = list(dict.fromkeys(name for _, row in rows for name in row))
+    problems = [f"{path}: has no column '{name}'; {nearest(name, columns)}" for name in _NEEDED if name not in columns]
     if problems:
         raise DataError("\n".join(problems))
-    size = next((name for name in _SIZES if name in rows[0][1]), None)
+    size = next((name for name in _SIZES if name in columns), None)
     groups: dict[str, dict[float, list[float]]] = {}
     sizes: dict[str, float] = {}
+    seeds: dict[tuple[str, float, str], str] = {}
     for where, row in rows:
         label = str(row.get("label") or path.stem)
         values = {}
         for name in (*_NEEDED, *([size] if size else [])):
             raw = row.get(name)
-            if name == "steps" and raw in (None, ""):
+            if name == "steps" and name in row and raw in (None, ""):
                 values[name] = math.inf
             elif (value := _number(raw)) is not None and 0 < value < math.inf:
                 values[name] = value
             else:
                 found = "nothing" if raw in (None, "") else repr(raw)
-                problems.append(f"{path}: {where}: {name}: found {found}; should be a number above 0")
+                miss = ", or an empty cell for a miss" * (name == "steps")
+                problems.append(f"{path}: {where}: {name}: found {found}; should be a number above 0{miss}")
         if size in values and sizes.setdefault(label, values[size]) != values[size]:
             problems.append(
                 f"{path}: {where}: {size}: found {values[size]:,g} and {sizes[label]:,g} before; a curve has one"
             )
+        seed = row.get("seed")
+        if seed not in (None, "") and "batch_size" in values:
+            before = seeds.setdefault((label, values["batch_size"], str(seed)), where)
+            if before != where:
+                problems.append(
+                    f"{path}: {where}: seed: found {seed} at batch size {values['batch_size']:,g} in {before} too; "
+                    "each row should be of another"
+                )
         if "batch_size" in values and "steps" in values:
             groups.setdefault(label, {}).setdefault(values["batch_size"], []).append(values["steps"])
     curves = [
@@ -75,19 +86,13 @@ def _point(batch_size: float, steps: list[float]) -> Point:
     return Point(batch_size, tuple(steps), max(finite, default=0.0))
 
 
-def _missing(row: dict[str, Any]) -> Iterator[str]:
-    for name in _NEEDED:
-        if name not in row:
-            yield name
-
-
 def _number(raw: Any) -> float | None:
     """A cell as a number; None where it is none."""
     if isinstance(raw, bool):
         return None
     try:
         return float(raw)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
 
 
@@ -99,14 +104,25 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
         raise DataError(f"{path}: no such file; give a CSV or JSON file with {' and '.join(_NEEDED)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    return list(_json_rows(path, text) if path.suffix == ".json" else _csv_rows(text))
+    return list(_json_rows(path, text) if path.suffix == ".json" else _csv_rows(path, text))
 
 
-def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    for row in reader:
-        cleaned = {name.strip(): value.strip() if value else value for name, value in row.items() if name}
-        yield f"line {reader.line_num}", cleaned
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if twice := sorted({name for name in header if name and header.count(name) > 1}):
+            raise DataError(f"{path}: has the column '{twice[0]}' twice; each once would be right")
+        for row in filter(None, reader):
+            if len(row) > len(header):
+                raise DataError(
+                    f"{path}: line {reader.line_num}: found {len(row)} cells; the header has {len(header)} "
+                    "(a number has no commas, or stands in quotes)"
+                )
+            cells = zip(header, row, strict=False)  # a row may end early, with nothing in its last columns
+            yield f"line {reader.line_num}", {name: cell.strip() for name, cell in cells}
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num}: is not CSV: {error}") from None
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,6 +130,8 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: is not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):  # of so many brackets, or of so many digits
+        raise DataError(f"{path}: cannot be read: is nested too deep, or holds a number too long") from None
     if isinstance(content, dict) and all(isinstance(column, list) for column in content.values()):
         lengths = {len(column) for column in content.values()}
         if len(lengths) > 1:

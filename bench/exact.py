@@ -1,4 +1,8 @@
-"""Workloads whose answers are known exactly: what measurements are held to. Needs numpy alone."""
+"""Workloads whose answers are known exactly: what measurements are held to. Needs numpy alone.
+
+A study of one of them is concluded like any other: `measures` knows no workload, and takes steps to target from the
+loss that was read. What it finds is held to the exact expected loss here by `bench calibrate` and tests/test_exact.py.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +40,11 @@ class NoisyQuadratic:
     def curvatures(self) -> Floats:
         """h: [dimensions]."""
         return 1 / numpy.arange(1, self.dimensions + 1)
+
+    @property
+    def noise_trace(self) -> float:
+        """tr(Sigma), of the gradient of one example: the sum of h."""
+        return float(self.curvatures.sum())
 
     @property
     def stable(self) -> bool:

@@ -56,7 +56,7 @@ def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
     Loads (and where it must, downloads) each dataset, and takes one step of each workload on the CPU with two examples.
     """
     problems: dict[str, None] = {}
-    loaded: dict[str, Data | Exception] = {}
+    loaded: dict[tuple[str, str], Data | Exception] = {}
     largest: dict[str, Study | Timing] = {}
     for each in sorted(studies, key=lambda each: each.batch_size):
         largest[each.workload.name] = each
@@ -68,15 +68,16 @@ def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
     return list(problems)
 
 
-def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[str, Data | Exception]) -> None:
+def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str], Data | Exception]) -> None:
     workload, cpu = largest.workload, torch.device("cpu")
     key = str(workload.dataset)
-    if key not in loaded:
+    as_asked = key, workload.entry.precision
+    if as_asked not in loaded:
         try:
-            loaded[key] = build.data(workload, folder, cpu)
+            loaded[as_asked] = build.data(workload, folder, cpu)
         except Exception as error:  # said of every workload that needs the dataset, tried once
-            loaded[key] = error
-    data = loaded[key]
+            loaded[as_asked] = error
+    data = loaded[as_asked]
     if isinstance(data, Exception):
         raise data
     if largest.batch_size > len(data.train) and not workload.open_ended:

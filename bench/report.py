@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal, get_args
 
@@ -15,6 +15,7 @@ from bench.analyses._show import raw_median
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
 from bench.contracts import Outcome
+from bench.errors import ComponentError, nearest
 from bench.measures import Summary, summaries
 from bench.plan import Plan
 from bench.scaling import Curve, fit_curve
@@ -118,12 +119,18 @@ def _study(row: Summary) -> dict[str, Any]:
         "best": found.metaparameters if found else None,
         "at_edge": found.at_edge if found else None,
         "test_error": confirmed.test_error if confirmed else None,
+        "probes": [_paths(seen) for seen in confirmed.probed] if confirmed else [],
         "train_seconds": row.train_seconds,
         "step_seconds": raw_median(row.timed.seconds if row.timed else None),
         "seconds_to_target": raw_median(row.seconds_to_target),
         "peak_memory_bytes": max(row.timed.peak_memory_bytes, default=None) if row.timed else None,
         "latency_seconds": raw_median(row.inference.seconds if row.inference else None),
     }
+
+
+def _paths(seen: Mapping[str, Mapping[int, float]]) -> dict[str, dict[str, list[float]]]:
+    """What probes saw of one seed: {reading: {"steps", "values"}}."""
+    return {name: {"steps": list(path), "values": [path[step] for step in path]} for name, path in sorted(seen.items())}
 
 
 def _number(value: float | None) -> float | int | None:
@@ -150,12 +157,19 @@ def tables(archive: Archive, analysis: str | None = None) -> list[Table]:
 
 
 def _concluded(rows: Sequence[Summary], analysis: str | None) -> dict[str, list[Table]]:
-    names = [components.find("analyses", analysis).name] if analysis else analyses()
+    if analysis and analysis not in analyses():
+        raise ComponentError(f"found no analysis '{analysis}'; {nearest(analysis, analyses())}")
+    names = [analysis] if analysis else analyses()
     return {name: components.find("analyses", name).load()(rows) for name in names}
 
 
 def fit_tables(curves: Sequence[Curve], overhead: float, reference: float | None) -> list[Table]:
-    """The critical batch size of each curve, and where they have a size, its power law."""
+    """The critical batch size of each curve, and where they have a size, its power law.
+
+    reference: see `fit_curve`, one for all curves, for they are compared; where none is given, the largest of the
+    curves' smallest batch sizes.
+    """
+    reference = reference or max(curve.points[0].batch_size for curve in curves)
     fits = [fit for curve in curves if (fit := fit_curve(curve, overhead, reference))]
     found = [table_of(fit) for fit in fits]
     sized = [(fit.curve.size, fit) for fit in fits if fit.curve.size is not None]

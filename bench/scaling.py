@@ -18,10 +18,14 @@ from bench.stats import CONFIDENCE, Interval
 OVERHEAD = 0.2
 RESAMPLES = 200
 # On log-log axes a slope of -1 is perfect scaling and 0 maximal data parallelism (Shallue et al. 2019, section 3).
-# Steps that follow S_min + E_min/B pass these two at 0.18 and at 5.7 times the critical batch size.
+# Steps that follow S_min + E_min/B pass these two at 0.18 and at 5.7 times the critical batch size. As far above
+# 0 as that a slope is neither: steps rise.
 PERFECT, MAXIMAL = -0.85, -0.15
 
-Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism", "undecided"]
+# Of a term that is nowhere this share of the steps nothing is learnt but that it is no more.
+_UNSEEN = 1e-3
+
+Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism", "rising", "undecided"]
 Floats = NDArray[numpy.floating]
 
 
@@ -57,17 +61,29 @@ class Curve:
 
 @dataclass(frozen=True)
 class Fit:
-    """S = S_min + E_min/B with S_min `minimum_steps`, in steps, and E_min `minimum_examples`, in examples."""
+    """S = S_min + E_min/B with S_min `minimum_steps`, in steps, and E_min `minimum_examples`, in examples.
+
+    unseen: the term of which the steps say only that it is no more than what stands here; None where they show both.
+    """
 
     minimum_steps: float
     minimum_examples: float
+    unseen: Literal["minimum_steps", "minimum_examples"] | None = None
 
     @property
     def critical_batch(self) -> float:
         """B_crit = E_min/S_min, where a run takes twice the least steps and twice the least examples (McCandlish et al.
-        2018, eq. 2.11).
+        2018, eq. 2.11); infinite without S_min.
         """
-        return self.minimum_examples / self.minimum_steps
+        return self.minimum_examples / self.minimum_steps if self.minimum_steps else math.inf
+
+    @property
+    def without_unseen(self) -> Fit:
+        """What is as possible as the fit itself: the unseen term is nothing."""
+        return Fit(
+            0.0 if self.unseen == "minimum_steps" else self.minimum_steps,
+            0.0 if self.unseen == "minimum_examples" else self.minimum_examples,
+        )
 
     def steps(self, batch_size: float) -> float:
         return self.minimum_steps + self.minimum_examples / batch_size
@@ -141,57 +157,70 @@ def fit(batch_sizes: Sequence[float], steps: Sequence[float], tried: Sequence[fl
         raise ValueError("a fit needs steps to target at two batch sizes or more")
     if not (sizes > 0).all() or not (medians > 0).all():
         raise ValueError("batch sizes and steps to target are positive numbers")
-    return _fit(sizes, medians, numpy.asarray(medians if tried is None else tried, float))[0]
+    return _fit(sizes, numpy.log(medians), _logs(medians if tried is None else tried))[0]
 
 
-def _fit(sizes: Floats, medians: Floats, tried: Floats) -> tuple[Fit, Floats, Floats]:
-    """The fit, its residuals [n] and their derivatives [n, 2] by (log S_min, log E_min)."""
+def _logs(tried: Sequence[float] | Floats) -> Floats:
+    return numpy.asarray(numpy.log(numpy.maximum(tried, 1.0)))
+
+
+def _fit(sizes: Floats, logs: Floats, tried: Floats) -> tuple[Fit, Floats, Floats]:
+    """The fit to logarithms of steps, its residuals [n] and their derivatives [n, 2] by (log S_min, log E_min)."""
     # SciPy takes most of a second to import.
     from scipy.optimize import least_squares
 
-    met = numpy.isfinite(medians)
-    known = numpy.log(numpy.where(met, medians, numpy.maximum(tried, 1.0)))
+    met = numpy.isfinite(logs)
+    known = numpy.where(met, logs, tried)
 
     def residuals(point: Floats) -> Floats:
         over = known - numpy.logaddexp(point[0], point[1] - numpy.log(sizes))
         return numpy.asarray(numpy.where(met, over, numpy.maximum(over, 0.0)))
 
     def derivatives(point: Floats) -> Floats:
-        share = 1 / (1 + numpy.exp(point[1] - point[0]) / sizes)
+        share = numpy.exp(-numpy.logaddexp(0.0, point[1] - point[0] - numpy.log(sizes)))
         acts = met | (residuals(point) > 0)
         return -numpy.stack([share, 1 - share], axis=1) * acts[:, None]
 
     start = numpy.array([known[met].min(), (known + numpy.log(sizes))[met].min()])
     solved = least_squares(residuals, start, derivatives, method="lm", xtol=1e-12).x
-    # Nothing is learnt of a term that is nowhere a thousandth of the other: it stops there, for a doubt to name it.
-    solved = numpy.clip(solved, start - math.log(1e3), start + math.log(1e3))
-    return Fit(*map(float, numpy.exp(solved))), residuals(solved), derivatives(solved)
+    least = start + math.log(_UNSEEN)
+    below = solved < least
+    # Neither vanishes where the other does, for their sum is the steps.
+    unseen: Literal["minimum_steps", "minimum_examples"] | None = (
+        "minimum_steps" if below[0] else "minimum_examples" if below[1] else None
+    )
+    solved = numpy.maximum(solved, least)
+    return Fit(math.exp(solved[0]), math.exp(solved[1]), unseen), residuals(solved), derivatives(solved)
 
 
 def fit_curve(curve: Curve, overhead: float = OVERHEAD, reference: float | None = None) -> CurveFit | None:
     """The curve's fit; None where fewer than two batch sizes met the target.
 
     reference: the batch size to whose examples `overhead` is added; the smallest measured where none is given.
-    Intervals: by resampling each point's seeds; where there is but one a point, Student's, from the scatter about the
-    fit (none for two points).
+    Intervals: by resampling each point's seeds; where a point has but one, from the scatter about the fit (none for two
+    points). What hangs on a term that was not seen has no value (NaN), and its interval is open on that side.
     """
     sizes = numpy.array([point.batch_size for point in curve.points])
     medians = numpy.array([point.median for point in curve.points])
     tried = numpy.array([point.tried for point in curve.points])
     if numpy.isfinite(medians).sum() < 2:
         return None
-    best, residuals, derivatives = _fit(sizes, medians, tried)
+    best, residuals, derivatives = _fit(sizes, numpy.log(medians), _logs(tried))
     reference = float(reference or sizes[0])
-    if any(len(point.steps) > 1 for point in curve.points):
+    # A point of one seed says nothing of its own scatter: then what all of them show together is everybody's.
+    if all(len(point.steps) > 1 for point in curve.points if math.isfinite(point.median)):
         fits = _resampled(curve, sizes, tried)
     else:
-        fits = _scattered(best, residuals, derivatives)
+        fits = _scattered(best, residuals, sizes, medians, tried)
 
     def interval(of: Callable[[Fit], float]) -> Interval:
-        values = sorted(map(of, fits))
-        outside = int((1 - CONFIDENCE) / 2 * len(values))
-        low, high = (values[outside], values[-1 - outside]) if values else (0.0, math.inf)
-        return Interval(of(best), low, high)
+        ends = [sorted((of(each), of(each.without_unseen))) for each in fits]
+        outside = int((1 - CONFIDENCE) / 2 * len(ends))
+        low = sorted(low for low, _ in ends)[outside] if ends else 0.0
+        high = sorted(high for _, high in ends)[-1 - outside] if ends else math.inf
+        least, most = sorted((of(best), of(best.without_unseen)))
+        value = of(best) if math.isclose(least, most, rel_tol=0.01) else math.nan
+        return Interval(value, min(low, least), max(high, most))
 
     met = numpy.isfinite(medians)
     logs = numpy.log(medians[met])
@@ -207,13 +236,13 @@ def fit_curve(curve: Curve, overhead: float = OVERHEAD, reference: float | None 
         interval(lambda fit: fit.overhead_batch(overhead, reference)),
         tuple(map(float, residuals)),
         1 - float((residuals[met] ** 2).sum()) / spread if spread > _FLAT else math.nan,
-        tuple(_doubts(curve, best, residuals)),
+        tuple(_doubts(curve, best, residuals, derivatives)),
     )
 
 
 def _resampled(curve: Curve, sizes: Floats, tried: Floats) -> list[Fit]:
     medians = numpy.stack([_resampled_medians(point, place) for place, point in enumerate(curve.points)], axis=1)
-    return [_fit(sizes, row, tried)[0] for row in medians if numpy.isfinite(row).sum() >= 2]
+    return [_fit(sizes, numpy.log(row), _logs(tried))[0] for row in medians if numpy.isfinite(row).sum() >= 2]
 
 
 def _resampled_medians(point: Point, seed: int) -> Floats:
@@ -225,18 +254,20 @@ def _resampled_medians(point: Point, seed: int) -> Floats:
     return numpy.asarray((ordered[:, (seeds - 1) // 2] + ordered[:, seeds // 2]) / 2)
 
 
-def _scattered(best: Fit, residuals: Floats, derivatives: Floats) -> list[Fit]:
-    """Fits drawn from the normal approximation around the best, widened to Student's for few points."""
-    freedom = len(residuals) - 2
-    information = derivatives.T @ derivatives
-    if freedom < 1 or numpy.linalg.cond(information) > 1e12:
+def _scattered(best: Fit, residuals: Floats, sizes: Floats, medians: Floats, tried: Floats) -> list[Fit]:
+    """Fits to steps drawn about the best one, as far from it as the points lie, wider where few points say how far."""
+    met = numpy.isfinite(medians)
+    freedom = int(met.sum()) - 2
+    if freedom < 1:
         return []
-    covariance = numpy.linalg.inv(information) * float((residuals**2).sum()) / freedom
     random = numpy.random.default_rng(0)
-    draws = random.multivariate_normal([0.0, 0.0], covariance, size=10 * RESAMPLES)
-    draws *= numpy.sqrt(freedom / random.chisquare(freedom, size=(len(draws), 1)))
-    centre = numpy.log([best.minimum_steps, best.minimum_examples])
-    return [Fit(*map(float, numpy.exp(point))) for point in numpy.clip(centre + draws, -300, 300)]
+    deviation = math.sqrt(float((residuals[met] ** 2).sum()) / freedom)
+    draws = deviation * random.standard_normal((RESAMPLES, len(sizes)))
+    draws *= numpy.sqrt(freedom / random.chisquare(freedom, size=(RESAMPLES, 1)))
+    fitted = numpy.log([best.steps(size) for size in sizes])
+    # Student's of one degree of freedom knows no end; a float does.
+    drawn = numpy.where(met, numpy.clip(fitted + draws, -300, 300), math.inf)
+    return [_fit(sizes, row, _logs(tried))[0] for row in drawn]
 
 
 # Below this sum of squares steps do not vary with the batch size, and there is nothing to explain.
@@ -245,15 +276,21 @@ _FLAT = 1e-6
 _LARGE = 0.25
 
 
-def _doubts(curve: Curve, best: Fit, residuals: Floats) -> list[str]:
+def _doubts(curve: Curve, best: Fit, residuals: Floats, derivatives: Floats) -> list[str]:
     """Every reason not to believe the fit, a sentence each."""
     doubts = []
     points = curve.points
     met = [point for point in points if math.isfinite(point.median)]
     sizes = [point.batch_size for point in met]
-    if missed := [f"{point.batch_size:,.0f}" for point in points if point not in met]:
+    missed = [point for point in points if point not in met]
+    if bounded := [f"{point.batch_size:,.0f}" for point in missed if point.tried]:
         doubts.append(
-            f"no steps to target at batch size {', '.join(missed)}: the fit knows them only as more than was tried"
+            f"no steps to target at batch size {', '.join(bounded)}: the fit knows them only as more than was tried"
+        )
+    if unknown := [f"{point.batch_size:,.0f}" for point in missed if not point.tried]:
+        doubts.append(
+            f"no steps to target at batch size {', '.join(unknown)}, nor how many were tried: the fit knows nothing of "
+            "them"
         )
     if len(met) < 4:
         doubts.append(f"{len(met)} batch sizes met the target; a fit of two numbers wants four or more")
@@ -275,22 +312,28 @@ def _doubts(curve: Curve, best: Fit, residuals: Floats) -> list[str]:
             f"the fit is {abs(math.expm1(-residuals[worst])):.0%} {'below' if residuals[worst] > 0 else 'above'} "
             f"what was measured at batch size {points[worst].batch_size:,.0f}"
         )
-    if _bent(numpy.log(sizes), residuals[[point in met for point in points]]):
+    known = [point in met for point in points]
+    if _bent(numpy.log(sizes), residuals[known], derivatives[known]):
         doubts.append("the residuals bend from one end to the other: the curve has another shape than the model")
     return doubts
 
 
-def _bent(logs: Floats, residuals: Floats) -> bool:
-    """Whether a parabola explains the residuals better than chance would (F test at 5 %), and they matter at all."""
+def _bent(logs: Floats, residuals: Floats, derivatives: Floats) -> bool:
+    """Whether a parabola beside the model's two terms lowers the residuals more than chance would (F test at 5 %, one
+    degree of freedom for the parabola), and they matter at all.
+    """
     from scipy.stats import f
 
     freedom = len(logs) - 3
     if freedom < 2 or numpy.abs(residuals).max() < 0.05:
         return False
-    fitted = numpy.polyval(numpy.polyfit(logs, residuals, 2), logs)
-    left = float(((residuals - fitted) ** 2).sum())
-    explained = float((residuals**2).sum()) - left
-    return left <= 0 or float(f.sf(explained / 2 / (left / freedom), 2, freedom)) < 0.05
+    parabola = (logs - logs.mean()) ** 2
+    beside = numpy.column_stack([derivatives, parabola])
+    before, after = (
+        float(((residuals - columns @ numpy.linalg.lstsq(columns, residuals)[0]) ** 2).sum())
+        for columns in (derivatives, beside)
+    )
+    return after <= 0 or float(f.sf((before - after) / (after / freedom), 1, freedom)) < 0.05
 
 
 def slopes(curve: Curve) -> list[Slope]:
@@ -304,14 +347,17 @@ def slopes(curve: Curve) -> list[Slope]:
         if not math.isfinite(before.median) or not math.isfinite(after.median):
             found.append(Slope(after.batch_size, Interval(math.nan, math.nan, math.nan), "undecided"))
             continue
+        # Where both medians of a draw are misses, the slope between them may be anything.
         with numpy.errstate(invalid="ignore"):
-            draws = numpy.log(_resampled_medians(after, place + 1) / _resampled_medians(before, place)) / apart
-        draws = numpy.nan_to_num(draws, nan=0.0)
-        low, high = numpy.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest")
+            draws = numpy.log(_resampled_medians(after, place + 1)) - numpy.log(_resampled_medians(before, place))
+        low, high = (
+            float(numpy.quantile(numpy.where(numpy.isnan(draws), unknown, draws), share, method="nearest")) / apart
+            for unknown, share in ((-math.inf, (1 - CONFIDENCE) / 2), (math.inf, (1 + CONFIDENCE) / 2))
+        )
         slope = Interval(
             math.log(after.median / before.median) / apart,
-            float(low) + _shrunk(after) / apart,
-            float(high) - _shrunk(before) / apart,
+            low + _shrunk(after) / apart,
+            high - _shrunk(before) / apart,
         )
         found.append(Slope(after.batch_size, slope, _regime(slope)))
     return found
@@ -325,6 +371,8 @@ def _shrunk(point: Point) -> float:
 def _regime(slope: Interval) -> Regime:
     if slope.high <= PERFECT:
         return "perfect scaling"
+    if slope.low > -MAXIMAL:
+        return "rising"
     if slope.low >= MAXIMAL:
         return "maximal data parallelism"
     if slope.low > PERFECT and slope.high < MAXIMAL:

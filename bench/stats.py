@@ -11,7 +11,7 @@ CONFIDENCE = 0.9
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the interval around it; all NaN where the data do not resolve it."""
+    """An estimate and the interval around it; NaN where the data do not resolve it, though they may bound it."""
 
     value: float
     low: float

@@ -63,6 +63,7 @@ def summary(
         "dataset": "digits",
         "optimizer": optimizer,
         "schedule": "constant",
+        "precision": "fp32",
         "reading": "validation_error",
         "threshold": {"at_most": 0.1},
         "max_steps": 10_000,

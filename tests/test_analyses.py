@@ -9,10 +9,13 @@ import pytest
 from summaries import summary
 
 from bench import components, report
+from bench.analyses._show import interval
 from bench.analyses.advice import advice
 from bench.analyses.batch_scaling import batch_scaling
 from bench.analyses.critical_batch import critical_batch
 from bench.analyses.noise_scale import adaptive_gain, average, noise_scale
+from bench.analyses.probes import probes
+from bench.stats import Interval
 
 SIZES = [8, 16, 32, 64, 128, 256, 512]
 
@@ -91,6 +94,29 @@ def test_workloads_are_fitted_apart():
     assert tables[1].records[0]["critical_batch"]["value"] == pytest.approx(512, rel=0.05)
 
 
+def test_a_regime_of_one_seed_is_said_to_leave_the_seeds_out():
+    (table,) = batch_scaling([summary(8, 100), summary(16, 50, seeds=[50] * 5)])
+    assert any("doubt: one seed at batch size 8:" in note for note in table.notes)
+    (table,) = batch_scaling(rows())
+    assert not any("one seed" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Interval(2.0, 1.0, 3.0), "2 [1, 3]"),
+        (Interval(2.0, 0.0, math.inf), "2"),
+        (Interval(math.nan, 0.0, 3.0), "unresolved, below 3"),
+        (Interval(math.nan, 6995.0, math.inf), "unresolved, above 6,995"),
+        (Interval(math.nan, 0.0, math.inf), "unresolved"),
+        (Interval(math.nan, math.nan, math.nan), "unresolved"),
+        (Interval(1e130, 1e14, 2e15), "1e+130 [100,000,000,000,000, 2e+15]"),
+    ],
+)
+def test_an_interval_is_written_with_what_it_says_and_no_more(value, text):
+    assert interval(value) == text
+
+
 # ---- noise_scale ------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +185,27 @@ def test_a_noise_scale_that_grows_as_the_root_of_the_step_gives_the_known_gain()
     assert adaptive_gain([dict.fromkeys(range(9), (50.0, 1.0))], 64) == pytest.approx(1)
 
 
+# ---- probes -----------------------------------------------------------------------------------------------------
+
+
+def test_probes_are_shown_at_the_start_and_at_the_end_of_each_path():
+    seen = [{"sharpness.largest_eigenvalue": {0: 1.0 + seed, 5: 2.0, 10 + seed: 30.0 + seed}} for seed in range(3)]
+    both = [{**one, **other} for one, other in zip(seen, probed(*[{0: (5.0, 1.0)}] * 3), strict=True)]
+    (table,) = probes([summary(8, 100, seeds=[100] * 3, probed=both), summary(16, 50, seeds=[50] * 3)])
+    assert table.rows == [["8", "sharpness.largest_eigenvalue", "2", "31"]]
+    assert table.records[0]["seeds"] == 3
+    assert probes([summary(8, 100, seeds=[100] * 3, probed=probed(*[{0: (5.0, 1.0)}] * 3))]) == []
+
+
+def test_the_document_has_the_whole_path_that_a_probe_saw():
+    seen = [{"gradient_norm.norm": {0: 3.0, 1: 2.5, 4: 1.0}}, {"gradient_norm.norm": {0: 3.5}}]
+    assert report._study(summary(8, 100, seeds=[100] * 2, probed=seen))["probes"] == [
+        {"gradient_norm.norm": {"steps": [0, 1, 4], "values": [3.0, 2.5, 1.0]}},
+        {"gradient_norm.norm": {"steps": [0], "values": [3.5]}},
+    ]
+    assert report._study(summary(8, None))["probes"] == []
+
+
 # ---- advice -----------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +225,22 @@ def test_advice_names_the_soonest_the_cheapest_and_the_knee():
 def test_of_two_batch_sizes_that_take_as_many_steps_the_smaller_is_the_soonest():
     (table,) = advice([summary(size, 50, seeds=[50] * 5) for size in (8, 16, 32, 64)])
     assert {record["batch_size"] for record in table.records if record["choice"] != "knee"} == {8}
+    assert "both the soonest and the cheapest" in table.notes[0]
+
+
+def test_the_knee_is_beaten_in_both_steps_and_examples_by_none():
+    steps = {8: 98, 16: 56, 32: 42, 64: 20, 128: 25}
+    (table,) = advice([summary(size, median, seeds=[median] * 5) for size, median in steps.items()])
+    assert {record["choice"]: record["batch_size"] for record in table.records} == {
+        "soonest": 64,
+        "cheapest": 8,
+        "knee": 64,
+    }
+
+
+def test_of_two_batch_sizes_that_take_as_many_examples_the_larger_is_the_cheapest():
+    (table,) = advice([summary(size, 6400 // size, seeds=[6400 // size] * 5) for size in (8, 16, 32, 64)])
+    assert {record["batch_size"] for record in table.records} == {64}
     assert "both the soonest and the cheapest" in table.notes[0]
 
 

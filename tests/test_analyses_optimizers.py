@@ -139,6 +139,7 @@ def test_where_no_seed_was_asked_for_the_search_answers():
         {"model": "mlp"},
         {"dataset": "fashion_mnist"},
         {"schedule": "linear"},
+        {"precision": "bf16"},
         {"reading": "validation_loss"},
         {"threshold": {"below": 0.1}},
     ],

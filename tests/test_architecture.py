@@ -57,7 +57,9 @@ ALLOWED = {
     "table": set(),
     "analyses": {"measures", "plan", "scaling", "stats", "table"},
     "curves": {"errors", "scaling"},
-    "report": {"analyses", "archive", "components", "contracts", "measures", "plan", "scaling", "table"},
+    "report": {
+        *("analyses", "archive", "components", "contracts", "errors", "measures", "plan", "scaling", "table"),
+    },
     "live": {"contracts", "plan"},
     "doctor": {"environment", "executors"},
     "exact": set(),

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from bench import calibrate, clock
+from bench import build, calibrate, clock
 from bench.cli import main
 from bench.errors import CalibrationError, DataError, DeviceError
 from bench.scaling import fit
@@ -23,6 +23,7 @@ CPU = torch.device("cpu")
         calibrate.published_curve,
         calibrate.stacked_against_one_by_one,
         calibrate.noise_scale,
+        calibrate.gradient_noise,
         lambda device: calibrate.steps_to_target(device, batch_sizes=[256], seeds=5),
     ],
 )
@@ -50,6 +51,36 @@ def test_evaluations_read_one_step_late_do_not_pass(monkeypatch):
     monkeypatch.setattr(calibrate.exact.NoisyQuadratic, "path", lambda self: itertools.islice(true(self), 0, None, 2))
     made = list(calibrate.steps_to_target(CPU, batch_sizes=[256], seeds=5))
     assert [each.passed for each in made] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("factor", "check"),
+    [
+        (2.0, lambda device: calibrate.steps_to_target(device, batch_sizes=[16])),
+        (2.0, calibrate.gradient_noise),
+        (0.5, calibrate.gradient_noise),
+    ],
+)
+def test_twice_or_half_the_noise_does_not_pass(monkeypatch, factor, check):
+    def noisier(self, inputs):
+        loss = 0.5 * (self.curvatures * self.point.square()).sum()
+        if self.training:
+            deviations = (factor * self.curvatures / len(inputs)).sqrt()
+            loss = loss + (torch.randn_like(self.point) * deviations * self.point).sum()
+        return loss.expand(len(inputs))
+
+    monkeypatch.setattr("bench.models.noisy_quadratic._NoisyQuadratic.forward", noisier)
+    assert not next(check(CPU)).passed
+
+
+def test_a_learning_rate_a_tenth_too_small_does_not_pass(monkeypatch):
+    true = build.optimizer
+
+    def slower(workload, parameters, point):
+        return true(workload, parameters, {**point, "learning_rate": 0.9 * point["learning_rate"]})
+
+    monkeypatch.setattr(build, "optimizer", slower)
+    assert not next(calibrate.steps_to_target(CPU, batch_sizes=[1024])).passed
 
 
 def test_a_check_that_cannot_be_made_fails_and_the_others_go_on(monkeypatch):

@@ -10,7 +10,7 @@ from fakes import study_of
 from torch import nn
 from torch.nn import functional
 
-from bench import build
+from bench import build, measure
 from bench.cohorts.one_by_one import OneByOne
 from bench.contracts import Way
 from bench.evaluation import observing
@@ -43,6 +43,15 @@ def make(model="softmax", optimizer="sgd", schedule="constant", batch_size=32, r
 
 def one_by_one(study, data, trials):
     return OneByOne(study, data, CPU, trials, Way("one by one", "asked"))
+
+
+def test_workloads_of_two_precisions_on_one_dataset_are_rehearsed_apart():
+    studies = []
+    for precision in ("fp32", "fp64", "fp32"):
+        text = SUITE.format(model="softmax", optimizer="sgd", schedule="constant", batch_size=32, rate=0.1)
+        text = text.replace("name: w", f"name: w{len(studies)}") + f"    precision: {precision}\n"
+        studies.append(study_of(text))
+    assert measure.rehearse(studies, Path()) == []
 
 
 def same(left, right):

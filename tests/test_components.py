@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,9 @@ def test_every_class_of_torch_optim_is_found_with_a_learning_rate_and_no_word_of
     options = {option.name for option in find("optimizers", name).options}
     assert "learning_rate" in options
     assert options.isdisjoint({"lr", "params", "foreach", "fused", "capturable", "differentiable", "maximize"})
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_image_sets_of_figure_1_are_split_as_published(name):
+    sizes = import_module(f"bench.datasets.{name}").SIZES
+    assert (sizes["train"], sizes["validation"]) == (55_000, 5_000)

@@ -65,7 +65,7 @@ def test_several_sizes_give_the_power_law_of_the_critical_batch_size(tmp_path):
     rows = [
         {"label": str(size), "tokens": size, "batch_size": batch, "steps": 100 * (1 + size**0.5 / batch)}
         for size in (1e4, 1e5, 1e6)
-        for batch in (size**0.5 * 2.0**power for power in range(-9, 4))
+        for batch in (size**0.5 * 2.0**power for power in range(-30, 4))
     ]
     path = tmp_path / "sizes.json"
     path.write_text(json.dumps(rows))
@@ -94,6 +94,20 @@ def test_several_sizes_give_the_power_law_of_the_critical_batch_size(tmp_path):
             ],
         ),
         (
+            "batch_size,steps\n64,46,000\n128,23000\n",
+            ["line 2: found 3 cells; the header has 2 (a number has no commas, or stands in quotes)"],
+        ),
+        (
+            "batch_size,steps\n8,100\n16,60\n32\n",
+            ["line 4: steps: found nothing; should be a number above 0, or an empty cell for a miss"],
+        ),
+        ("batch_size,steps,steps\n8,100,1\n16,60,1\n", ["has the column 'steps' twice; each once would be right"]),
+        (
+            "batch_size,steps,seed\n8,100,1\n8,110,1\n16,60,1\n",
+            ["line 3: seed: found 1 at batch size 8 in line 2 too; each row should be of another"],
+        ),
+        (f"batch_size,steps\n8,{'1' * 200_000}\n", ["line 2: is not CSV: field larger than field limit"]),
+        (
             "batch_size,steps,tokens\n8,100,5\n16,60,6\n",
             ["line 3: tokens: found 6 and 5 before; a curve has one"],
         ),
@@ -114,6 +128,10 @@ def test_a_table_that_cannot_be_fitted_is_answered_with_every_row_that_is_wrong(
         ("3", "should be a list of rows"),
         ("[3]", "should be a list of rows"),
         ('{"batch_size": [8, 16], "steps": [1]}', "has columns of 1 and 2 values; make them equal"),
+        (f'[{{"batch_size": 8, "steps": 1{"0" * 400}}}]', "row 1: steps: found 1000"),
+        (f'[{{"batch_size": 8, "steps": 1{"0" * 5000}}}]', "nested too deep, or holds a number too long"),
+        ("[" * 100_000, "nested too deep, or holds a number too long"),
+        ('[{"batch_size": 8}, {"batch_size": 16, "steps": null}]', "row 1: steps: found nothing"),
         ('[{"batch_size": true, "steps": "a"}, {"batch_size": [1]}]', "row 1: batch_size: found True"),
     ],
 )
@@ -133,6 +151,48 @@ def test_a_missing_or_unreadable_file_is_answered_with_a_sentence(tmp_path):
         curves.read(binary)
     with pytest.raises(DataError, match="cannot be read"):
         curves.read(tmp_path)
+
+
+def test_a_miss_of_which_nothing_more_is_known_is_no_number(tmp_path):
+    path = csv_of(tmp_path, "batch_size,steps\n8,900\n16,500\n32,300\n64,200\n128,\n")
+    printed = CliRunner().invoke(app, ["fit", str(path)]).stdout
+    assert "missed" in printed
+    assert ">0" not in printed
+    assert "no steps to target at batch size 128, nor how many were tried: the fit knows nothing of them" in printed
+
+
+def law_of(path, rows, *options):
+    path = path / "law.json"
+    path.write_text(json.dumps(rows))
+    result = CliRunner().invoke(app, ["fit", str(path), "--format", "json", *options])
+    return json.loads(result.stdout)[-1]
+
+
+@pytest.mark.parametrize("reference", [None, 2048])
+def test_the_power_law_takes_one_reference_for_all(tmp_path, reference):
+    rows = [
+        {"label": str(size), "model_size": size, "batch_size": batch, "steps": 100 * (1 + 1000 / batch)}
+        for size, first in ((1e6, 16), (1e7, 128), (1e8, 1024))
+        for batch in (first * 2**power for power in range(8))
+    ]
+    law = law_of(tmp_path, rows, *([] if reference is None else ["--reference", str(reference)]))["records"][0]
+    assert law["exponent"]["value"] == pytest.approx(0, abs=1e-6)
+    assert law["factor"] == pytest.approx(200 + 1.2 * (reference or 1024))
+
+
+def test_the_power_law_leaves_out_what_is_unresolved_and_says_so(tmp_path):
+    rows = [
+        {"label": f"{size:g}", "model_size": size, "batch_size": batch, "steps": 100 * (least + 1000 / batch)}
+        for size, least in ((1e6, 1), (1e7, 1), (1e8, 0))
+        for batch in (16 * 2**power for power in range(8))
+    ]
+    law = law_of(tmp_path, rows)
+    assert law["records"][0]["exponent"]["value"] == pytest.approx(0, abs=1e-6)
+    assert law["records"][0]["sizes"] == [1e6, 1e7]
+    assert any("leaves out 1e+08, whose 20% critical batch size is unresolved" in note for note in law["notes"])
+    alone = law_of(tmp_path, rows[8:])
+    assert alone["records"][0]["exponent"] is None
+    assert "a power law needs the 20% critical batch size resolved at two sizes or more." in alone["notes"]
 
 
 def test_a_reference_that_is_no_number_is_refused(tmp_path):

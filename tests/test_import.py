@@ -15,7 +15,7 @@ from bench import measures, report
 from bench.archive import Archive
 from bench.cli import main
 from bench.errors import ArchiveError
-from bench.importers.batch_science import batch_science
+from bench.importers.batch_science import _GOALS, Goal, batch_science
 
 HEADER = "step,train/cross_entropy_error,val/cross_entropy_error,val/classification_error,test/classification_error"
 CONFIGS = {
@@ -218,6 +218,23 @@ def test_a_part_of_the_archive_is_named_as_in_the_whole(folder, part):
     assert summaries(folder)[0].study.workload == "mnist-simple_cnn_base-nesterov_momentum"
 
 
+@pytest.mark.parametrize(
+    ("task", "reading", "below"),
+    [
+        (("mnist", "simple_cnn_base"), "validation_error", 0.01),
+        (("fashion_mnist", "simple_cnn_base"), "validation_error", 0.1),
+        (("cifar_10", "resnet_8"), "validation_error", 0.3),
+        (("imagenet", "resnet_50"), "validation_error", 0.25),
+        (("imagenet", "vgg_11"), "validation_error", 0.35),
+        (("lm1b", "transformer_base"), "validation_loss", 3.9),
+        (("lm1b", "lstm"), "validation_loss", 3.9),
+    ],
+)
+def test_the_goals_of_figure_1_are_the_published_ones(task, reading, below):
+    assert _GOALS[task] == Goal(reading, below)
+    assert not _GOALS[task].threshold.met(below)
+
+
 def test_what_has_no_goal_is_left_out_and_said_and_a_goal_that_is_given_goes_before(folder):
     for place in ("mnist/fc_1024/sgd/32", "mnist/simple_cnn_base/sgd/32", "open_images_v4/resnet_50/sgd/64"):
         write_trial(write_study(folder, place), 1, {100: 0.025, 200: 0.01})
@@ -341,6 +358,8 @@ def test_a_trial_that_says_what_cannot_be_is_refused(folder, changes, sentence):
         (b"", ":1: is not JSON"),
         (b"[1]", ": holds [1]"),
         (b"\xff", ": is not JSON"),
+        (b"[" * 100_000, ": cannot be read: is nested too deep"),
+        (b"1" * 5_000, ": cannot be read: is nested too deep, or holds a number too long"),
     ],
 )
 def test_broken_json_is_refused_with_its_file_and_line(folder, name, text, sentence):

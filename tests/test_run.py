@@ -332,6 +332,14 @@ def test_what_the_user_must_mend_is_a_sentence_and_trains_nothing(tmp_path, chan
     assert not archive(tmp_path).exists() or contents(archive(tmp_path))[0] == []
 
 
+def test_an_analysis_that_is_not_listed_is_a_sentence(finished):
+    folder, _, _ = finished
+    for name in ("bench.stats:median_interval", "critical_batchs"):
+        _, err = bench("show", "small.yaml", "--analysis", name, folder=folder, code=2)
+        assert f"found no analysis '{name}'; " in err
+    assert "did you mean 'critical_batch'?" in err
+
+
 def test_what_is_no_archive_is_a_sentence(tmp_path):
     (tmp_path / "torn.sqlite").write_bytes(b"not a database" * 100)
     assert "no such archive" in bench("show", "missing.sqlite", folder=tmp_path, code=2)[1]

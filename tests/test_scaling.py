@@ -64,6 +64,13 @@ def test_the_hyperbola_of_mccandlish_holds_everywhere_on_a_fit():
         assert steps * examples == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("overhead", "reference"), [(0.2, 64), (0.5, 256), (1.0, 1024)])
+def test_the_overhead_batch_takes_one_plus_the_overhead_times_the_examples(overhead, reference):
+    found = fit(BATCHES, STEPS)
+    batch = found.overhead_batch(overhead, reference)
+    assert found.steps(batch) * batch == pytest.approx((1 + overhead) * found.steps(reference) * reference)
+
+
 def test_a_miss_bounds_the_fit_and_is_not_dropped():
     points = exact(100, 6400, [8, 16, 32, 64])
     dropped = fit_curve(curve(points))
@@ -108,6 +115,8 @@ def test_a_curve_that_the_model_explains_is_not_doubted():
         ([(8, 1000), (16, 500), (32, 100), (64, 60)], "the fit is"),
         # A power law of another exponent bends away from the model at both ends.
         ([(2.0**place, 1e6 * 2 ** (-place / 2)) for place in range(10)], "the residuals bend"),
+        # As few and as noisy as these, the parabola passes for chance where two degrees of freedom are made of its one.
+        ([(8, 1084), (16, 654), (32, 425), (64, 317), (128, 179), (256, 123)], "the residuals bend"),
     ],
 )
 def test_a_curve_that_the_model_does_not_explain_is_doubted_aloud(points, doubt):
@@ -141,6 +150,72 @@ def test_the_interval_without_seeds_comes_from_the_scatter():
     assert 31 <= covered <= 40
 
 
+def five(steps):
+    """Five seeds 1 % apart."""
+    return [steps * (1 + 0.01 * place) for place in range(-2, 3)]
+
+
+@pytest.mark.parametrize("seeds", [lambda steps: steps, five])
+def test_what_a_flat_curve_hides_is_unresolved_and_bounded_from_one_side(seeds):
+    found = fit_curve(curve([(size, seeds(100)) for size in (8, 16, 32, 64)]))
+    for interval in (found.minimum_examples, found.critical_batch):
+        assert math.isnan(interval.value)
+        assert interval.low == 0
+    assert found.critical_batch.high < 8
+    # The 20 % more examples are had with 20 % larger a batch, whatever the least examples are.
+    assert found.overhead_batch.value == pytest.approx(1.2 * 8, rel=0.01)
+
+
+@pytest.mark.parametrize("seeds", [lambda steps: steps, five])
+def test_what_perfect_scaling_hides_is_unresolved_and_bounded_from_one_side(seeds):
+    found = fit_curve(curve([(size, seeds(6400 / size)) for size in (8, 16, 32, 64, 128)]))
+    assert found.minimum_examples.value == pytest.approx(6400)
+    assert math.isnan(found.minimum_steps.value)
+    assert found.minimum_steps.low == 0
+    for interval in (found.critical_batch, found.overhead_batch):
+        assert math.isnan(interval.value)
+        assert interval.high == math.inf
+    assert 128 < found.critical_batch.low < math.inf
+
+
+def test_an_interval_that_reaches_what_is_hidden_is_open_there():
+    # Scattered so that the steps bend a little: S_min is seen, and might as well be nothing.
+    found = fit_curve(curve([(8 * 2**place, 6400 / (8 * 2**place) * (1 + 0.03 * (-1) ** place)) for place in range(5)]))
+    assert found.minimum_steps.value > 0
+    assert found.minimum_steps.low == 0
+    assert found.critical_batch.high == math.inf
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(1, 100), (2, 200), (4, 400), (8, 800)],
+        [(8, 1000), (16, 600), (32, 50), (64, 40)],
+        [(8, 1000), (16, 600), (32, 50)],
+        [(8, 1000), (16, 500)],
+    ],
+)
+def test_no_bound_lies_beyond_what_steps_can_say(points):
+    found = fit_curve(curve(points))
+    for interval in (found.minimum_steps, found.minimum_examples, found.critical_batch, found.overhead_batch):
+        assert interval.low >= 0
+        assert not 1e15 < interval.high < math.inf
+
+
+def test_seeds_are_resampled_only_where_every_point_has_several():
+    points = [(8, 905), (16, 480), (32, 310), (64, 190), (128, 155), (256, 123)]
+    alone = fit_curve(curve(points)).critical_batch
+    repeated = fit_curve(curve([(8, [905, 905]), *points[1:]])).critical_batch
+    assert (repeated.low, repeated.high) == (alone.low, alone.high)
+    assert alone.low < alone.value < alone.high
+
+
+def test_a_curve_of_the_model_is_called_bent_about_as_often_as_the_test_says():
+    draw = random.Random(2)
+    bent = sum("the residuals bend" in " ".join(fit_curve(noisy(draw, seeds=1)).doubts) for _ in range(200))
+    assert 2 <= bent <= 22  # 5 % of 200, give or take four deviations
+
+
 def test_slopes_tell_the_regimes_of_a_curve():
     found = slopes(curve(exact(100, 100 * 1024, [2.0**power for power in range(4, 18)])))
     regimes = [slope.regime for slope in found]
@@ -158,6 +233,18 @@ def test_a_slope_whose_interval_spans_a_border_is_undecided():
     assert slope.regime == coarse.regime == "undecided"
     assert coarse.slope.low == pytest.approx(-2)
     assert coarse.slope.high == pytest.approx(0)
+
+
+def test_seeds_that_missed_open_the_interval_of_a_slope():
+    (slope,) = slopes(curve([(8, [100, math.inf, 100, math.inf, 110]), (16, [50, 60, math.inf, math.inf, 40])]))
+    assert slope.slope.value == pytest.approx(math.log2(60 / 110))
+    assert (slope.slope.low, slope.slope.high) == (-math.inf, math.inf)
+    assert slope.regime == "undecided"
+
+
+def test_steps_that_rise_beyond_doubt_are_no_maximal_data_parallelism():
+    found = slopes(curve([(8, five(100)), (16, five(100)), (32, five(200))]))
+    assert [slope.regime for slope in found] == ["maximal data parallelism", "rising"]
 
 
 def test_a_slope_beside_a_miss_is_undecided():
@@ -202,6 +289,7 @@ def test_a_power_law_is_found_again():
 def test_a_flat_curve_explains_nothing_and_says_no_share():
     found = fit_curve(curve([(size, 100) for size in (8, 16, 32, 64)]))
     assert math.isnan(found.explained)
+    assert found.minimum_steps.value == pytest.approx(100)
     assert "only the side of maximal data parallelism" in found.doubts[0]
 
 

@@ -26,10 +26,12 @@ def advice(summaries: Sequence[Summary]) -> list[Table]:
 
 def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Table:
     met = [point for point in curve.points if math.isfinite(point.median)]
-    # At equal steps the smaller batch is the better: it takes as long and costs less.
-    soonest = min(met, key=lambda point: (point.median, point.batch_size))
-    cheapest = min(met, key=lambda point: (point.median * point.batch_size, point.batch_size))
-    knee = min(met, key=lambda point: abs(math.log(point.batch_size / fitted.critical_batch.value)))
+    # Of those as soon the cheaper is the better, and of those as cheap the sooner.
+    soonest = min(met, key=lambda point: (point.median, _examples(point)))
+    cheapest = min(met, key=lambda point: (_examples(point), point.median))
+    # Noise can leave the batch size nearest to B_crit worse in both than another: it is no compromise then.
+    fair = [point for point in met if not any(_beats(other, point) for other in met)]
+    knee = min(fair, key=lambda point: abs(math.log(point.batch_size / fitted.fit.critical_batch)))
     choices = {"soonest": soonest, "cheapest": cheapest, "knee": knee}
     rows, records = [], []
     for choice, point in choices.items():
@@ -65,7 +67,7 @@ def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Tabl
 
 def _sentence(soonest: Point, cheapest: Point, knee: Point, fitted: CurveFit) -> str:
     saved, paid = cheapest.median / knee.median, _examples(knee) / _examples(cheapest)
-    where = f"the measured batch size nearest to B_crit {interval(fitted.critical_batch)}"
+    where = f"the nearest to B_crit ({interval(fitted.critical_batch)}) that no other beats in both steps and examples"
     if knee is cheapest is soonest:
         return f"advice: use batch size {knee.batch_size:,.0f}, both the soonest and the cheapest of those measured."
     against = f"{saved:.1f}x fewer steps than batch size {cheapest.batch_size:,.0f} for {paid:.1f}x its examples"
@@ -111,6 +113,12 @@ def _by_the_clock(summaries: Sequence[Summary]) -> list[str]:
     )
     rivals = [f"{other:,}" for other, time in known.items() if other != size and time.low <= least.high]
     return [sentence + (f"; its interval overlaps that of {', '.join(rivals)}." if rivals else ".")]
+
+
+def _beats(point: Point, other: Point) -> bool:
+    """Whether a point takes no more steps than another, no more examples, and fewer of one."""
+    steps, examples = other.median - point.median, _examples(other) - _examples(point)
+    return min(steps, examples) >= 0 and max(steps, examples) > 0
 
 
 def _steps(point: Point) -> str:

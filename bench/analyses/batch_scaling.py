@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import interval, number, raw, raw_interval, workloads
+from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
 from bench.measures import Summary
 from bench.scaling import MAXIMAL, PERFECT, Curve, curve_of, slopes
 from bench.stats import median_interval
@@ -25,13 +25,13 @@ def _table(curve: Curve) -> Table:
     rows, records = [], []
     for point in curve.points:
         steps, slope = median_interval(point.steps), by_size.get(point.batch_size)
-        missed = math.isinf(steps.median)
-        spread = f" [{number(steps.low, 6)}, {number(steps.high, 6)}]" if steps.confidence and not missed else ""
+        miss = math.isinf(steps.median)
+        spread = f" [{number(steps.low, 6)}, {number(steps.high, 6)}]" if steps.confidence and not miss else ""
         rows.append(
             [
                 f"{point.batch_size:,.0f}",
-                f">{point.tried:,.0f}" if missed else number(steps.median, 6) + spread,
-                f">{point.tried * point.batch_size:,.0f}" if missed else f"{steps.median * point.batch_size:,.0f}",
+                missed(point) if miss else number(steps.median, 6) + spread,
+                f">{point.tried * point.batch_size:,.0f}" if miss else f"{steps.median * point.batch_size:,.0f}",
                 interval(slope.slope) if slope else "",
                 slope.regime if slope else "",
             ]
@@ -47,8 +47,10 @@ def _table(curve: Curve) -> Table:
         )
     notes = [
         f"perfect scaling: a slope of at most {PERFECT} (-1 halves the steps at twice the batch size); maximal data "
-        f"parallelism: at least {MAXIMAL}; undecided: the slope's interval, from the seeds and from how far apart "
-        "evaluations are, spans a border."
+        f"parallelism: at least {MAXIMAL}; rising: above {-MAXIMAL}; undecided: the slope's interval, from the seeds "
+        "and from how far apart evaluations are, spans a border."
     ]
+    if alone := [f"{point.batch_size:,.0f}" for point in curve.points if len(point.steps) == 1]:
+        notes.append(f"doubt: one seed at batch size {', '.join(alone)}: what it would be with another is left out.")
     numeric = {"batch size", "steps to target", "examples", "slope from the row above"}
     return Table(f"{curve.label}: scaling with the batch size", _COLUMNS, rows, numeric, notes, ["examples"], records)

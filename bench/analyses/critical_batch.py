@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from bench.analyses._show import interval, number, raw, raw_interval, workloads
+from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
 from bench.measures import Summary
 from bench.scaling import CurveFit, curve_of, fit_curve, power_law
 from bench.table import Table
@@ -23,13 +24,12 @@ def table_of(fitted: CurveFit) -> Table:
     """A fit, point by point, with its numbers, their intervals and every doubt below."""
     rows = []
     for point, residual in zip(fitted.curve.points, fitted.residuals, strict=True):
-        missed = math.isinf(point.median)
         rows.append(
             [
                 f"{point.batch_size:,.0f}",
-                f">{point.tried:,.0f}" if missed else number(point.median, 6),
+                missed(point) if math.isinf(point.median) else number(point.median, 6),
                 number(fitted.fit.steps(point.batch_size), 6),
-                "" if missed else f"{math.exp(residual):.2f}",
+                "" if math.isinf(point.median) else f"{math.exp(residual):.2f}",
             ]
         )
     explains = f"; explains {fitted.explained:.1%} of log S" if math.isfinite(fitted.explained) else ""
@@ -62,17 +62,25 @@ def table_of(fitted: CurveFit) -> Table:
 
 
 def power_law_table(fits: Sequence[tuple[float, CurveFit]]) -> Table:
-    """The critical batch sizes of curves against their sizes, and the power law through them."""
-    factor, exponent = power_law([size for size, _ in fits], [fit.overhead_batch.value for _, fit in fits])
+    """The critical batch sizes of curves against their sizes, and the power law through those that have one."""
+    resolved = [(size, fit) for size, fit in fits if fit.overhead_batch.resolved]
     rows = [
         [fit.curve.label, number(size), interval(fit.critical_batch), interval(fit.overhead_batch)]
         for size, fit in fits
     ]
     overhead = f"{fits[0][1].overhead:.0%} critical batch size"
-    notes = [f"{overhead} = {number(factor)} x size^{interval(exponent)}."]
-    if len(fits) < 3:
-        notes.append("doubt: two curves make a line whatever they are.")
+    notes = []
+    record: dict[str, Any] = {"factor": None, "exponent": None, "sizes": [size for size, _ in resolved]}
+    if len({size for size, _ in resolved}) > 1:
+        factor, exponent = power_law([size for size, _ in resolved], [fit.overhead_batch.value for _, fit in resolved])
+        notes.append(f"{overhead} = {number(factor)} x size^{interval(exponent)}.")
+        record |= {"factor": factor, "exponent": raw_interval(exponent)}
+        if len(resolved) < 3:
+            notes.append("doubt: two curves make a line whatever they are.")
+    else:
+        notes.append(f"a power law needs the {overhead} resolved at two sizes or more.")
+    if left_out := [fit.curve.label for _, fit in fits if not fit.overhead_batch.resolved]:
+        notes.append(f"doubt: the power law leaves out {', '.join(left_out)}, whose {overhead} is unresolved.")
     columns = ["curve", "size", "B_crit", overhead]
-    record = {"factor": factor, "exponent": raw_interval(exponent), "sizes": [size for size, _ in fits]}
     title = "the critical batch size against size"
     return Table(title, columns, rows, set(columns[1:]), notes, records=[record])

@@ -13,7 +13,7 @@ from bench.scaling import perfect_scaling_until
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.
-ALIKE = ("model", "dataset", "schedule", "reading", "threshold")
+ALIKE = ("model", "dataset", "schedule", "precision", "reading", "threshold")
 TAUS = (1.0, 1.5, 2.0, 4.0)
 # r times the fewest steps scores (WORST - r)/(WORST - 1), and nothing from there on (AlgoPerf; Dahl et al. 2023).
 WORST = 4.0
@@ -77,7 +77,7 @@ def _groups(summaries: Sequence[Summary]) -> list[_Group]:
     alike: dict[str, dict[str, list[Summary]]] = {}
     for name, rows in workloads(summaries):
         content = rows[0].study.content
-        alike.setdefault(json.dumps([content[key] for key in ALIKE], sort_keys=True), {})[name] = rows
+        alike.setdefault(json.dumps([content.get(key) for key in ALIKE], sort_keys=True), {})[name] = rows
     groups = []
     for found in alike.values():
         named = {name: str(rows[0].study.content["optimizer"]) for name, rows in found.items()}

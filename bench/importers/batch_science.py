@@ -431,6 +431,8 @@ def _object(path: Path) -> dict[str, Any]:
         raise ArchiveError(f"{path}:{error.lineno}: is not JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise ArchiveError(f"{path}: is not JSON: {error.reason}") from error
+    except (RecursionError, ValueError):  # of so many brackets, or of so many digits
+        raise ArchiveError(f"{path}: cannot be read: is nested too deep, or holds a number too long") from None
     if not isinstance(content, dict):
         raise ArchiveError(f"{path}: holds {json.dumps(content)[:40]}; an object, {{...}}, would be right")
     return content
