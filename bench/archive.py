@@ -158,10 +158,10 @@ class Archive:
                     "INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)",
                     (plan.suite.name, plan.suite.text, planned),
                 )
-            # What a study is depends on its id, what its workload is called does not.
+            # What a study measures depends on its id; what its workload is called, and how it is read, does not.
             self._db.executemany(
                 "INSERT INTO studies (id, workload, batch_size, content) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET workload = excluded.workload",
+                " ON CONFLICT (id) DO UPDATE SET workload = excluded.workload, content = excluded.content",
                 [(unit.id, unit.workload.name, unit.batch_size, json.dumps(_content(unit))) for unit in plan.units],
             )
 
@@ -294,11 +294,19 @@ class Archive:
         )
         return {row[0] for row in rows}
 
-    def unsettled(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Those of the trials that have not been measured."""
+    def recall(self, timing: Timing) -> list[Trial]:
+        """The processes of a timing that are still to be timed; where there are none, it is finished.
+
+        Those timed before, by a suite that asked for more or fewer of them, take part in it.
+        """
         marks = ", ".join("?" * len(_SETTLED))
         known = f"SELECT 1 FROM trials WHERE id = ? AND outcome IN ({marks})"
-        return [trial for trial in trials if not self._db.execute(known, (trial.id, *_SETTLED)).fetchone()]
+        left = [each for each in timing.processes() if not self._db.execute(known, (each.id, *_SETTLED)).fetchone()]
+        with self._db:
+            self._join(timing, [each for each in timing.processes() if each not in left])
+            if not left:
+                self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (timing.id,))
+        return left
 
     def known(self, study: Study) -> dict[str, Known]:
         """Settled trials, by id, among which the study will find its own: those of finished studies at its batch size.

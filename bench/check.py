@@ -19,6 +19,7 @@ from bench.document import Document, KeyPath, dotted
 from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
 from bench.search import DIMENSIONS, Dimension, Space
 from bench.suite import (
+    MOST_EXAMPLES,
     READINGS,
     BatchRange,
     Confirm,
@@ -197,11 +198,22 @@ def _shown(value: Any) -> str:
 
 
 def _check_size(source: Document, content: SuiteFile) -> list[Problem]:
-    count = sum(entry.trial_count() for entry in content.workloads)
+    count = sum(entry.trial_count(_most_examples(entry)) for entry in content.workloads)
     if count <= content.max_trials:
         return []
     message = f"found {count:,} trials; at most {content.max_trials:,} unless the suite gives a larger max_trials"
     return [_at(source, ("workloads",), message)]
+
+
+def _most_examples(entry: Entry) -> int:
+    """Of the datasets that say how much they have, the most; those that cannot be found are told of elsewhere."""
+    most = 0
+    for spec in entry.dataset:
+        try:
+            most = max(most, components.find("datasets", spec.name).sizes.get("train", MOST_EXAMPLES))
+        except ComponentError:
+            most = MOST_EXAMPLES
+    return most
 
 
 def _check_names(source: Document, content: SuiteFile) -> list[Problem]:
@@ -258,13 +270,7 @@ def _check_range(source: Document, path: KeyPath, raw: Any, dataset: Component) 
     if not isinstance(raw, dict):
         return
     most, first = dataset.sizes.get("train"), raw.get("from")
-    if most is None and raw.get("to") == "max":
-        yield _at(
-            source,
-            (*path, "to"),
-            f"found 'max'; {dataset.name} does not say in SIZES how much it has, so give a number",
-        )
-    elif most is not None and isinstance(first, int) and first > most:
+    if most is not None and isinstance(first, int) and first > most:
         yield _at(
             source, (*path, "from"), f"found {first:,}; {dataset.name} has {most:,} training examples to draw from"
         )

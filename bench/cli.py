@@ -169,7 +169,7 @@ def time_(
 
     Examples:  bench time suites/throughput.yaml   |   bench time mine.yaml --label throughput --device cuda:0
     """
-    _measure(_plan(suite, only_timed=True), label, device, output, data, results)
+    _measure(_plan(suite, timed=True), label, device, output, data, results, only_timed=True)
 
 
 @app.command()
@@ -309,8 +309,17 @@ def calibrate(
         )
 
 
-def _measure(plan: Plan, label: str, device: list[str] | None, output: Format, data: Path, results: Path) -> None:
-    """Measures what the archive does not hold yet of a plan, and shows the whole."""
+def _measure(
+    plan: Plan,
+    label: str,
+    device: list[str] | None,
+    output: Format,
+    data: Path,
+    results: Path,
+    *,
+    only_timed: bool = False,
+) -> None:
+    """Measures what the archive does not hold yet of a plan, or of it only what is timed, and shows the whole."""
     from contextlib import closing
 
     from rich.console import Console
@@ -321,9 +330,9 @@ def _measure(plan: Plan, label: str, device: list[str] | None, output: Format, d
     from bench.errors import IncompleteError, InterruptedRunError
     from bench.executors.local import LocalExecutor
 
-    failures = []
+    failures: dict[str, Failed | Lost] = {}
     with Archive.writing(_archive_path(results, plan.suite.name, label)) as archive:
-        studies = runner.missing(plan, archive)
+        studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]
         progress = live.Progress(plan, studies, Console(stderr=True))
         events = runner.run(plan, studies, archive, LocalExecutor(device or []), data.expanduser())
         try:
@@ -331,7 +340,7 @@ def _measure(plan: Plan, label: str, device: list[str] | None, output: Format, d
                 for study, event in events:
                     progress.apply(study, event)
                     if isinstance(event, Failed | Lost):
-                        failures.append(event)
+                        failures[study.id] = event
         except KeyboardInterrupt:
             again = shlex.join(["bench", *sys.argv[1:]])
             raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
@@ -340,17 +349,17 @@ def _measure(plan: Plan, label: str, device: list[str] | None, output: Format, d
             typer.echo(f"\narchive: {archive.path}")
     if failures:
         if os.environ["BENCH_DEBUG"]:
-            typer.echo("\n".join(event.trace for event in failures if isinstance(event, Failed)), err=True)
-        sentences = "\n".join(event.message for event in failures)
+            typer.echo("\n".join(event.trace for event in failures.values() if isinstance(event, Failed)), err=True)
+        sentences = "\n".join(event.message for event in failures.values())
         raise IncompleteError(
             f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
         )
 
 
-def _plan(path: Path, *, only_timed: bool = False) -> Plan:
+def _plan(path: Path, *, timed: bool = False) -> Plan:
     from bench import check, plan
 
-    return plan.make(check.load(path), only_timed=only_timed)
+    return plan.make(check.load(path), timed=timed)
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -24,26 +25,27 @@ class Watch:
 
     def __init__(self, device: torch.device) -> None:
         self._gpu = _gpu(device)
-        self._energy = self._gpu.energy_joules() if self._gpu else None
-        self._clock = self._gpu.clock_mhz() if self._gpu else None
+        self._before = self._gpu.readings() if self._gpu else {}
         self._own, self._all, self._begun = _own_seconds(), _busy_seconds(), time.perf_counter()
 
     def readings(self) -> dict[str, float]:
         own, busy = _own_seconds() - self._own, _busy_seconds() - self._all
         passed = (time.perf_counter() - self._begun) * (psutil.cpu_count() or 1)
         seen = {"others_share": min(1.0, max(0.0, busy - own) / passed)}
-        if self._gpu is not None:
-            seen |= {"gpu_processes": self._gpu.other_processes(), "throttling": self._gpu.throttling()}
-            seen |= {"clock_before_mhz": self._clock or 0.0, "clock_after_mhz": self._gpu.clock_mhz()}
-            after = self._gpu.energy_joules()
-            if after is not None and self._energy is not None:
-                seen["energy_joules"] = after - self._energy
+        before, after = self._before, self._gpu.readings() if self._gpu else {}
+        seen |= {name: after[name] for name in ("gpu_processes", "throttling") if name in after}
+        if "clock_mhz" in before and "clock_mhz" in after:
+            seen |= {"clock_before_mhz": before["clock_mhz"], "clock_after_mhz": after["clock_mhz"]}
+        if "energy_joules" in before and "energy_joules" in after:
+            seen["energy_joules"] = after["energy_joules"] - before["energy_joules"]
         return seen
 
 
 def _own_seconds() -> float:
-    times = os.times()
-    return times.user + times.system
+    """Processor seconds of this process and of those it started, which may still run, such as a loader's workers."""
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _busy_seconds() -> float:
@@ -78,19 +80,19 @@ class _Gpu:
         self._nvml = nvml
         self._handle = handle
 
-    def other_processes(self) -> float:
-        running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        return float(sum(process.pid != os.getpid() for process in running))
-
-    def clock_mhz(self) -> float:
-        return float(self._nvml.nvmlDeviceGetClockInfo(self._handle, self._nvml.NVML_CLOCK_SM))
-
-    def throttling(self) -> float:
-        reasons = self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)
-        return float(reasons & ~_HARMLESS_THROTTLING)
-
-    def energy_joules(self) -> float | None:
-        try:
-            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000
-        except self._nvml.NVMLError_NotSupported:
-            return None
+    def readings(self) -> dict[str, float]:
+        """What the device tells; it need not tell everything."""
+        wanted: dict[str, Callable[[], float]] = {
+            # One of them is this one, whatever its number is outside a container.
+            "gpu_processes": lambda: max(0, len(self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)) - 1),
+            "clock_mhz": lambda: self._nvml.nvmlDeviceGetClockInfo(self._handle, self._nvml.NVML_CLOCK_SM),
+            "throttling": lambda: (
+                self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle) & ~_HARMLESS_THROTTLING
+            ),
+            "energy_joules": lambda: self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) / 1000,
+        }
+        seen = {}
+        for name, read in wanted.items():
+            with suppress(self._nvml.NVMLError):
+                seen[name] = float(read())
+        return seen

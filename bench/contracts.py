@@ -46,6 +46,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def first(self, count: int) -> Split:
+        return Split(self.inputs[:count], self.targets[:count])
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         values = self.targets.is_floating_point()
         return Split(self.inputs.to(device, dtype), self.targets.to(device, dtype if values else None))

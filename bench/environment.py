@@ -26,6 +26,7 @@ def describe(device: torch.device) -> Environment:
         "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
         "device_type": device.type,
         "threads": torch.get_num_threads(),
+        "governor": None if cuda else _governor(),
         "cuda": torch.version.cuda if cuda else None,
         "bench": __version__,
         "python": platform.python_version(),
@@ -65,6 +66,12 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _governor() -> str | None:
+    """How the system chooses the processor's clock; None where it does not tell."""
+    place = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return place.read_text().strip() if place.exists() else None
 
 
 def _commit() -> str | None:

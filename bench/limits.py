@@ -6,12 +6,14 @@ sheet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import precision
@@ -32,27 +34,56 @@ def operations(step: Step, inputs: Tensor, targets: Tensor, *, training: bool) -
     nor every kernel of attention, which is taken as the products it is made of; and it is wrong about the backward pass
     of grouped convolutions: with these, a step is taken as three forward passes.
     """
-    recurrent: list[float] = []
+    with _countable():
+        with FlopCounterMode(display=False) as forward, torch.no_grad(), _recurrent_layers(step, forward) as unseen:
+            step.model(inputs)
+        counted = float(forward.get_total_flops())
+        if training:
+            grouped = any(getattr(module, "groups", 1) > 1 for module in step.model.modules())
+            with FlopCounterMode(display=False) as whole:
+                step.loss(step.model(inputs), targets).backward()
+            step.optimizer.zero_grad()
+            counted = 3 * counted if grouped else float(whole.get_total_flops())
+    return (counted + sum(unseen) * (3 if training else 1)) / len(targets)
+
+
+@contextmanager
+def _countable() -> Iterator[None]:
+    """Attention and encoders as the products they are made of, and not in kernels of their own."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def _recurrent_layers(step: Step, counter: FlopCounterMode) -> Iterator[list[float]]:
+    """The operations of each recurrent layer that is called meanwhile and of which the counter sees nothing."""
+    unseen: list[float] = []
+    before: dict[nn.Module, int] = {}
+
+    def begin(module: nn.Module, _: Any) -> None:
+        before[module] = counter.get_total_flops()
+
+    def end(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(module, nn.RNNBase) and counter.get_total_flops() == before[module]:
+            unseen.append(_recurrent(module, output[0]))
+
+    layers = [module for module in step.model.modules() if isinstance(module, nn.RNNBase)]
     hooks = [
-        module.register_forward_hook(lambda module, given, _: recurrent.append(_recurrent(module, given[0])))
-        for module in step.model.modules()
-        if isinstance(module, nn.RNNBase)
+        hook for each in layers for hook in (each.register_forward_pre_hook(begin), each.register_forward_hook(end))
     ]
-    with FlopCounterMode(display=False) as forward, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        step.model(inputs)
-    for hook in hooks:
-        hook.remove()
-    counted = float(forward.get_total_flops())
-    if training:
-        grouped = any(getattr(module, "groups", 1) > 1 for module in step.model.modules())
-        with FlopCounterMode(display=False) as whole, sdpa_kernel(SDPBackend.MATH):
-            step.loss(step.model(inputs), targets).backward()
-        step.optimizer.zero_grad()
-        counted = 3 * counted if grouped else float(whole.get_total_flops())
-    return (counted + sum(recurrent) * (3 if training else 1)) / len(targets)
+    try:
+        yield unseen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def _recurrent(module: nn.RNNBase, inputs: Tensor) -> float:
+def _recurrent(module: nn.RNNBase, outputs: Tensor | PackedSequence) -> float:
     """Operations of a recurrent layer's forward pass: each gate of a cell multiplies its input and its state."""
     gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
     directions = 2 if module.bidirectional else 1
@@ -60,7 +91,8 @@ def _recurrent(module: nn.RNNBase, inputs: Tensor) -> float:
     for _ in range(module.num_layers):
         total += 2.0 * directions * gates * module.hidden_size * (width + module.hidden_size)
         width = module.hidden_size * directions
-    return total * inputs.numel() / module.input_size  # for each position of each example
+    given = outputs.data if isinstance(outputs, PackedSequence) else outputs
+    return total * given.numel() / given.shape[-1]  # for each position of each example
 
 
 def held_bytes(step: Step) -> dict[str, float]:
@@ -81,7 +113,8 @@ def _bytes(tensor: Tensor) -> int:
 def ceilings(device: torch.device, wanted: Precision) -> dict[str, float]:
     """The most operations and bytes moved in a second that a large matrix product and a large copy reach here."""
     side, copied = _SIDE[device.type], _COPIED_BYTES[device.type]
-    left, right = (torch.ones(side, side, device=device, dtype=precision.product_dtype(wanted)) for _ in range(2))
+    # At random: a GPU multiplies ones with less power, and so faster, than what a model holds.
+    left, right = (torch.randn(side, side, device=device).to(precision.product_dtype(wanted)) for _ in range(2))
     product = torch.empty_like(left)
     source, target = (torch.empty(copied, device=device, dtype=torch.uint8).fill_(1) for _ in range(2))
     multiply = _best_seconds(lambda: torch.mm(left, right, out=product), device)

@@ -69,16 +69,15 @@ class Confirmed:
 class Process:
     """What one fresh process saw of a step.
 
-    windows: seconds a step, of each window in order; none where it did not fit in memory.  waited: of these, the
-    seconds a step waited for its examples; empty where they lay on the device.  once: readings of the whole, by name.
-    precise: whether the median of the windows was known as well as was asked for.
+    windows: seconds a step, of each window in order; none where it did not fit in memory.  once: readings of the
+    whole, by name.  precise: whether the median of the windows was known as well as was asked for.  environment: where
+    it ran.
     """
 
     windows: tuple[float, ...]
-    waited: tuple[float, ...]
     once: dict[str, float]
     precise: bool
-    environment: str
+    environment: dict[str, Any]
 
     @property
     def step_seconds(self) -> float:
@@ -174,18 +173,25 @@ def summaries(archive: Archive) -> list[Summary]:
     order = {name: place for place, name in enumerate(dict.fromkeys(name for name, _ in together))}
     places = sorted(together, key=lambda place: order[place[0]])
     concluded = [_summary(archive, together[place]) for place in places]
-    tried = [row for row in concluded if row.status != "not measured" or not row.study.content.get("open_ended")]
+    tried = [row for row in concluded if _tried(row) or not row.study.content.get("open_ended")]
     return tried or concluded
+
+
+def _tried(row: Summary) -> bool:
+    clocked = [each.study for each in (row.timed, row.inference) if each is not None]
+    return any(study.trials for study in (row.study, *clocked))
 
 
 def _summary(archive: Archive, studies: Mapping[str, StudyRecord]) -> Summary:
     timed, inference = (_timed(archive, studies.get(measure)) for measure in ("throughput", "inference"))
     study = studies.get("steps_to_target")
     if study is None:
-        of = next(each for each in (timed, inference) if each is not None)
-        status: Status = "infeasible" if of.infeasible else "measured" if of.study.finished else "not measured"
-        seconds = sum(trial.train_seconds or 0.0 for trial in of.study.trials)
-        return Summary(of.study, status, {}, None, None, seconds, timed, inference)
+        clocked = [each for each in (timed, inference) if each is not None]
+        finished = any(each.study.finished and not each.infeasible for each in clocked)
+        infeasible = any(each.infeasible for each in clocked)
+        status: Status = "measured" if finished else "infeasible" if infeasible else "not measured"
+        seconds = sum(trial.train_seconds or 0.0 for each in clocked for trial in each.study.trials)
+        return Summary(clocked[0].study, status, {}, None, None, seconds, timed, inference)
     search = [trial for trial in study.trials if trial.phase == "search"]
     found, winner = _found(archive, study, search)
     outcomes = Counter[str](trial.outcome or "unfinished" for trial in search)
@@ -204,14 +210,15 @@ def _timed(archive: Archive, study: StudyRecord | None) -> Timed | None:
     if study is None:
         return None
     ended = [trial for trial in study.trials if trial.outcome in ("reached", "exhausted", "infeasible")]
-    return Timed(study, tuple(_process(archive, trial) for trial in ended), _infeasible(study))
+    environments = archive.environments()
+    return Timed(study, tuple(_process(archive, trial, environments) for trial in ended), _infeasible(study))
 
 
-def _process(archive: Archive, trial: TrialRecord) -> Process:
+def _process(archive: Archive, trial: TrialRecord, environments: Mapping[str, dict[str, Any]]) -> Process:
     seen = _by_name(archive.readings(trial.key))
-    windows, waited = (tuple(seen.pop(name, {}).values()) for name in ("step_seconds", "input_seconds"))
+    windows = tuple(seen.pop("step_seconds", {}).values())
     once = {name: path[0] for name, path in seen.items()}
-    return Process(windows, waited, once, trial.outcome == "reached", trial.environment)
+    return Process(windows, once, trial.outcome == "reached", environments.get(trial.environment, {}))
 
 
 def _found(

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import torch
@@ -30,7 +31,7 @@ def out_of_memory_named() -> Iterator[None]:
 
 
 class Peak:
-    """The most memory that was in use at once, from here on.
+    """The most memory in use at once.
 
     On a CUDA device what torch's allocator had handed out; on a CPU what the process held resident, beyond what it held
     when this was made.
@@ -38,11 +39,14 @@ class Peak:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._before = 0
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            self._before = psutil.Process().memory_info().rss
+        self._before = psutil.Process().memory_info().rss
+
+    def restart(self) -> None:
+        """Forgets what was in use at once until now, such as while data was loaded; what is held still counts."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        elif sys.platform == "linux":
+            Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int:
         if self._device.type == "cuda":
@@ -51,9 +55,11 @@ class Peak:
 
 
 def process_peak_bytes() -> int:
-    """The most that this process ever held resident in the machine's memory."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    """The most that this process held resident in the machine's memory, since a `Peak` was last restarted."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes, on the one other system there is
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def stop_at_what_is_free() -> None:

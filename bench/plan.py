@@ -19,6 +19,7 @@ from bench.search import Dimension, Value, draw, seed_of
 from bench.suite import MOST_EXAMPLES, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch")
+_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision")
 
 CONFIRM_BUDGET = 3
 MOST_DRAWS = 2
@@ -234,22 +235,31 @@ class Timing:
 
     @cached_property
     def id(self) -> str:
-        return _hash([self._identity(), self.workload.entry.timing.model_dump()])
+        return _hash([self._identity(), self.workload.entry.timing.processes])
 
     def processes(self) -> list[Trial]:
         """The fresh processes to time it in, a trial each."""
-        metaparameters = {
-            name: dimension.extremes()[0] if isinstance(dimension, Dimension) else dimension
-            for name, dimension in self.workload.space.items()
-        }
-        clocks = self.workload.entry.timing.model_dump(include={"precision", "seconds"})
         return [
-            Trial(_hash([self._identity(), clocks, number]), self.what, number, metaparameters, number, number, 0)
+            Trial(_hash([self._identity(), number]), self.what, number, self._metaparameters, number, number, 0)
             for number in range(self.workload.entry.timing.processes)
         ]
 
+    @cached_property
+    def _metaparameters(self) -> dict[str, Value]:
+        """A corner of the space: nothing that takes time, such as momentum, is switched off, and the rate is gentle."""
+        return {
+            name: dimension.extremes()[0 if name == "learning_rate" else -1]
+            if isinstance(dimension, Dimension)
+            else dimension
+            for name, dimension in self.workload.space.items()
+        }
+
     def _identity(self) -> list[Any]:
-        return [self.workload.identity(), self.batch_size, self.what, self.workload.entry.input]
+        """What makes a step take the time that it takes, and how well that is known; not where it leads."""
+        whole, entry = self.workload.identity(), self.workload.entry
+        step = {key: whole[key] for key in (*_TIMED_KEYS, *_STEP_KEYS) if key in whole}
+        clock = entry.timing.model_dump(include={"precision", "seconds"})
+        return [step, self.batch_size, self.what, entry.input, self._metaparameters, clock]
 
 
 @dataclass(frozen=True)
@@ -267,10 +277,10 @@ class Plan:
         return (*self.studies, *self.timings)
 
 
-def make(suite: Suite, *, only_timed: bool = False) -> Plan:
+def make(suite: Suite, *, timed: bool = False) -> Plan:
     """Spreads a suite's lists out into workloads, and these into what is measured at each batch size.
 
-    only_timed: leaves out what is trained, and times the training of workloads of which nothing is to be timed.
+    timed: times a training step of workloads of which nothing was to be timed, too.
     """
     workloads = tuple(
         Workload(name, entry, *specs) for entry in suite.content.workloads for name, *specs in entry.combinations()
@@ -279,8 +289,8 @@ def make(suite: Suite, *, only_timed: bool = False) -> Plan:
     timings: list[Timing] = []
     for workload in workloads:
         measures: list[Measure] = workload.entry.measure
-        if only_timed:
-            measures = [measure for measure in measures if measure != "steps_to_target"] or ["throughput"]
+        if timed and measures == ["steps_to_target"]:
+            measures = ["steps_to_target", "throughput"]
         for measure in measures:
             for size in workload.batch_sizes():
                 if measure == "steps_to_target":

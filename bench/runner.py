@@ -15,8 +15,8 @@ from bench.plan import Plan, Study, Timing
 def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
     """What the plan asks for and the archive does not hold whole, in the plan's order."""
     finished, infeasible = archive.finished(), archive.infeasible()
-    too_large = _TooLarge([unit for unit in plan.units if unit.id in infeasible])
-    return [unit for unit in plan.units if unit.id not in finished and not too_large.covers(unit)]
+    dropped = _Dropped([unit for unit in plan.units if unit.id in infeasible])
+    return [unit for unit in plan.units if unit.id not in finished and not dropped.too_large(unit)]
 
 
 def run(
@@ -34,31 +34,34 @@ def run(
     # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
     timings = [unit for unit in units if isinstance(unit, Timing)]
     studies = [unit for unit in units if isinstance(unit, Study)]
-    too_large = _TooLarge([])
-    yield from _carry_out(_timed(timings, archive, data_folder, too_large), archive, executor, too_large, alone=True)
-    yield from _carry_out(_trained(studies, archive, data_folder, too_large), archive, executor, too_large, alone=False)
+    dropped = _Dropped([])
+    yield from _carry_out(_timed(timings, archive, data_folder, dropped), archive, executor, dropped, alone=True)
+    yield from _carry_out(_trained(studies, archive, data_folder, dropped), archive, executor, dropped, alone=False)
 
 
-class _TooLarge:
-    """What does not fit in memory: of `to: max`, batch sizes above are not tried."""
+class _Dropped:
+    """What need not be tried, or not again: what does not fit in memory, of `to: max` all above it, and what failed."""
 
-    def __init__(self, units: Iterable[Study | Timing]) -> None:
+    def __init__(self, infeasible: Iterable[Study | Timing]) -> None:
         self._ids: set[str] = set()
         self._least: dict[tuple[str, bool], int] = {}
-        for unit in units:
-            self.add(unit)
+        for unit in infeasible:
+            self.does_not_fit(unit)
 
-    def add(self, unit: Study | Timing) -> None:
+    def does_not_fit(self, unit: Study | Timing) -> None:
         key = (unit.workload.name, _trains(unit))
         self._ids.add(unit.id)
         self._least[key] = min(unit.batch_size, self._least.get(key, unit.batch_size))
 
-    def __contains__(self, unit: Study | Timing) -> bool:
-        return unit.id in self._ids
+    def failed(self, unit: Study | Timing) -> None:
+        self._ids.add(unit.id)
 
-    def covers(self, unit: Study | Timing) -> bool:
-        """Whether a smaller one did not fit, and so this need not be tried. What is too large for a forward pass is too
-        large to train, and not the other way round.
+    def __contains__(self, unit: Study | Timing) -> bool:
+        return unit.id in self._ids or self.too_large(unit)
+
+    def too_large(self, unit: Study | Timing) -> bool:
+        """Whether a smaller one did not fit. What is too large for a forward pass is too large to train, and not the
+        other way round.
         """
         smaller = [self._least.get((unit.workload.name, trains)) for trains in {False, _trains(unit)}]
         return unit.workload.open_ended and any(least and least < unit.batch_size for least in smaller)
@@ -68,28 +71,33 @@ def _trains(unit: Study | Timing) -> bool:
     return not (isinstance(unit, Timing) and unit.what == "inference")
 
 
-def _timed(timings: Sequence[Timing], archive: Archive, folder: Path, too_large: _TooLarge) -> Iterator[Task]:
+def _timed(timings: Sequence[Timing], archive: Archive, folder: Path, dropped: _Dropped) -> Iterator[Task]:
     """A task for each process of each timing: every timing once, then once more, so that drift falls on all alike."""
     smallest_first = sorted(timings, key=lambda timing: timing.batch_size)
-    waiting = [(timing, archive.unsettled(timing.processes())) for timing in smallest_first]
+    waiting = [(timing, archive.recall(timing)) for timing in smallest_first]
     for turn in range(max((len(processes) for _, processes in waiting), default=0)):
         for timing, processes in waiting:
-            if turn < len(processes) and timing not in too_large and not too_large.covers(timing):
+            if turn < len(processes) and timing not in dropped:
                 yield Task(timing, {}, folder, processes[turn])
 
 
-def _trained(studies: Sequence[Study], archive: Archive, folder: Path, too_large: _TooLarge) -> Iterator[Task]:
+def _trained(studies: Sequence[Study], archive: Archive, folder: Path, dropped: _Dropped) -> Iterator[Task]:
     """A task for each study, the longest first: a short one fits in where a long one begun last would be waited for.
 
     Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
     """
     for study in sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost)):
-        if not too_large.covers(study):
+        if study not in dropped:
             yield Task(study, archive.known(study), folder)
 
 
+def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:
+    """Whether other processes of a timing are to come, now that one is done."""
+    return isinstance(unit, Timing) and unit not in dropped and bool(archive.recall(unit))
+
+
 def _carry_out(
-    tasks: Iterator[Task], archive: Archive, executor: Executor, too_large: _TooLarge, *, alone: bool
+    tasks: Iterator[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
 ) -> Generator[tuple[Study | Timing, Event]]:
     begun: dict[str, Study | Timing] = {}
     places: dict[str, str] = {}
@@ -100,14 +108,14 @@ def _carry_out(
                 if unit.id not in places and environment:
                     places[unit.id] = archive.environment(environment)
                 if isinstance(event, Ended) and event.outcome == "infeasible":
-                    too_large.add(unit)
-                if isinstance(event, Finished) and isinstance(unit, Timing) and unit not in too_large:
-                    others = archive.unsettled(unit.processes())
-                    if others:
-                        continue  # one of its processes is done
+                    dropped.does_not_fit(unit)
+                if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
+                    continue
                 archive.record(unit, places.get(unit.id, ""), event)
                 if isinstance(event, Failed | Lost):
                     archive.close_open_trials(unit, "crashed")
+                if isinstance(event, Failed):
+                    dropped.failed(unit)
                 yield unit, event
         finally:
             for unit in begun.values():

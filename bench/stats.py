@@ -45,12 +45,15 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
         raise ValueError("the median of nothing, or of NaN, is not a number")
     count = len(ordered)
 
-    def coverage(rank: int) -> float:
-        return 1 - sum(math.comb(count, below) for below in range(rank)) / (1 << (count - 1))
-
-    rank = max((rank for rank in range(1, (count + 1) // 2 + 1) if coverage(rank) >= confidence), default=1)
+    rank, coverage, below = 1, 1 - 1 / (1 << (count - 1)), 1
+    for narrower in range(2, (count + 1) // 2 + 1):
+        below += math.comb(count, narrower - 1)
+        covered = 1 - below / (1 << (count - 1))
+        if covered < confidence:
+            break
+        rank, coverage = narrower, covered
     middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return MedianInterval(middle, ordered[rank - 1], ordered[count - rank], max(0.0, coverage(rank)))
+    return MedianInterval(middle, ordered[rank - 1], ordered[count - rank], max(0.0, coverage))
 
 
 def two_batch_estimate(small: float, large: float, small_size: int, large_size: int) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -37,8 +37,9 @@ class Step:
         self.model = build.model(workload, data, device, seed)
         if entry.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        self._channels_last = entry.channels_last and data.train.inputs.ndim == 4
-        called = torch.compile(self.model) if entry.compile else self.model
+        called: Callable[..., Tensor] = torch.compile(self.model) if entry.compile else self.model
+        if entry.channels_last and data.train.inputs.ndim == 4:
+            called = _with_channels_last(called)
         self.forward = precision.products(entry.precision, device, called)
         self.optimizer = build.optimizer(workload, self.model.parameters(), metaparameters)
         self.loss = LOSSES[data.loss].mean
@@ -66,8 +67,6 @@ class Step:
 
         Where batch norm normalises each micro-batch by itself, the gradient is another than the full batch's.
         """
-        if self._channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
         if len(targets) <= self.micro_batch:
             loss = self.loss(self.forward(inputs), targets)
             self._scaled(loss).backward()
@@ -105,3 +104,7 @@ class Step:
                     for name, buffer in self.model.named_buffers():
                         buffer.copy_(buffers[name])
             self.micro_batch = (self.micro_batch + 1) // 2
+
+
+def _with_channels_last(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda inputs: forward(inputs.contiguous(memory_format=torch.channels_last))

@@ -21,8 +21,8 @@ from pydantic import (
 from bench.search import Finite, Space
 
 DEFAULT_MAX_TRIALS = 100_000
-# No training set has more: where the range of batch sizes ends when nothing else ends it.
-MOST_EXAMPLES = 2**40
+# Where a range of batch sizes ends if the dataset does not say how many examples it has.
+MOST_EXAMPLES = 2**24
 READINGS = ("validation_error", "validation_loss")
 Reading = Literal["validation_error", "validation_loss"]
 Measure = Literal["steps_to_target", "throughput", "inference"]
@@ -206,6 +206,18 @@ RaceOrNot = Annotated[
 ]
 
 
+def _micro_batch(raw: Any) -> Any:
+    if raw in (None, "auto") or (isinstance(raw, int) and not isinstance(raw, bool) and raw > 0):
+        return raw
+    raise ValueError("should be a whole number of examples, or auto")
+
+
+MicroBatch = Annotated[
+    Any,
+    AfterValidator(_micro_batch),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+]
+
 BatchSizes = Annotated[
     Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_distinct), Tag("a list")]
     | Annotated[BatchRange, Tag("a range")],
@@ -245,7 +257,7 @@ class Entry(Strict):
     timing: TimingOptions = TimingOptions()
     compile: bool = False
     channels_last: bool = False
-    micro_batch: PositiveInt | Literal["auto"] | None = None
+    micro_batch: MicroBatch = None
     input: Literal["device", "loader"] = "device"
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
@@ -258,10 +270,12 @@ class Entry(Strict):
             listed = [str(spec) for spec, choices in zip(combination, lists, strict=True) if len(choices) > 1]
             yield "-".join([self.name, *listed]), *combination
 
-    def trial_count(self) -> int:
+    def trial_count(self, most: int) -> int:
+        """How many trials it asks for, where no dataset has more than so many examples."""
         lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule)
-        sizes = self.sizes(MOST_EXAMPLES)
-        return lists * len(sizes) * (self.search.trials + self.confirm.seeds)
+        trained = self.search.trials + self.confirm.seeds if "steps_to_target" in self.measure else 0
+        timed = self.timing.processes * len(set(self.measure) - {"steps_to_target"})
+        return lists * len(self.sizes(most)) * (trained + timed)
 
     def sizes(self, most: int) -> list[int]:
         """The batch sizes, those of a range up to `most`."""

@@ -7,9 +7,12 @@ window of steps, the device synchronised at both edges of each, until the median
 from __future__ import annotations
 
 import itertools
-import os
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench import build, limits
+from bench import build, limits, precision
 from bench.clock import seconds_of
 from bench.conditions import Watch
-from bench.contracts import Data, Ended, Evaluated, OutOfMemory, Started, StudyEvent
+from bench.contracts import Data, Ended, Evaluated, OutOfMemory, Split, Started, StudyEvent
 from bench.memory import Peak, out_of_memory_named, process_peak_bytes
 from bench.order import Order
 from bench.plan import Timing, Trial
@@ -32,6 +35,7 @@ WINDOW_SECONDS = 0.02
 # Fewer windows say nothing of their median, and a precision is not believed of fewer than these.
 _FEWEST_WINDOWS = 3
 _FEWEST_PRECISE = 10
+_MOST_WORKERS = 8
 # Two windows in a row within this share of each other are steady.
 _STEADY = 0.05
 
@@ -48,16 +52,18 @@ def run(timing: Timing, trial: Trial, folder: Path, device: torch.device) -> Ite
     try:
         with out_of_memory_named():
             work = _Work(timing, trial, folder, device)
+            peak.restart()
             warm = warm_up(work, device, options.seconds)
             watch = Watch(device)
             taken = list(windows(work, warm.steps_a_window, device, options.precision, options.seconds))
-            conditions = watch.readings()
-            memory = {"peak_memory_bytes": float(peak.bytes()), "process_peak_bytes": float(process_peak_bytes())}
-            once = {**warm.readings(), **conditions, **memory, **work.readings()}
+            once = {**warm.readings(), **watch.readings(), "peak_memory_bytes": float(peak.bytes())}
+            once["process_peak_bytes"] = float(process_peak_bytes())
     except OutOfMemory:
         yield Evaluated(0, {trial.id: {"peak_memory_bytes": float(peak.bytes())}})
         yield Ended(trial, "infeasible", 0, 0.0)
         return
+    with suppress(OutOfMemory), out_of_memory_named():  # what has been timed stands without it
+        once |= work.readings(warm.steps_a_window)
     yield Evaluated(0, {trial.id: once})
     for number, window in enumerate(taken, start=1):
         yield Evaluated(number, {trial.id: window.readings()})
@@ -78,20 +84,15 @@ class Timeable(Protocol):
     def run(self, steps: int) -> None:
         """Carries out so many steps."""
 
-    def waited(self) -> float | None:
-        """Seconds that steps waited for their examples, in all; None where they lie on the device."""
-
 
 class Window(NamedTuple):
     """So many steps, timed together."""
 
     steps: int
     step_seconds: float
-    input_seconds: float | None  # a step's
 
     def readings(self) -> dict[str, float]:
-        waited = {} if self.input_seconds is None else {"input_seconds": self.input_seconds}
-        return {"step_seconds": self.step_seconds, **waited}
+        return {"step_seconds": self.step_seconds}
 
 
 class WarmUp(NamedTuple):
@@ -101,9 +102,11 @@ class WarmUp(NamedTuple):
     seconds: float
     steps: int
     steps_a_window: int
+    steady: bool
 
     def readings(self) -> dict[str, float]:
         return {
+            "steady": float(self.steady),
             "first_step_seconds": self.first_step_seconds,
             "warm_up_seconds": self.seconds,
             "warm_up_steps": float(self.steps),
@@ -112,36 +115,41 @@ class WarmUp(NamedTuple):
 
 
 def warm_up(work: Timeable, device: torch.device, most_seconds: float) -> WarmUp:
-    """Takes steps until a window takes as long as the one before, for at most `most_seconds` after the first step."""
+    """Takes steps until a window takes as long as the one before, both long enough to be timed.
+
+    Where they never do, the first that are long enough after `most_seconds` end it, and it is not `steady`.
+    """
     first = _window(work, 1, device)
     steps, taken, begun = 1, 1, time.perf_counter()
-    before = first.step_seconds
+    before = math.inf
     while True:
         window = _window(work, steps, device)
         taken += steps
         length = window.step_seconds * steps
-        if length >= WINDOW_SECONDS and abs(window.step_seconds / before - 1) <= _STEADY:
-            break
-        if time.perf_counter() - begun >= most_seconds and length >= WINDOW_SECONDS / 2:
-            break
-        before = window.step_seconds
         if length < WINDOW_SECONDS:
-            steps = min(10 * steps, max(steps + 1, round(1.5 * WINDOW_SECONDS / max(window.step_seconds, 1e-9))))
-    return WarmUp(first.step_seconds, time.perf_counter() - begun + first.step_seconds, taken, steps)
+            wanted = round(1.5 * WINDOW_SECONDS / max(window.step_seconds, 1e-9))
+            steps, before = min(10 * steps, max(steps + 1, wanted)), math.inf
+            continue
+        steady = abs(window.step_seconds / before - 1) <= _STEADY
+        if steady or (before < math.inf and time.perf_counter() - begun >= most_seconds):
+            seconds = time.perf_counter() - begun + first.step_seconds
+            return WarmUp(first.step_seconds, seconds, taken, steps, steady)
+        before = window.step_seconds
 
 
-def windows(
-    work: Timeable, steps: int, device: torch.device, precision: float, most_seconds: float
-) -> Iterator[Window]:
-    """Times windows of so many steps until their median is known to `precision` or `most_seconds` have passed."""
+def windows(work: Timeable, steps: int, device: torch.device, wanted: float, most_seconds: float) -> Iterator[Window]:
+    """Times windows of so many steps until the share of it that is wanted bounds their median, or time is up."""
     seen: list[float] = []
     begun = time.perf_counter()
+    looked = 0
     while True:
         window = _window(work, steps, device)
         seen.append(window.step_seconds)
         yield window
-        if relative_precision(seen) <= precision:
-            return
+        if len(seen) >= 1.1 * looked:  # seldom, where there are many: the device is kept busy
+            looked = len(seen)
+            if relative_precision(seen) <= wanted:
+                return
         if len(seen) >= _FEWEST_WINDOWS and time.perf_counter() - begun >= most_seconds:
             return
 
@@ -156,10 +164,7 @@ def relative_precision(step_seconds: list[float]) -> float:
 
 def _window(work: Timeable, steps: int, device: torch.device) -> Window:
     work.prepare(steps)
-    before = work.waited()
-    seconds = seconds_of(work.run, steps, device)
-    after = work.waited()
-    return Window(steps, seconds / steps, None if before is None or after is None else (after - before) / steps)
+    return Window(steps, seconds_of(work.run, steps, device) / steps)
 
 
 # ---- the work -------------------------------------------------------------------------------------------------------
@@ -170,13 +175,22 @@ class _Work:
 
     def __init__(self, timing: Timing, trial: Trial, folder: Path, device: torch.device) -> None:
         workload = timing.workload
+        if timing.what == "inference":  # the batch that a forward pass answers is whole
+            workload = replace(workload, entry=workload.entry.model_copy(update={"micro_batch": None}))
         self._timing = timing
         self._device = device
-        streamed = workload.entry.input == "loader"
-        self._data = build.data(workload, folder, torch.device("cpu") if streamed else device)
-        self._step = Step(workload, self._data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
-        feed = _LoaderFeed if streamed else _DeviceFeed
-        self._feed = feed(self._data, Order(len(self._data.train), timing.batch_size, trial.order_seed), device)
+        self._streamed = workload.entry.input == "loader"
+        data = build.data(workload, folder, torch.device("cpu") if self._streamed else device)
+        dtype = precision.dtype(workload.entry.precision)
+        order = Order(len(data.train), timing.batch_size, trial.order_seed)
+        self._feed: _DeviceFeed | _LoaderFeed
+        if self._streamed:
+            self._feed = _LoaderFeed(data, order, device, dtype)
+            data = replace(data, train=data.train.first(timing.batch_size).to(device, dtype))
+        else:
+            self._feed = _DeviceFeed(data.train, order, device)
+        self._train = data.train
+        self._step = Step(workload, data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
         self._act: Callable[[Tensor, Tensor], object] = self._step.take
         if timing.what == "inference":
             self._step.model.eval()
@@ -190,20 +204,27 @@ class _Work:
         for inputs, targets in self._feed.batches(steps):
             act(inputs, targets)
 
-    def waited(self) -> float | None:
-        return self._feed.waited
-
-    def readings(self) -> dict[str, float]:
+    def readings(self, steps: int) -> dict[str, float]:
         """What can be said of the step off the clock, once it has been timed, and of what the device can do."""
-        train = self._data.train
-        inputs, targets = train.inputs[:2].to(self._device), train.targets[:2].to(self._device)
-        counted = limits.operations(self._step, inputs, targets, training=self._timing.what == "throughput")
-        return {
+        held = limits.held_bytes(self._step)
+        counted = limits.operations(
+            self._step, self._train.inputs[:2], self._train.targets[:2], training=self._timing.what == "throughput"
+        )
+        seen = {
             "operations": counted * self._timing.batch_size,
             "micro_batch": float(self._step.micro_batch),
-            **limits.held_bytes(self._step),
+            **held,
             **limits.ceilings(self._device, self._timing.workload.entry.precision),
         }
+        if self._streamed:
+            seen["resident_step_seconds"] = self._resident_step_seconds(steps)
+        return seen
+
+    def _resident_step_seconds(self, steps: int) -> float:
+        """Seconds of a step whose examples lie on the device: what a loader makes it wait for comes on top."""
+        size = len(self._train)
+        self._feed = _DeviceFeed(self._train, Order(size, min(size, self._timing.batch_size), 0), self._device)
+        return statistics.median(_window(self, steps, self._device).step_seconds for _ in range(_FEWEST_WINDOWS))
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (a step's arguments)
         with torch.no_grad():
@@ -213,10 +234,8 @@ class _Work:
 class _DeviceFeed:
     """Batches gathered from examples that lie on the device, as the trials of a study see them."""
 
-    waited = None
-
-    def __init__(self, data: Data, order: Order, device: torch.device) -> None:
-        self._train, self._order, self._device = data.train, order, device
+    def __init__(self, train: Split, order: Order, device: torch.device) -> None:
+        self._train, self._order, self._device = train, order, device
         self._rows: tuple[Tensor, ...] = ()
 
     def prepare(self, steps: int) -> None:
@@ -229,17 +248,16 @@ class _DeviceFeed:
 
 
 class _LoaderFeed:
-    """Batches that a DataLoader's workers read an example at a time and send ahead; how long steps wait for them."""
+    """Batches that a DataLoader's workers read an example at a time and send ahead."""
 
-    def __init__(self, data: Data, order: Order, device: torch.device) -> None:
-        self._device = device
-        self.waited = 0.0
+    def __init__(self, data: Data, order: Order, device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
         examples = data.stream if data.stream is not None else TensorDataset(data.train.inputs, data.train.targets)
         self._batches = iter(
             DataLoader(
                 examples,
                 batch_sampler=_Endless(order),
-                num_workers=max(1, len(os.sched_getaffinity(0)) - 1),
+                num_workers=min(_MOST_WORKERS, max(1, torch.get_num_threads() - 1)),
                 pin_memory=device.type == "cuda",
             )
         )
@@ -249,10 +267,9 @@ class _LoaderFeed:
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(steps):
-            begun = time.perf_counter()
             inputs, targets = next(self._batches)
-            self.waited += time.perf_counter() - begun
-            yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+            inputs = inputs.to(self._device, self._dtype, non_blocking=True)
+            yield inputs, targets.to(self._device, non_blocking=True)
 
 
 class _Endless:

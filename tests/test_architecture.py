@@ -27,7 +27,10 @@ ALLOWED = {
     "step": {"build", "contracts", "evaluation", "losses", "memory", "plan", "precision", "search"},
     "conditions": set(),
     "limits": {"clock", "precision", "step", "suite"},
-    "timing": {"build", "clock", "conditions", "contracts", "limits", "memory", "order", "plan", "stats", "step"},
+    "timing": {
+        *("build", "clock", "conditions", "contracts", "limits", "memory", "order", "plan", "precision", "stats"),
+        "step",
+    },
     "order": set(),
     "losses": {"contracts"},
     "evaluation": {"contracts", "losses"},

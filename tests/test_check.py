@@ -131,7 +131,7 @@ BROKEN = [
     (12, "timing: {precision: .nan}", ".timing.precision", "found .nan; every number in a suite is finite"),
     (12, "timing: {interconnect: {latency: 1}}", ".timing.interconnect.latency", "unknown; did you mean"),
     (12, "timing: 5", ".timing", "found 5; should be a mapping, such as {processes: 5"),
-    (12, "micro_batch: 0", ".micro_batch", "found 0; should be"),
+    (12, "micro_batch: 0", ".micro_batch", "found 0; should be a whole number of examples, or auto"),
     (12, "micro_batch: all", ".micro_batch", "found 'all'; should be"),
     (12, "compile: 1", ".compile", "found 1; should be true or false"),
     (12, "input: disk", ".input", "found 'disk'; should be 'device' or 'loader'"),
@@ -601,11 +601,16 @@ def test_probes_of_what_is_only_timed_have_nothing_to_look_at():
     assert told.startswith("s.yaml:9: workloads[0].probes: found probes and no steps_to_target")
 
 
-def test_the_largest_batch_size_of_a_dataset_of_unknown_size_must_be_given(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text('def data(folder):\n    "Mine."\n')
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (told,) = sentences(TIMED.replace("dataset: digits", "dataset: 'mine:data'"))
-    assert "found 'max'; mine:data does not say in SIZES how much it has" in told
+def test_where_the_size_of_a_dataset_is_unknown_a_range_goes_on_to_what_fits():
+    made = plan.make(
+        checked(TIMED.replace("dataset: digits", "dataset: random_images").replace("factor: 4", "factor: 64"))
+    )
+    assert {timed.batch_size for timed in made.timings} == {8, 512, 32_768, 2_097_152}
+
+
+def test_a_range_counts_as_many_trials_as_it_stands_for():
+    text = SUITE.replace("[8, 64]", "{from: 1, to: max}").replace("trials: 4", "trials: 9000")
+    assert len(plan.make(checked(text)).studies) == 11
 
 
 def test_a_range_of_batch_sizes_goes_up_to_its_number_where_one_is_given():
@@ -613,12 +618,40 @@ def test_a_range_of_batch_sizes_goes_up_to_its_number_where_one_is_given():
     assert {timed.batch_size for timed in made.timings} == {8, 32}
 
 
-def test_another_clock_times_anew_and_more_processes_do_not():
-    def ids(more):
-        timed = plan.make(checked(TIMED + more)).timings[0]
+def test_what_changes_a_steps_time_times_it_anew_and_what_does_not_does_not():
+    def ids(more, text=TIMED):
+        timed = plan.make(checked(text + more)).timings[0]
         return timed.id, [process.id for process in timed.processes()]
 
-    few, more, other = (ids(f"    timing: {{{said}}}\n") for said in ("processes: 2", "processes: 4", "seconds: 2"))
-    assert few[0] != more[0] != other[0]
-    assert few[1] == more[1][:2]
-    assert not set(more[1]) & set(other[1])
+    few, many = (ids(f"    timing: {{processes: {count}}}\n") for count in (2, 4))
+    assert few[0] != many[0]
+    assert few[1] == many[1][:2]
+    read = ids("    timing: {processes: 2, latency_bound: 1, interconnect: {latency_seconds: 1}}\n")
+    assert read == few
+    target = "    target: {validation_error: {at_most: 0.2}}\n    timing: {processes: 2}\n"
+    assert ids(target) == few
+    heavy = TIMED.replace("sgd: {", "momentum: {")
+    others = [
+        ids("    timing: {processes: 2, seconds: 2}\n"),
+        ids("    compile: true\n    timing: {processes: 2}\n"),
+        ids("    precision: bf16\n    timing: {processes: 2}\n"),
+        ids("    input: loader\n    timing: {processes: 2}\n"),
+        *(
+            ids(f"    search: {{momentum: {momentum}}}\n    timing: {{processes: 2}}\n", heavy)
+            for momentum in (0.0, 0.9)
+        ),
+    ]
+    seen = [process for _, processes in (few, *others) for process in processes]
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_step_is_timed_with_nothing_switched_off_that_takes_time():
+    text = TIMED.replace("{sgd: {learning_rate: 0.1}}", "momentum")
+    (point,) = {
+        (process.metaparameters["learning_rate"], process.metaparameters["momentum"])
+        for timed in plan.make(
+            checked(text + "    search: {learning_rate: {uniform: [0.1, 10]}, momentum: {choice: [0.0, 0.9]}}\n")
+        ).timings
+        for process in timed.processes()
+    }
+    assert point == (0.1, 0.9)

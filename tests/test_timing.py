@@ -40,9 +40,6 @@ class Busy:
         self.steps += steps
         self.took.append((time.clock_gettime(time.CLOCK_MONOTONIC_RAW) - begun) / steps)
 
-    def waited(self):
-        return None
-
 
 def spin(seconds):
     until = time.perf_counter() + seconds
@@ -79,7 +76,7 @@ def test_known_work_is_timed_within_two_percent(seconds):
     work = Busy(seconds)
     warm = timing.warm_up(work, CPU, most_seconds=1)
     called = len(work.took)
-    seen = list(timing.windows(work, warm.steps_a_window, CPU, precision=0.001, most_seconds=0.4))
+    seen = list(timing.windows(work, warm.steps_a_window, CPU, wanted=0.001, most_seconds=0.4))
     apart = [window.step_seconds / known for window, known in zip(seen, work.took[called:], strict=True)]
     assert statistics.median(apart) == pytest.approx(1, abs=0.02)
     assert warm.first_step_seconds == pytest.approx(work.took[0], rel=0.02, abs=1e-4)
@@ -103,6 +100,7 @@ def test_a_window_is_made_long_enough_to_be_timed(clocked):
 def test_a_step_that_never_becomes_steady_is_warmed_up_for_so_long_and_no_longer(clocked):
     warm = timing.warm_up(Planned(itertools.cycle([0.03, 0.06])), CPU, most_seconds=0.05)
     assert warm.seconds < 1
+    assert not warm.steady
 
 
 def test_windows_end_when_the_median_is_known_and_else_when_time_is_up(clocked):
@@ -117,13 +115,22 @@ def test_a_step_that_takes_longer_than_the_time_asked_for_is_timed_all_the_same(
     assert len(list(timing.windows(Planned(itertools.repeat(5.0)), 1, CPU, 0.02, 1e-9))) == 3
 
 
-def test_a_planted_slow_step_raises_the_outlier_warning(clocked):
-    jitter = (0.002 + 1e-6 * (number % 7) for number in itertools.count())
-    steady = tuple(each.step_seconds for each in itertools.islice(timing.windows(Planned(jitter), 10, CPU, 0, 9), 20))
+def test_a_planted_slow_step_raises_the_outlier_warning():
+    # Windows of ten steps of 2 ms, and one window of steps of 50 ms.
+    work = Busy(0.002)
+    seen = []
+    for number in range(20):
+        work.seconds = 0.05 if number == 9 else 0.002
+        seen += list(itertools.islice(timing.windows(work, 10, CPU, 0, 9), 1))
+    assert "far from the rest" in " ".join(doubt_notes([timed([each.step_seconds for each in seen])]))
+    steady = tuple(0.002 + 1e-6 * (number % 7) for number in range(20))
     assert doubt_notes([timed(steady)]) == []
-    # One step in a window of ten took 50 ms.
-    planted = (*steady[:9], steady[9] + 0.005, *steady[10:])
-    assert "far from the rest" in " ".join(doubt_notes([timed(planted)]))
+
+
+def test_a_slow_second_step_does_not_leave_windows_too_short_to_be_timed(clocked):
+    warm = timing.warm_up(Planned(itertools.chain([0.3, 0.08], itertools.repeat(0.0007))), CPU, most_seconds=1e-9)
+    assert warm.steps_a_window * 0.0007 >= timing.WINDOW_SECONDS
+    assert warm.steady
 
 
 # ---- what analyses make of it ------------------------------------------------------------------------------------
@@ -140,6 +147,7 @@ ONCE = {
     "product_operations_per_second": 1e12,
     "copy_bytes_per_second": 1e9,
 }
+HERE = {"device": "a processor", "threads": 2, "torch": "2", "governor": "performance"}
 CONTENT = {
     "model": "m",
     "dataset": "d",
@@ -159,11 +167,11 @@ CONTENT = {
 }
 
 
-def timed(windows, *, batch_size=8, what="throughput", processes=1, waited=(), precise=True, infeasible=False, **once):
+def timed(windows, *, batch_size=8, what="throughput", processes=1, where=None, precise=True, infeasible=False, **once):
     settings = {**CONTENT["timing"], "latency_bound": once.pop("latency_bound", None)}
     content = {**CONTENT, "measure": what, "timing": settings}
     study = StudyRecord(f"{what}-{batch_size}", "w", batch_size, content, True, ())
-    process = Process(tuple(windows), tuple(waited), {**ONCE, **once}, precise, "here")
+    process = Process(tuple(windows), {**ONCE, **once}, precise, where or HERE)
     return Timed(study, (process,) * processes, infeasible)
 
 
@@ -175,7 +183,9 @@ def timed(windows, *, batch_size=8, what="throughput", processes=1, waited=(), p
         ({"throttling": 4.0}, "held back"),
         ({"clock_before_mhz": 1980.0, "clock_after_mhz": 1500.0}, "changed while"),
         ({"precise": False}, "not known to 2%"),
-        ({"waited": [0.001] * 40}, "waited for their examples"),
+        ({"resident_step_seconds": 0.001}, "waited for their examples"),
+        ({"where": {**HERE, "governor": "powersave"}}, "powersave"),
+        ({"steady": 0.0}, "not steady"),
         ({"windows": [0.004] * 4 + [0.002] * 36}, "first windows were slower"),
     ],
 )
@@ -191,6 +201,20 @@ def test_a_process_that_is_missing_is_said():
     few = timed([0.002] * 40)
     few.study.content["timing"]["processes"] = 3
     assert "1 of 3 processes" in doubt_notes([few])[0]
+
+
+def test_processes_of_two_environments_are_told_apart():
+    one, other = timed([0.002] * 40), timed([0.002] * 40, where={**HERE, "threads": 1})
+    mixed = replace(one, processes=(*one.processes, *other.processes))
+    assert "2 environments" in " ".join(doubt_notes([mixed]))
+
+
+def test_a_time_stands_where_the_limits_could_not_be_measured():
+    few = timed([0.002] * 40)
+    del few.processes[0].once["operations"]
+    (table,) = throughput([summary_with(summary(8, 100), few)])
+    assert table.rows[0][1] == "2 ms"
+    assert table.records[0]["compute_share"] is None
 
 
 def test_the_ceiling_that_binds_is_the_one_that_is_used_most():
@@ -260,5 +284,5 @@ def test_the_knee_is_the_smallest_batch_with_nine_tenths_of_the_best_throughput(
         for size, each in times.items()
     ]
     (table,) = inference(rows)
-    assert "knee: batch size 64" in table.notes[0]
-    assert "within 3 ms use batch size 8: 4,000 examples/s" in table.notes[1]
+    assert "knee: batch size 64" in table.notes[1]
+    assert "within 3 ms use batch size 8: 4,000 examples/s" in table.notes[2]

@@ -143,15 +143,21 @@ class OwnOptimizer(torch.optim.SGD):
 class Greedy(nn.Module):
     """Linear, and asks for 64 MiB of memory an example that it never touches."""
 
-    def __init__(self):
+    def __init__(self, always=True):
         super().__init__()
-        self.linear = nn.Linear(64, 10)
+        self.linear, self.always = nn.Linear(64, 10), always
 
     def forward(self, x):
-        torch.empty(len(x), 2**26, dtype=torch.uint8)
+        if self.always or self.training:
+            torch.empty(len(x), 2**26, dtype=torch.uint8)
         return self.linear(x.flatten(1))
 
 
 def greedy(example_shape, classes):
     """Needs a great deal of memory for each example."""
     return Greedy()
+
+
+def greedy_in_training(example_shape, classes):
+    """Needs a great deal of memory for each example that it is trained on."""
+    return Greedy(always=False)

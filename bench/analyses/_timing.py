@@ -10,11 +10,13 @@ from typing import Literal, NamedTuple
 from bench.measures import Process, Summary, Timed
 from bench.plan import TimedMeasure
 
+# What a time depends on, of an environment.
+_WHERE = ("device", "threads", "torch")
 # Above these a time is doubted.
 _OTHERS_SHARE = 0.1
 _APART = 0.05
 _WAITING = 0.1
-# Iglewicz and Hoaglin's modified z-score, and a distance that matters.
+# Ten standard deviations, were windows Gaussian, in median absolute deviations; and a distance that matters.
 _OUTLYING, _OUTLYING_SHARE = 14.826, 0.1
 # A limit that is used by less than this is not what holds a step up.
 _BINDS = 0.2
@@ -49,7 +51,9 @@ def shares(timing: Timed) -> Shares | None:
     parameters and optimizer state; a forward pass must read its parameters. What layers hand to one another comes on
     top and is not counted: memory's share is a lower bound.
     """
-    found = [_shares(timing, process) for process in timing.processes if process.windows]
+    found = [
+        _shares(timing, process) for process in timing.processes if process.windows and "operations" in process.once
+    ]
     if not found:
         return None
     return Shares(*(statistics.median(values) for values in zip(*found, strict=True)))
@@ -93,6 +97,13 @@ def _doubts(timing: Timed) -> list[str]:
         )
     if moved := sum(_clock_moved(process) for process in processes):
         found.append(f"the GPU's clock changed while it was timed{_of(moved, processes)}; fix it with nvidia-smi -lgc")
+    if saving := sum(process.environment.get("governor") == "powersave" for process in processes):
+        found.append(f"the processor's clock is governed by 'powersave'{_of(saving, processes)}; choose 'performance'")
+    if restless := sum(not process.once.get("steady", 1.0) for process in processes):
+        found.append(f"it was not steady after the warm-up{_of(restless, processes)}; give it more seconds")
+    places = {tuple(str(process.environment.get(key)) for key in _WHERE) for process in processes}
+    if len(places) > 1:
+        found.append(f"processes ran in {len(places)} environments; time it anew with another --label")
     if slow := sum(map(_slow_start, processes)):
         found.append(f"the first windows were slower than the rest{_of(slow, processes)}; give it more seconds")
     if outlying := sum(map(_has_outliers, processes)):
@@ -129,14 +140,23 @@ def _slow_start(process: Process) -> bool:
 def _has_outliers(process: Process) -> bool:
     middle = process.step_seconds
     deviation = statistics.median(abs(window - middle) for window in process.windows)
-    least = max(_OUTLYING / 0.6745 * deviation, _OUTLYING_SHARE * middle)
+    least = max(_OUTLYING * deviation, _OUTLYING_SHARE * middle)
     return any(abs(window - middle) > least for window in process.windows)
 
 
-def waiting_share(process: Process) -> float:
-    """The share of a step that waited for its examples; 0 where they lay on the device."""
-    return statistics.median(process.waited) / process.step_seconds if process.waited else 0.0
+def waiting_share(process: Process) -> float | None:
+    """The share of a step by which one whose examples lie on the device is shorter; None where they all do."""
+    resident = process.once.get("resident_step_seconds")
+    return None if resident is None else max(0.0, 1 - resident / process.step_seconds)
 
 
 def _starved(process: Process) -> bool:
-    return waiting_share(process) > _WAITING
+    return (waiting_share(process) or 0.0) > _WAITING
+
+
+def where(timings: Sequence[Timed]) -> str:
+    """Where a workload was timed: device, threads, version."""
+    seen = [process.environment for timing in timings for process in timing.processes if process.environment]
+    if not seen:
+        return "nowhere yet"
+    return f"{seen[0]['device']}, {seen[0]['threads']} host threads, torch {seen[0]['torch']}"

@@ -57,7 +57,13 @@ def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Tabl
             }
         )
     timed = _by_the_clock(summaries)
-    notes = [_sentence(soonest, cheapest, knee, fitted), *timed, *_doubts(soonest, met, fitted)]
+    by_steps = _sentence(soonest, cheapest, knee, fitted)
+    if timed:  # then "sooner" is what the clock says, and steps say what many devices at once could do
+        by_steps = by_steps.replace("advice: use", "by steps, which count where devices are many: use")
+        by_steps = by_steps.replace("x sooner still", "x fewer steps still").replace(
+            "none was sooner", "none took fewer"
+        )
+    notes = [*timed, by_steps, *_doubts(soonest, met, fitted)]
     if not timed:
         notes.append(
             "soonest is by steps here: a larger batch may take longer a step; 'measure: [.., throughput]' tells."
@@ -108,10 +114,12 @@ def _by_the_clock(summaries: Sequence[Summary]) -> list[str]:
     size, least = min(known.items(), key=lambda item: item[1].median)
     slowest_size, slowest = max(known.items(), key=lambda item: item[1].median)
     sentence = (
-        f"on this device batch size {size:,} reaches the target soonest, in {seconds_interval(least)}: "
+        f"advice: on this device use batch size {size:,}: it reaches the target soonest, in {seconds_interval(least)}, "
         f"{slowest.median / least.median:.1f}x sooner than {slowest_size:,}"
     )
-    rivals = [f"{other:,}" for other, time in known.items() if other != size and time.low <= least.high]
+    rivals = [
+        f"{other:,}" for other, time in known.items() if other != size and least.confidence and time.low <= least.high
+    ]
     return [sentence + (f"; its interval overlaps that of {', '.join(rivals)}." if rivals else ".")]
 
 

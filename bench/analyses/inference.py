@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bench.analyses._show import memory, number, raw_median, seconds, seconds_interval
-from bench.analyses._timing import doubt_notes, timed
+from bench.analyses._timing import doubt_notes, timed, where
 from bench.measures import Summary, Timed
 from bench.table import Table
 
@@ -36,7 +36,7 @@ def _table(name: str, timings: Sequence[Timed]) -> Table:
         rows.append([f"{size:,}", seconds_interval(timing.seconds), number(rate, 4), f"{rate / best:.0%}", peak])
     content = timings[0].study.content
     title = f"{name}: a forward pass; {content['model']}, {content['dataset']}; {content['precision']}"
-    notes = [*_advice(timings, rates), *doubt_notes(timings)]
+    notes = [f"on {where(timings)}.", *_advice(timings, rates), *doubt_notes(timings)]
     return Table(
         title, _COLUMNS, rows, set(_COLUMNS), notes, ["of the best"], [_record(each, rates) for each in timings]
     )

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from bench.analyses._show import memory, number, raw, raw_median, seconds, seconds_interval
-from bench.analyses._timing import doubt_notes, shares, timed, waiting_share
+from bench.analyses._timing import doubt_notes, shares, timed, waiting_share, where
 from bench.measures import Summary, Timed
 from bench.table import Table
 
@@ -63,10 +63,10 @@ def _rate(timing: Timed) -> float:
 def _row(timing: Timed, best: float) -> list[str]:
     size, step, used = timing.study.batch_size, timing.seconds, shares(timing)
     peak = memory(max(timing.peak_memory_bytes)) if timing.peak_memory_bytes else ""
-    if step is None or used is None:
+    if step is None:
         word = "out of memory" if timing.infeasible else "not measured"
         return [f"{size:,}", word, "", "", peak, *[""] * (len(_COLUMNS) - 5)]
-    waited = [waiting_share(process) for process in timing.processes if process.waited]
+    waiting = _waiting(timing)
     energy = _energy(timing)
     return [
         f"{size:,}",
@@ -74,17 +74,21 @@ def _row(timing: Timed, best: float) -> list[str]:
         number(_rate(timing), 4),
         f"{_rate(timing) / best:.0%}",
         peak,
-        f"{used.compute:.0%}",
-        f"{used.memory:.0%}",
-        used.binding,
+        *([f"{used.compute:.0%}", f"{used.memory:.0%}", used.binding] if used else [""] * 3),
         seconds(timing.median("first_step_seconds") or 0.0),
-        f"{statistics.median(waited):.0%}" if waited else "",
+        "" if waiting is None else f"{waiting:.0%}",
         "" if energy is None else f"{number(energy * 1000)} mJ",
     ]
 
 
+def _waiting(timing: Timed) -> float | None:
+    """The median over processes of the share of a step that waited for its examples."""
+    seen = [share for each in timing.processes if each.windows and (share := waiting_share(each)) is not None]
+    return statistics.median(seen) if seen else None
+
+
 def _energy(timing: Timed) -> float | None:
-    """Joules an example, where the device tells; of whole windows, so that what lies between them is not counted in."""
+    """Joules an example, where the device tells: what it drew over all windows and what little lies between them."""
     seen = [
         process.once["energy_joules"] / (len(process.windows) * process.once["window_steps"])
         for process in timing.processes
@@ -98,9 +102,10 @@ def _notes(timings: Sequence[Timed]) -> list[str]:
     measured = [timing.seconds for timing in timings if timing.seconds]
     level = f", with its {measured[0].confidence:.0%} interval" if measured and measured[0].confidence else ""
     notes = [
+        f"on {where(timings)}.",
         f"step time: median over {processes} fresh processes{level}; compute, memory: shares of what a large matrix "
         "product and a large copy reach here at this precision, memory's from parameters, gradients and optimizer "
-        "state alone; peak memory: of the device's allocator, on a CPU the process's growth."
+        "state alone; peak memory: of the device's allocator, on a CPU the process's growth.",
     ]
     fits = [timing.study.batch_size for timing in timings if timing.seconds]
     too_large = [timing.study.batch_size for timing in timings if timing.infeasible]
@@ -121,8 +126,5 @@ def _record(timing: Timed) -> dict[str, object]:
         "memory_share": used.memory if used else None,
         "binding": used.binding if used else None,
         "joules_per_example": _energy(timing),
-        "processes": [
-            {"windows": list(process.windows), "waited": list(process.waited), **process.once}
-            for process in timing.processes
-        ],
+        "processes": [{"windows": list(process.windows), **process.once} for process in timing.processes],
     }
