@@ -6,24 +6,42 @@ loses no evaluation it has shown; others may read meanwhile. When the writer is 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
-from bench.contracts import Ended, Evaluated, Event, Finished, Known, Outcome, Recalled, Seated, Started
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from bench import migrations, seals, storage
+from bench.contracts import (
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Known,
+    Lost,
+    Outcome,
+    Recalled,
+    Seated,
+    Started,
+)
 from bench.errors import ArchiveError
 from bench.plan import Phase, Plan, Study, Trial
-from bench.search import Dimension
+from bench.search import Dimension, Space, Value
 from bench.suite import Threshold
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+# faults: a worker that ended early, the trials it was training as {id: last step seen}, and its last words.
+# seals: hashes of what will not change any more, so that what changed all the same is noticed (`seals.py`).
 _SCHEMA = f"""
 PRAGMA user_version = {SCHEMA_VERSION};
 CREATE TABLE suites (
@@ -41,9 +59,18 @@ CREATE TABLE members (
     study TEXT NOT NULL REFERENCES studies, trial INTEGER NOT NULL REFERENCES trials, PRIMARY KEY (study, trial))
     WITHOUT ROWID;
 CREATE TABLE readings (
-    trial INTEGER NOT NULL REFERENCES trials, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+    trial INTEGER NOT NULL REFERENCES trials, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL, status TEXT,
     PRIMARY KEY (trial, name, step)) WITHOUT ROWID;
+CREATE TABLE faults (
+    number INTEGER PRIMARY KEY, study TEXT NOT NULL REFERENCES studies, trials TEXT NOT NULL, outcome TEXT NOT NULL,
+    signal TEXT, message TEXT NOT NULL, trace TEXT NOT NULL);
+CREATE TABLE seals (
+    kind TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 """
+
+# What is sealed is looked at whenever an archive of at most so many bytes is opened, about a second each 16 MiB;
+# `bench verify` looks at any.
+CHECKED_BYTES = 2**26
 
 # A trial with one of these is not measured again; any other is as good as not begun.
 _SETTLED = ("reached", "overtaken", "exhausted", "diverged")
@@ -57,7 +84,7 @@ class TrialRecord:
     id: str
     phase: Phase
     number: int
-    metaparameters: dict[str, Any]
+    metaparameters: dict[str, Value]
     max_steps: int
     environment: str
     outcome: Outcome | None
@@ -75,6 +102,27 @@ class StudyRecord:
     content: dict[str, Any]
     finished: bool
     trials: tuple[TrialRecord, ...]
+
+
+class _Content(TypedDict):
+    """What a reader relies on in a study's content."""
+
+    model: str
+    dataset: str
+    optimizer: str
+    schedule: str
+    reading: str
+    threshold: Threshold
+    max_steps: int
+    trials: int
+    seeds: int
+    slack: float | None
+    probes: dict[str, dict[str, Any]]
+    space: dict[str, Space]
+
+
+_CONTENT = TypeAdapter(_Content)
+_TRIAL = TypeAdapter(TrialRecord)
 
 
 @dataclass(frozen=True)
@@ -102,57 +150,64 @@ class Archive:
             raise ArchiveError(
                 f"{path}: no such archive; 'bench run SUITE' writes one, 'bench list archives' shows those here"
             )
-        with (
-            _sqlite_errors(path),
-            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection,
-        ):
-            _check_version(path, connection)
+        with _sqlite_errors(path), storage.opened_for_reading(path) as connection:
+            version = _check_version(path, connection)
+            connection.executescript(migrations.views(version))
+            if version == SCHEMA_VERSION:
+                _check_seals(path, connection)
             yield cls(path, connection)
 
     @classmethod
     @contextmanager
     def writing(cls, path: Path) -> Iterator[Archive]:
-        """An archive to write to, made if it is missing; raises ArchiveError if another process writes to it."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.with_suffix(".lock").open("w")
-        except OSError as error:
-            raise ArchiveError(
-                f"{path}: cannot be written: {error.strerror}; choose a folder with --results"
-            ) from error
-        with lock, _sqlite_errors(path):
+        """An archive to write to, made if it is missing and brought to this schema version if it is older.
+
+        Raises ArchiveError if another process writes to it, or nothing can be written where it lies, and StorageError
+        where the disk takes no more later on.
+        """
+        with (
+            storage.locked(path),
+            _sqlite_errors(path, writing=True),
+            closing(sqlite3.connect(path)) as connection,
+        ):
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            storage.distrust(path, connection)
+            version = _check_version(path, connection)
+            if version < SCHEMA_VERSION:
+                migrations.migrate(connection, version)
+            _check_seals(path, connection)
+            # Readers are not held up while a run writes; a closed file must open in a read-only folder.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA foreign_keys = ON")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ArchiveError(f"{path}: another bench run is writing to it; wait for it, or use --label") from None
-            with closing(sqlite3.connect(path)) as connection:
-                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                    connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-                _check_version(path, connection)
-                # Readers are not held up while a run writes; a closed file must open in a read-only folder.
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                try:
-                    yield cls(path, connection)
-                finally:
-                    if connection.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
-                        path.unlink()  # nothing was planned: the run was refused
-                    # Refused while somebody reads; the next writer to close will do it.
-                    with suppress(sqlite3.OperationalError):
-                        connection.execute("PRAGMA journal_mode = DELETE")
+                yield cls(path, connection)
+            finally:
+                if connection.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
+                    path.unlink()  # nothing was planned: the run was refused
+                # Refused while somebody reads; the next writer to close will do it.
+                with suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA journal_mode = DELETE")
 
     # ---- writing ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _written(self, *, outcome: bool = True) -> Iterator[None]:
+        """What is written inside is in the archive afterwards, whole, or not at all; Ctrl-C waits until it is.
+
+        An outcome is on the disk before anything else happens; a reading may be lost with the power, and only then.
+        """
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if outcome else 'NORMAL'}")
+        with storage.interrupts_held(), self._db:
+            yield
 
     def plan(self, plan: Plan) -> None:
         """Records what the suite now asks for, and its text."""
         planned = json.dumps([study.id for study in plan.studies])
         last = self._db.execute("SELECT text, planned FROM suites ORDER BY number DESC").fetchone()
-        with self._db:
+        with self._written():
             if last != (plan.suite.text, planned):
-                self._db.execute(
-                    "INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)",
-                    (plan.suite.name, plan.suite.text, planned),
-                )
+                self._suite(plan.suite.name, plan.suite.text, planned)
             # What a study is depends on its id, what its workload is called does not.
             self._db.executemany(
                 "INSERT INTO studies (id, workload, batch_size, content) VALUES (?, ?, ?, ?)"
@@ -162,18 +217,24 @@ class Archive:
                     for study in plan.studies
                 ],
             )
+            for study in plan.studies:
+                seals.renew_study(self._db, study.id)
+
+    def _suite(self, name: str, text: str, planned: str) -> None:
+        added = self._db.execute("INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)", (name, text, planned))
+        seals.seal(self._db, "suite", str(added.lastrowid))
 
     def environment(self, content: Mapping[str, Any]) -> str:
         """Records an environment once; its id."""
         text = json.dumps(content, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        with self._db:
+        with self._written():
             self._db.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, text))
         return name
 
     def record(self, study: Study, environment: str, event: Event) -> None:
         """Keeps one event, committed when this returns."""
-        with self._db:
+        with self._written(outcome=not isinstance(event, Evaluated)):
             match event:
                 case Started(trials):
                     for trial in trials:
@@ -181,9 +242,9 @@ class Archive:
                     self._join(study, trials)
                 case Evaluated(step, readings):
                     self._db.executemany(
-                        "INSERT OR REPLACE INTO readings SELECT key, ?, ?, ? FROM trials WHERE id = ?",
+                        "INSERT OR REPLACE INTO readings SELECT key, ?, ?, ?, ? FROM trials WHERE id = ?",
                         [
-                            (step, name, value, trial)
+                            (step, name, *kept(value), trial)
                             for trial, seen in readings.items()
                             for name, value in seen.items()
                         ],
@@ -193,6 +254,7 @@ class Archive:
                         "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
                         (outcome, step, seconds, trial.id),
                     )
+                    seals.seal(self._db, "trial", trial.id)
                 case Recalled(trials):
                     self._join(study, trials)
                 case Seated(trials, way):
@@ -202,19 +264,39 @@ class Archive:
                     )
                 case Finished():
                     self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
+                    seals.seal(self._db, "study", study.id)
 
-    def close_open_trials(self, study: Study, outcome: Outcome) -> None:
-        """Gives the trials of a study that have not ended an outcome: the process that ran them is gone."""
-        with self._db:
+    def fault(self, study: Study, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
+        """Records that a study's worker ended early, and what was training there, with the last step seen of each."""
+        outcome, signal = (event.outcome, event.signal) if isinstance(event, Lost) else ("crashed", None)
+        steps = {trial.id: step for trial, step in training.items()}
+        with self._written():
             self._db.execute(
-                "UPDATE trials SET outcome = ? WHERE outcome IS NULL"
-                " AND key IN (SELECT trial FROM members WHERE study = ?)",
-                (outcome, study.id),
+                "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
+                (study.id, json.dumps(steps), outcome, signal, event.message, event.trace),
             )
+            self._close(study, outcome, training)
+
+    def interrupt(self, study: Study, training: Mapping[Trial, int]) -> None:
+        """Marks the trials of a study that have not ended: the run that trained them is over."""
+        with self._written():
+            self._close(study, "interrupted", training)
+
+    def _close(self, study: Study, outcome: str, training: Mapping[Trial, int]) -> None:
+        self._db.executemany(
+            "UPDATE trials SET step = ? WHERE outcome IS NULL AND id = ?",
+            [(step, trial.id) for trial, step in training.items()],
+        )
+        self._db.execute(
+            "UPDATE trials SET outcome = ? WHERE outcome IS NULL"
+            " AND key IN (SELECT trial FROM members WHERE study = ?)",
+            (outcome, study.id),
+        )
 
     def _start(self, trial: Trial, environment: str) -> None:
         # A trial that did not end is from a run that was cut off: begin again. One that was overtaken, and now has to
         # go further, belongs to a finished study too: it stands as it is until its new outcome takes its place.
+        seals.remove(self._db, "trial", trial.id)
         self._db.execute(
             "DELETE FROM readings WHERE trial ="
             " (SELECT key FROM trials WHERE id = ? AND coalesce(outcome, '') != 'overtaken')",
@@ -242,6 +324,7 @@ class Archive:
             "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
             [(study.id, trial.id) for trial in trials],
         )
+        seals.renew_study(self._db, study.id)
 
     # ---- importing ----------------------------------------------------------------------------------------------
 
@@ -250,13 +333,13 @@ class Archive:
         held = self._db.execute("SELECT name FROM suites").fetchone()
         if held is not None:
             raise ArchiveError(f"{self.path}: holds the suite '{held[0]}' already; import into another with --label")
-        with self._db:
-            for table in ("readings", "members", "trials", "studies", "environments"):
+        with self._written():
+            for table in ("readings", "members", "trials", "studies", "environments", "seals"):
                 self._db.execute(f"DELETE FROM {table}")
 
     def import_study(self, study: StudyRecord, environment: str, trials: Iterable[ImportedTrial]) -> None:
         """Keeps a study and its trials, taken one at a time, whole or not at all."""
-        with self._db:
+        with self._written():
             self._db.execute(
                 "INSERT INTO studies VALUES (?, ?, ?, ?, ?)",
                 (study.id, study.workload, study.batch_size, json.dumps(study.content), study.finished),
@@ -269,32 +352,39 @@ class Archive:
                     "UPDATE trials SET outcome = ?, step = ? WHERE key = ?", (imported.outcome, imported.step, key)
                 )
                 self._db.executemany(
-                    "INSERT INTO readings VALUES (?, ?, ?, ?)", ((key, *reading) for reading in imported.readings)
+                    "INSERT INTO readings VALUES (?, ?, ?, ?, ?)",
+                    ((key, step, name, *kept(value)) for step, name, value in imported.readings),
                 )
+                seals.seal(self._db, "trial", imported.trial.id)
+            seals.seal(self._db, "study", study.id)
 
     def finish_import(self, name: str, text: str, studies: Sequence[str]) -> None:
         """Records what was imported as a suite: until then the archive counts as empty, and is not left behind."""
-        with self._db:
-            self._db.execute(
-                "INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)", (name, text, json.dumps(studies))
-            )
+        with self._written():
+            self._suite(name, text, json.dumps(studies))
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
     def finished(self) -> set[str]:
-        """The ids of studies that have been measured."""
-        return {row[0] for row in self._db.execute("SELECT id FROM studies WHERE finished")}
+        """The ids of studies that have been measured, each of their trials to an outcome of its own."""
+        rows = self._db.execute(
+            "SELECT id FROM studies WHERE finished AND NOT EXISTS (SELECT 1 FROM members JOIN trials ON key = trial"
+            " WHERE study = studies.id AND coalesce(outcome, '') IN ('', 'crashed', 'timed out'))"
+        )
+        return {row[0] for row in rows}
 
-    def known(self, study: Study) -> dict[str, Known]:
+    def known(self, study: Study, also: Iterable[str] = ()) -> dict[str, Known]:
         """Settled trials, by id, among which the study will find its own: those of finished studies at its batch size.
 
         A study that was cut off is begun again whole: which trials train side by side can change the last digits.
+        also: ids of trials that count as well, though their study is not finished.
         """
         rows = self._db.execute(
             "SELECT DISTINCT trials.key, trials.id, outcome, step FROM trials"
             " JOIN members ON members.trial = trials.key JOIN studies ON studies.id = members.study"
-            f" WHERE finished AND batch_size = ? AND outcome IN ({', '.join('?' * len(_SETTLED))})",
-            (study.batch_size, *_SETTLED),
+            " WHERE (finished AND batch_size = ? OR trials.id IN (SELECT value FROM json_each(?)))"
+            f" AND outcome IN ({', '.join('?' * len(_SETTLED))})",
+            (study.batch_size, json.dumps(list(also)), *_SETTLED),
         ).fetchall()
         workload = study.workload
         return {
@@ -320,9 +410,10 @@ class Archive:
 
     def readings(self, trial: int) -> list[tuple[int, str, float]]:
         """Every reading of a trial as (step, name, value), in the order of steps."""
-        return self._db.execute(
-            "SELECT step, name, value FROM readings WHERE trial = ? ORDER BY step, name", (trial,)
-        ).fetchall()
+        rows = self._db.execute(
+            "SELECT step, name, value, status FROM readings WHERE trial = ? ORDER BY step, name", (trial,)
+        )
+        return [(step, name, found(value, status)) for step, name, value, status in rows]
 
     def suite_name(self) -> str:
         """The name of the suite last run into this archive."""
@@ -330,15 +421,21 @@ class Archive:
 
     def studies(self) -> list[StudyRecord]:
         """The studies that the suite last run asks for, in its order."""
-        records = {
-            row[0]: StudyRecord(row[0], row[1], row[2], json.loads(row[3]), bool(row[4]), tuple(self._trials(row[0])))
-            for row in self._db.execute("SELECT id, workload, batch_size, content, finished FROM studies")
+        rows = {
+            row[0]: row for row in self._db.execute("SELECT id, workload, batch_size, content, finished FROM studies")
         }
-        return [records[study] for study in json.loads(self._last_suite()[1])]
+        with _plausible(self.path):
+            return [self._study(*rows[study]) for study in json.loads(self._last_suite()[1])]
+
+    def _study(self, name: str, workload: str, batch_size: int, content: str, finished: int) -> StudyRecord:
+        said = json.loads(content)
+        _CONTENT.validate_python(said)
+        return StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
 
     def environments(self) -> dict[str, dict[str, Any]]:
         """Every environment in which readings were taken, by id."""
-        return {name: json.loads(text) for name, text in self._db.execute("SELECT id, content FROM environments")}
+        with _plausible(self.path):
+            return {name: json.loads(text) for name, text in self._db.execute("SELECT id, content FROM environments")}
 
     def _last_suite(self) -> tuple[str, str]:
         row = self._db.execute("SELECT name, planned FROM suites ORDER BY number DESC LIMIT 1").fetchone()
@@ -352,8 +449,10 @@ class Archive:
             " FROM trials JOIN members ON members.trial = trials.key WHERE study = ? ORDER BY phase DESC, number",
             (study,),
         )
+        names = [field.name for field in fields(TrialRecord)]
         for key, name, phase, number, metaparameters, *rest in rows:
-            yield TrialRecord(key, name, phase, number, json.loads(metaparameters), *rest)
+            values = (key, name, phase, number, json.loads(metaparameters), *rest)
+            yield _TRIAL.validate_python(dict(zip(names, values, strict=True)))
 
 
 def _content(study: Study) -> dict[str, Any]:
@@ -376,17 +475,56 @@ def _content(study: Study) -> dict[str, Any]:
     }
 
 
-def _check_version(path: Path, connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+def kept(value: float) -> tuple[float | None, str | None]:
+    """A reading as SQLite can hold it, and beside it the name of what it cannot: NaN, an infinity, a negative zero."""
+    value = float(value)
+    if math.isnan(value):
+        return None, "nan"
+    if math.isinf(value):
+        return value, "inf" if value > 0 else "-inf"
+    return value, "-0" if value == 0 and math.copysign(1, value) < 0 else None
+
+
+def found(value: float | None, status: str | None) -> float:
+    """The reading that was kept."""
+    return float(status) if status else cast("float", value)
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (*migrations.STEPS, SCHEMA_VERSION):
         raise ArchiveError(
             f"{path}: has schema version {version}; this bench reads and writes version {SCHEMA_VERSION}"
+        )
+    return version
+
+
+@contextmanager
+def _plausible(path: Path) -> Iterator[None]:
+    """What an archive holds may have been written by anybody."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:  # of JSON and of pydantic too
+        what = f"misses {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise ArchiveError(f"{path}: holds what bench does not write ({what})") from error
+
+
+def _check_seals(path: Path, connection: sqlite3.Connection) -> None:
+    if path.stat().st_size > CHECKED_BYTES:
+        return
+    for kind, name in seals.broken(connection):
+        raise ArchiveError(
+            f"{path}: the {kind} {name!r} is not what was written, so nothing of it is shown; "
+            "'bench verify' says what can be saved"
         )
 
 
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
+def _sqlite_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if writing and code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise storage.full(path, error) from error
         raise ArchiveError(f"{path}: cannot be used as an archive: {error}") from error

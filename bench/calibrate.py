@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,9 +269,10 @@ class _InThisProcess:
     def rehearse(self, studies: Sequence[Study], folder: Path) -> list[str]:
         return measure.rehearse(studies, folder)
 
-    def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
+    def run(self, tasks: deque[Task]) -> Generator[tuple[Task, dict[str, Any], Event]]:
         where: dict[str, Any] = {**environment.describe(self._device)}
-        for task in tasks:
+        while tasks:
+            task = tasks.popleft()
             for event in measure.carry_out(task, self._device):
                 yield task, where, event
 

@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -144,6 +145,10 @@ def run(
         list[str] | None, typer.Option(help="Train here, such as cuda:0 or cpu; may be given several times.")
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
+    stall_seconds: Annotated[
+        float,
+        typer.Option(help="A worker without an evaluation for so long hangs: it is ended, and tried again.", min=1),
+    ] = 1800,
     data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
 ) -> None:
@@ -157,22 +162,26 @@ def run(
 
     from bench import live, runner
     from bench.archive import Archive
-    from bench.contracts import Failed, Lost
+    from bench.contracts import Failed, Lost, Retried
     from bench.errors import IncompleteError, InterruptedRunError
     from bench.executors.local import LocalExecutor
 
     plan = _plan(suite)
-    failures = []
+    failures: list[Failed | Lost] = []
+    crashes: list[Retried] = []
+    _interrupt_once()
     with Archive.writing(_archive_path(results, plan.suite.name, label)) as archive:
         studies = runner.missing(plan, archive)
         progress = live.Progress(plan, studies, Console(stderr=True))
-        events = runner.run(plan, studies, archive, LocalExecutor(device or []), data.expanduser())
+        events = runner.run(plan, studies, archive, LocalExecutor(device or [], stall_seconds), data.expanduser())
         try:
             with closing(events), progress.shown():
                 for study, event in events:
                     progress.apply(study, event)
                     if isinstance(event, Failed | Lost):
                         failures.append(event)
+                    elif isinstance(event, Retried) and event.blamed:
+                        crashes.append(event)
         except KeyboardInterrupt:
             again = shlex.join(["bench", *sys.argv[1:]])
             raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
@@ -181,10 +190,14 @@ def run(
             typer.echo(f"\narchive: {archive.path}")
     if failures:
         if os.environ["BENCH_DEBUG"]:
-            typer.echo("\n".join(event.trace for event in failures if isinstance(event, Failed)), err=True)
+            typer.echo("\n".join(event.trace for event in failures), err=True)
         sentences = "\n".join(event.message for event in failures)
         raise IncompleteError(
             f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
+        )
+    if crashes:
+        raise IncompleteError(
+            f"trials that crashed and are left out: {len(crashes)}; run the suite again to try them again"
         )
 
 
@@ -320,6 +333,18 @@ def calibrate(
             f"{passed.count(False)} of {len(passed)} checks failed on {device}; "
             "what bench measures there is not to be believed"
         )
+
+
+def _interrupt_once() -> None:
+    """The first Ctrl-C, or request to end, is a KeyboardInterrupt, after which a run tidies up; a second one kills."""
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _plan(path: Path) -> Plan:

@@ -25,7 +25,7 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         data = build.data(workload, task.data_folder, device)
         make_cohort = cohort.maker(task.study, data, device)
         look = probing.looker(task.study, data, device)
-        for event in study.run(task.study, task.known, len(data.validation), make_cohort, look):
+        for event in study.run(task.study, task.known, len(data.validation), make_cohort, look, task.apart):
             match event:
                 case Started(trials):
                     seated.update(dict.fromkeys(trials, 0))
@@ -39,7 +39,8 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
             yield Ended(trial, "infeasible", step, 0.0)
         yield Finished()
     except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
-        yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc())
+        of_device = isinstance(error, torch.AcceleratorError)
+        yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc(), of_device)
     else:
         yield Finished()
 

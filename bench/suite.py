@@ -174,6 +174,7 @@ class Entry(Strict):
     batch_sizes: Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_distinct)]
     target: Annotated[dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)]
     max_steps: Steps
+    max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = None
     search: Search
     confirm: Confirm = Confirm()
     evaluate: Evaluate = Evaluate()
