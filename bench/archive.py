@@ -254,6 +254,11 @@ class Archive:
                         "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
                         (outcome, step, seconds, trial.id),
                     )
+                    # Where it had gone further once, before it was cut off, is beyond its end.
+                    self._db.execute(
+                        "DELETE FROM readings WHERE step > ? AND trial = (SELECT key FROM trials WHERE id = ?)",
+                        (step, trial.id),
+                    )
                     seals.seal(self._db, "trial", trial.id)
                 case Recalled(trials):
                     self._join(study, trials)
@@ -294,13 +299,14 @@ class Archive:
         )
 
     def _start(self, trial: Trial, environment: str) -> None:
-        # A trial that did not end is from a run that was cut off: begin again. One that was overtaken, and now has to
-        # go further, belongs to a finished study too: it stands as it is until its new outcome takes its place.
+        # A trial that did not end is from a run that was cut off: it begins again, and in the same environment its
+        # readings are replaced, one after the other, by the same. One that was overtaken, and now has to go further,
+        # belongs to a finished study too: it stands as it is until its new outcome takes its place.
         seals.remove(self._db, "trial", trial.id)
         self._db.execute(
             "DELETE FROM readings WHERE trial ="
-            " (SELECT key FROM trials WHERE id = ? AND coalesce(outcome, '') != 'overtaken')",
-            (trial.id,),
+            " (SELECT key FROM trials WHERE id = ? AND coalesce(outcome, '') != 'overtaken' AND environment != ?)",
+            (trial.id, environment),
         )
         self._db.execute(
             "INSERT INTO trials (id, phase, number, metaparameters, init_seed, order_seed, max_steps, environment)"

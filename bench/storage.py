@@ -52,7 +52,7 @@ def _probe(path: Path) -> None:
         if path.exists():
             with path.open("r+b"):
                 pass
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-") as probe:
+        with tempfile.TemporaryFile(dir=path.parent) as probe:  # nameless: a run that is killed leaves nothing behind
             probe.write(os.urandom(PROBE_BYTES))
             probe.flush()
             os.fsync(probe.fileno())
