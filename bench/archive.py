@@ -42,7 +42,7 @@ SCHEMA_VERSION = 2
 
 # faults: a worker that ended early, the trials it was training as {id: last step seen}, and its last words.
 # seals: hashes of what will not change any more, so that what changed all the same is noticed (`seals.py`).
-_SCHEMA = f"""
+SCHEMA = f"""
 PRAGMA user_version = {SCHEMA_VERSION};
 CREATE TABLE suites (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, text TEXT NOT NULL, planned TEXT NOT NULL);
@@ -171,7 +171,7 @@ class Archive:
             closing(sqlite3.connect(path)) as connection,
         ):
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+                connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             storage.distrust(path, connection)
             version = _check_version(path, connection)
             if version < SCHEMA_VERSION:

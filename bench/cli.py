@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from bench.errors import BenchError
+from bench.errors import BenchError, BrokenArchiveError
 
 if TYPE_CHECKING:
     from bench.archive import Archive
@@ -123,6 +123,8 @@ def check(suite: SuitePath) -> None:
     """
     plan = _plan(suite)
     typer.echo(f"{suite}: nothing wrong; workloads: {len(plan.workloads)}, studies: {len(plan.studies)}")
+    if outside := plan.outside():
+        typer.echo(f"running it runs code from outside bench: {', '.join(outside)}")
 
 
 @app.command()
@@ -288,6 +290,30 @@ def import_(
     if left_out:
         typer.echo(f"left out, for want of a --goal: {', '.join(left_out)}", err=True)
     typer.echo(f"archive: {archive.path}")
+
+
+@app.command()
+def verify(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    repair: Annotated[Path | None, typer.Option(help="Write what can be saved into this new archive.")] = None,
+) -> None:
+    """Says whether an archive is what was written, and what of it can be saved; exit code 1 where it is not.
+
+    Examples:  bench verify results/quick/main.sqlite   |   bench verify torn.sqlite --repair saved.sqlite
+    """
+    from bench import verify
+
+    if repair is not None:
+        saved = verify.repair(archive, repair)
+        studies = f"{saved.studies} of {saved.of_studies} studies whole"
+        trials = f"{saved.trials} of {saved.of_trials} trials"
+        typer.echo(f"{repair}: {studies}, {trials}; 'bench run' measures what is missing")
+        return
+    found = verify.problems(archive)
+    if found:
+        sentences = "\n".join(f"{archive}: {sentence}" for sentence in found)
+        raise BrokenArchiveError(f"{sentences}\nsave what is sound with: bench verify {archive} --repair NEW.sqlite")
+    typer.echo(f"{archive}: nothing wrong")
 
 
 @app.command()

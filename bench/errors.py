@@ -6,6 +6,7 @@ BenchError
   DataError            a dataset whose files are missing or unlike what they should be
   DeviceError          a device that is not there
   ArchiveError         an archive that is missing, locked, broken, or not one of ours
+    BrokenArchiveError an archive that is not what was written
     StorageError       an archive that could not be written further: a full disk, a quota
   InterruptedRunError  a run that Ctrl-C ended
   IncompleteError      a run that ended before everything it planned was measured
@@ -65,6 +66,12 @@ class DeviceError(BenchError):
 
 class ArchiveError(BenchError):
     """An archive that cannot be read or written."""
+
+
+class BrokenArchiveError(ArchiveError):
+    """What is wrong with an archive, a sentence each."""
+
+    exit_code = 1
 
 
 class StorageError(ArchiveError):

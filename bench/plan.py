@@ -211,6 +211,16 @@ class Plan:
     workloads: tuple[Workload, ...]
     studies: tuple[Study, ...]
 
+    def outside(self) -> list[str]:
+        """The components that are anybody's own code, as `package.module:name`: what a run would run of it."""
+        named = [
+            spec.name
+            for workload in self.workloads
+            for spec in (workload.model, workload.dataset, workload.optimizer, workload.schedule)
+        ]
+        probes = [name for workload in self.workloads for name in workload.entry.probes]
+        return sorted({name for name in (*named, *probes) if ":" in name and not name.startswith("torchvision:")})
+
 
 def make(suite: Suite) -> Plan:
     """Spreads a suite's lists out into workloads and studies, in the suite's order."""

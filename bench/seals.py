@@ -73,8 +73,22 @@ def broken(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
             if (kind, str(name)) not in seals:
                 yield kind, str(name)
     for name, content in db.execute("SELECT id, content FROM environments").fetchall():
-        if hashlib.sha256(str(content).encode()).hexdigest()[:16] != name:
+        if not environment_intact(name, content):
             yield "environment", name
+
+
+def intact(db: sqlite3.Connection, kind: Kind, name: str) -> bool:
+    """Whether something can be read and is what was sealed."""
+    try:
+        row = db.execute("SELECT hash FROM seals WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        return row is not None and _hash(db, kind, name) == row[0]
+    except sqlite3.DatabaseError:
+        return False
+
+
+def environment_intact(name: str, content: object) -> bool:
+    """Whether an environment is the one it was named after."""
+    return hashlib.sha256(str(content).encode()).hexdigest()[:16] == name
 
 
 def _hash(db: sqlite3.Connection, kind: str, name: str) -> str:

@@ -46,6 +46,7 @@ ALLOWED = {
     "seals": set(),
     "migrations": {"seals"},
     "archive": {"contracts", "errors", "migrations", "plan", "seals", "search", "storage", "suite"},
+    "verify": {"archive", "errors", "migrations", "seals", "storage"},
     "retries": {"contracts", "plan"},
     "runner": {"archive", "contracts", "errors", "plan", "retries"},
     "importers": {"archive", "contracts", "errors", "plan", "search", "suite"},
@@ -65,7 +66,7 @@ ALLOWED = {
     },
     "cli": {
         *("archive", "calibrate", "check", "components", "contracts", "curves", "doctor", "errors", "executors"),
-        *("importers", "live", "plan", "report", "runner", "suite"),
+        *("importers", "live", "plan", "report", "runner", "suite", "verify"),
     },
     "__main__": {"cli"},
 }
@@ -79,7 +80,7 @@ HOMES = {
     "torchvision": {"datasets", "doctor"},
     "sklearn": {"datasets"},
     "scipy": {"probes", "scaling", "search", "stats"},
-    "sqlite3": {"archive", "migrations", "seals", "storage"},
+    "sqlite3": {"archive", "migrations", "seals", "storage", "verify"},
     "fcntl": {"storage"},
     "yaml": {"document"},
     "tabulate": {"table"},
