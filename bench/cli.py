@@ -408,5 +408,7 @@ def main() -> None:
     except BenchError as error:
         if os.environ.get("BENCH_DEBUG"):
             raise
-        typer.echo(str(error), err=True)
+        from bench.table import plain
+
+        typer.echo(plain(str(error)), err=True)
         raise SystemExit(error.exit_code) from None

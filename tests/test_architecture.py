@@ -66,7 +66,7 @@ ALLOWED = {
     },
     "cli": {
         *("archive", "calibrate", "check", "components", "contracts", "curves", "doctor", "errors", "executors"),
-        *("importers", "live", "plan", "report", "runner", "suite", "verify"),
+        *("importers", "live", "plan", "report", "runner", "suite", "table", "verify"),
     },
     "__main__": {"cli"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sqlite3
@@ -189,6 +190,35 @@ def test_content_that_bench_would_not_write_is_a_sentence(sound, tmp_path, conte
         db.execute("UPDATE studies SET content = ?", (content,))
         seals.seal_all(db)
     assert "holds what bench does not write" in bench("show", path, folder=tmp_path, code=2)[1]
+
+
+NAMES = ["\x1b[2J\x1b[31mred", "::error::stop", "<script>x</script>", "[a](http://b)", "=1+2", "\u202eback", "`c`|d"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_somebodys_archive_is_text_in_every_output_and_nothing_else(sound, tmp_path, name):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE studies SET workload = ?", (name,))
+        seals.seal_all(db)
+    for style in ("table", "markdown", "latex", "csv", "json"):
+        out, _ = bench("show", path, "--format", style, folder=tmp_path)
+        assert not {"\x1b", "\u202e"} & set(out)
+        assert not any(line.startswith("::") for line in out.splitlines())
+        if style == "markdown":
+            assert "<script" not in out
+            assert "](" not in out
+        elif style == "csv":
+            assert not any(cell.startswith("=") for line in out.splitlines() for cell in line.split(","))
+        elif style == "json":
+            assert json.loads(out)["workloads"][0]["name"] == name
+
+
+def test_cells_of_a_csv_are_no_formulas_and_numbers_stay_numbers():
+    cells = ["=1+2", "@x", "+a", "-b", "-1.5", -1.5, "a", None, "\t=x"]
+    harmless = ["'=1+2", "'@x", "'+a", "'-b", "-1.5", -1.5, "a", None, "'\t=x"]
+    assert [report.harmless(cell) for cell in cells] == harmless
 
 
 ODD = [math.nan, math.inf, -math.inf, 1e308, -0.0, 5e-324, float(2**63), 0.1]
