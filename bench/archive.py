@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -71,6 +71,17 @@ CREATE TABLE seals (
 # What is sealed is looked at whenever an archive of at most so many bytes is opened, about a second each 16 MiB;
 # `bench verify` looks at any.
 CHECKED_BYTES = 2**26
+
+Table = Literal["suites", "environments", "studies", "trials", "members", "readings", "faults"]
+_KEYS: dict[Table, str] = {
+    "suites": "number",
+    "environments": "id",
+    "studies": "id",
+    "trials": "key",
+    "members": "study, trial",
+    "readings": "trial, name, step",
+    "faults": "number",
+}
 
 # A trial with one of these is not measured again; any other is as good as not begun.
 _SETTLED = ("reached", "overtaken", "exhausted", "diverged")
@@ -437,6 +448,11 @@ class Archive:
         said = json.loads(content)
         _CONTENT.validate_python(said)
         return StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
+
+    def rows(self, table: Table, trial: int | None = None) -> list[tuple[Any, ...]]:
+        """Every row of a table as it is kept, in the order of its key; of readings, those of a trial."""
+        where, values = ("", ()) if trial is None else (" WHERE trial = ?", (trial,))
+        return self._db.execute(f"SELECT * FROM {table}{where} ORDER BY {_KEYS[table]}", values).fetchall()
 
     def environments(self) -> dict[str, dict[str, Any]]:
         """Every environment in which readings were taken, by id."""

@@ -317,6 +317,20 @@ def verify(
 
 
 @app.command()
+def merge(
+    archives: Annotated[list[Path], typer.Argument(metavar="ARCHIVE..", help="Archives, the first with the suite.")],
+    into: Annotated[Path, typer.Option(help="The new archive.")],
+) -> None:
+    """Joins archives made on several machines into a new one, by trial; refuses those that contradict each other.
+
+    Example:  bench merge here.sqlite there.sqlite --into both.sqlite
+    """
+    from bench import merge
+
+    typer.echo(f"{into}: {merge.merge(archives, into)} studies whole")
+
+
+@app.command()
 def schema() -> None:
     """Prints the JSON Schema of a suite, for editors.
 

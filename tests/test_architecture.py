@@ -46,6 +46,7 @@ ALLOWED = {
     "seals": set(),
     "migrations": {"seals"},
     "archive": {"contracts", "errors", "migrations", "plan", "seals", "search", "storage", "suite"},
+    "merge": {"archive", "errors", "seals", "storage"},
     "verify": {"archive", "errors", "migrations", "seals", "storage"},
     "retries": {"contracts", "plan"},
     "runner": {"archive", "contracts", "errors", "plan", "retries"},
@@ -66,7 +67,7 @@ ALLOWED = {
     },
     "cli": {
         *("archive", "calibrate", "check", "components", "contracts", "curves", "doctor", "errors", "executors"),
-        *("importers", "live", "plan", "report", "runner", "suite", "table", "verify"),
+        *("importers", "live", "merge", "plan", "report", "runner", "suite", "table", "verify"),
     },
     "__main__": {"cli"},
 }
@@ -80,7 +81,7 @@ HOMES = {
     "torchvision": {"datasets", "doctor"},
     "sklearn": {"datasets"},
     "scipy": {"probes", "scaling", "search", "stats"},
-    "sqlite3": {"archive", "migrations", "seals", "storage", "verify"},
+    "sqlite3": {"archive", "merge", "migrations", "seals", "storage", "verify"},
     "fcntl": {"storage"},
     "yaml": {"document"},
     "tabulate": {"table"},
