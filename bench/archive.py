@@ -454,6 +454,18 @@ class Archive:
         where, values = ("", ()) if trial is None else (" WHERE trial = ?", (trial,))
         return self._db.execute(f"SELECT * FROM {table}{where} ORDER BY {_KEYS[table]}", values).fetchall()
 
+    @staticmethod
+    def layout(table: Table) -> dict[str, str]:
+        """The columns of a table, and the type of each, as SQLite calls it."""
+        with closing(sqlite3.connect(":memory:")) as empty:
+            empty.executescript(SCHEMA)
+            return {row[1]: row[2] for row in empty.execute(f"PRAGMA table_info({table})")}
+
+    def suite_text(self) -> str:
+        """The text of the suite last run into this archive."""
+        row = self._db.execute("SELECT text FROM suites ORDER BY number DESC LIMIT 1").fetchone()
+        return str(row[0]) if row else ""
+
     def environments(self) -> dict[str, dict[str, Any]]:
         """Every environment in which readings were taken, by id."""
         with _plausible(self.path):
@@ -495,6 +507,30 @@ def _content(study: Study) -> dict[str, Any]:
             for name, dimension in workload.space.items()
         },
     }
+
+
+def restore(path: Path, rows: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
+    """Writes a new archive of what another held, and seals it; raises ArchiveError, and leaves none behind, where that
+    is not what bench writes.
+    """
+    with storage.locked(path):
+        try:
+            with _sqlite_errors(path), closing(sqlite3.connect(path)) as connection:
+                connection.executescript(f"{SCHEMA} BEGIN;")
+                for table, values in rows.items():
+                    if values:
+                        places = ", ".join("?" * len(values[0]))
+                        connection.executemany(f"INSERT INTO {table} VALUES ({places})", values)
+                if connection.execute("PRAGMA foreign_key_check").fetchone():
+                    raise ArchiveError(f"{path}: holds rows that refer to what is not there")
+                seals.seal_all(connection)
+                connection.commit()
+            with Archive.reading(path) as archive:
+                archive.studies()
+                archive.environments()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def kept(value: float) -> tuple[float | None, str | None]:

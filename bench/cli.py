@@ -249,10 +249,32 @@ def fit(
     typer.echo(report.rendered(report.fit_tables(curves.read(file), overhead, reference), output, _width()))
 
 
+@app.command()
+def export(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A folder, or a .tar.zst, .csv or .json file.")],
+) -> None:
+    """Writes an archive as Parquet with a manifest of hashes, or its readings as CSV or JSON.
+
+    Examples:  bench export results/quick/main.sqlite quick.tar.zst   |   bench export results/quick/main.sqlite q.csv
+    """
+    from bench import portable
+    from bench.archive import Archive
+
+    with Archive.reading(archive) as opened:
+        portable.export(opened, target)
+    typer.echo(f"exported: {target}")
+
+
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds what another program measured.")],
-    source: Annotated[Literal["batch-science"], typer.Option("--format", help="How it lies there.")] = "batch-science",
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="What 'bench export' wrote, or another program measured.")
+    ],
+    source: Annotated[
+        Literal["bench", "batch-science"] | None,
+        typer.Option("--format", help="How it lies there; bench where there is a manifest or a file."),
+    ] = None,
     goal: Annotated[
         list[str] | None,
         typer.Option(
@@ -263,7 +285,7 @@ def import_(
     label: Label = "main",
     results: Results = Path("results"),
 ) -> None:
-    """Imports what another program measured into an archive of its own.
+    """Imports what was exported elsewhere, or what another program measured, into an archive of its own.
 
     batch-science is the public archive of Shallue et al. 2019.
 
@@ -276,6 +298,13 @@ def import_(
     from bench.errors import InterruptedRunError
     from bench.importers.batch_science import batch_science
 
+    if source is None:
+        source = "bench" if folder.is_file() or (folder / "manifest.json").exists() else "batch-science"
+    if source == "bench":
+        from bench import portable
+
+        typer.echo(f"archive: {portable.read(folder, lambda suite: _archive_path(results, suite, label))}")
+        return
     console = Console(stderr=True)
     left_out: tuple[str, ...] = ()
     with Archive.writing(_archive_path(results, source, label)) as archive:
@@ -394,6 +423,8 @@ def _plan(path: Path) -> Plan:
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:
+    if not suite.replace("-", "").replace("_", "").isalnum():
+        raise BenchError(f"found the suite name {suite!r}; a name is letters, digits, '-' and '_'")
     if not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise BenchError(f"found the label '{label}'; a label is letters, digits, '-', '_' and '.'")
     return results / suite / f"{label}.sqlite"

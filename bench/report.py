@@ -18,7 +18,7 @@ from bench.measures import Summary, summaries
 from bench.plan import Plan
 from bench.scaling import Curve, fit_curve
 from bench.table import Format as TableFormat
-from bench.table import Table, plain
+from bench.table import Table, harmless, plain
 
 Format = TableFormat | Literal["csv", "json"]
 
@@ -76,17 +76,6 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows([{name: harmless(value) for name, value in row.items()} for row in rows])
     return plain(text.getvalue().rstrip("\n"))
-
-
-def harmless(cell: object) -> object:
-    """A cell that no spreadsheet takes for a formula; a number stays one."""
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
 
 
 def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:

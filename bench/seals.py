@@ -58,6 +58,8 @@ def seal_all(db: sqlite3.Connection) -> None:
     for kind, rows in _SEALED.items():
         for (name,) in db.execute(rows).fetchall():
             seal(db, kind, str(name))  # type: ignore[arg-type]
+    for (name,) in db.execute("SELECT id FROM trials WHERE outcome = 'overtaken'").fetchall():
+        seal(db, "trial", name)
 
 
 def broken(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,17 @@ def plain(text: str) -> str:
     return "".join(shown).replace("::", ": :")
 
 
+def harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula; a number stays one."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
 def _written(text: str, style: Format) -> str:
     """Text of an archive, which anybody may have written, as it is put into a table of a style."""
     text = plain(text).replace("\n", " ")

@@ -47,6 +47,7 @@ ALLOWED = {
     "migrations": {"seals"},
     "archive": {"contracts", "errors", "migrations", "plan", "seals", "search", "storage", "suite"},
     "merge": {"archive", "errors", "seals", "storage"},
+    "portable": {"archive", "errors", "table"},
     "verify": {"archive", "errors", "migrations", "seals", "storage"},
     "retries": {"contracts", "plan"},
     "runner": {"archive", "contracts", "errors", "plan", "retries"},
@@ -67,7 +68,7 @@ ALLOWED = {
     },
     "cli": {
         *("archive", "calibrate", "check", "components", "contracts", "curves", "doctor", "errors", "executors"),
-        *("importers", "live", "merge", "plan", "report", "runner", "suite", "table", "verify"),
+        *("importers", "live", "merge", "plan", "portable", "report", "runner", "suite", "table", "verify"),
     },
     "__main__": {"cli"},
 }
@@ -83,6 +84,9 @@ HOMES = {
     "scipy": {"probes", "scaling", "search", "stats"},
     "sqlite3": {"archive", "merge", "migrations", "seals", "storage", "verify"},
     "fcntl": {"storage"},
+    "duckdb": {"portable"},
+    "zstandard": {"portable"},
+    "tarfile": {"portable"},
     "yaml": {"document"},
     "tabulate": {"table"},
     "rich": {"live", "cli"},

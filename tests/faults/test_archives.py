@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_archive import measure, plan_of
 from test_run import bench
 
-from bench import report, seals, verify
+from bench import report, seals, table, verify
 from bench.archive import SCHEMA_VERSION, Archive
 from bench.contracts import Ended, Evaluated, Started
 from bench.errors import BenchError
@@ -26,7 +26,7 @@ RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sq
 
 def shown(path):
     with Archive.reading(path) as archive:
-        return report.as_json(archive) + "\n\n".join(table.render("table") for table in report.tables(archive))
+        return report.as_json(archive) + "\n\n".join(each.render("table") for each in report.tables(archive))
 
 
 @dataclass(repr=False)
@@ -218,7 +218,7 @@ def test_a_name_in_somebodys_archive_is_text_in_every_output_and_nothing_else(so
 def test_cells_of_a_csv_are_no_formulas_and_numbers_stay_numbers():
     cells = ["=1+2", "@x", "+a", "-b", "-1.5", -1.5, "a", None, "\t=x"]
     harmless = ["'=1+2", "'@x", "'+a", "'-b", "-1.5", -1.5, "a", None, "'\t=x"]
-    assert [report.harmless(cell) for cell in cells] == harmless
+    assert [table.harmless(cell) for cell in cells] == harmless
 
 
 ODD = [math.nan, math.inf, -math.inf, 1e308, -0.0, 5e-324, float(2**63), 0.1]
