@@ -373,10 +373,29 @@ def schema() -> None:
 
 
 @app.command()
-def doctor(data: Data = DEFAULT_DATA) -> None:
-    """Says what this machine offers, what is missing, and how to get it."""
+def doctor(
+    data: Data = DEFAULT_DATA,
+    determinism: Annotated[
+        bool,
+        typer.Option("--determinism", help="Train a small study twice and compare; exit code 1 where they differ."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where to train it, such as cuda:0 or cpu.")] = "cpu",
+) -> None:
+    """Says what this machine offers, what is missing, and how to get it.
+
+    Examples:  bench doctor   |   bench doctor --determinism --device cuda:0
+    """
     from bench.doctor import examine
 
+    if determinism:
+        from bench.determinism import hashes
+        from bench.errors import CalibrationError
+
+        first, second = hashes(device)
+        if first != second:
+            raise CalibrationError(f"two runs of one study on {device} differ: {first[:16]} and {second[:16]}")
+        typer.echo(f"two runs of one study on {device} observed the same, bit for bit: {first[:16]}")
+        return
     for finding in examine(data.expanduser()):
         typer.echo(f"{finding.what:<18} {finding.found}" + (f"  ->  {finding.advice}" if finding.advice else ""))
 

@@ -22,6 +22,7 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
     workload = task.study.workload
     try:
         precision.prepare(workload.entry.precision)
+        precision.prepare_determinism(workload.entry.deterministic)
         data = build.data(workload, task.data_folder, device)
         make_cohort = cohort.maker(task.study, data, device)
         look = probing.looker(task.study, data, device)

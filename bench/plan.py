@@ -93,6 +93,8 @@ class Workload:
             ],
             "precision": entry.precision,
             "training": entry.training,
+            # Only where it is asked for: what was measured without it keeps its ids.
+            **({"deterministic": True} if entry.deterministic else {}),
         }
 
 

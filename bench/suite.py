@@ -182,6 +182,7 @@ class Entry(Strict):
     race: RaceOrNot = True
     precision: Precision = "fp32"
     training: Training = "auto"
+    deterministic: bool = False
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
         """(name, model, dataset, optimizer, schedule) of every workload the entry stands for.

@@ -41,6 +41,7 @@ def test_a_trial_that_ends_its_worker_is_found_and_the_study_goes_on_without_it(
     assert all(json.loads(seen) for _, seen, *_ in faults)
     assert f"trials that crashed and are left out: {len(guilty)}" in err
     assert f"{len(guilty)} crashed" in out
+    assert f"trials that crashed or timed out and decide nothing: {len(guilty)}" in out
     # Crashed is not 'did not reach the target', and they are tried again when the suite is run again.
     assert "studies done" not in err
     _, err = bench("run", "small.yaml", folder=tmp_path, code=5)
