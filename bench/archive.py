@@ -6,25 +6,43 @@ loses no evaluation it has shown; others may read meanwhile. When the writer is 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from bench.contracts import Ended, Evaluated, Event, Finished, Known, Outcome, Recalled, Seated, Started
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from bench import migrations, seals, storage
+from bench.contracts import (
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Known,
+    Lost,
+    Outcome,
+    Recalled,
+    Seated,
+    Started,
+)
 from bench.errors import ArchiveError
 from bench.plan import Phase, Plan, Study, Timing, Trial
-from bench.search import Dimension
-from bench.suite import Threshold
+from bench.search import Dimension, Space, Value
+from bench.suite import Threshold, TimingOptions
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-_SCHEMA = f"""
+# faults: a worker that ended early, the trials it was training as {id: last step seen}, and its last words.
+# seals: hashes of what will not change any more, so that what changed all the same is noticed (`seals.py`).
+SCHEMA = f"""
 PRAGMA user_version = {SCHEMA_VERSION};
 CREATE TABLE suites (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, text TEXT NOT NULL, planned TEXT NOT NULL);
@@ -41,9 +59,29 @@ CREATE TABLE members (
     study TEXT NOT NULL REFERENCES studies, trial INTEGER NOT NULL REFERENCES trials, PRIMARY KEY (study, trial))
     WITHOUT ROWID;
 CREATE TABLE readings (
-    trial INTEGER NOT NULL REFERENCES trials, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+    trial INTEGER NOT NULL REFERENCES trials, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL, status TEXT,
     PRIMARY KEY (trial, name, step)) WITHOUT ROWID;
+CREATE TABLE faults (
+    number INTEGER PRIMARY KEY, study TEXT NOT NULL REFERENCES studies, trials TEXT NOT NULL, outcome TEXT NOT NULL,
+    signal TEXT, message TEXT NOT NULL, trace TEXT NOT NULL);
+CREATE TABLE seals (
+    kind TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 """
+
+# What is sealed is looked at whenever an archive of at most so many bytes is opened, about a second each 16 MiB;
+# `bench verify` looks at any.
+CHECKED_BYTES = 2**26
+
+Table = Literal["suites", "environments", "studies", "trials", "members", "readings", "faults"]
+_KEYS: dict[Table, str] = {
+    "suites": "number",
+    "environments": "id",
+    "studies": "id",
+    "trials": "key",
+    "members": "study, trial",
+    "readings": "trial, name, step",
+    "faults": "number",
+}
 
 # A trial with one of these is not measured again; any other is as good as not begun.
 _SETTLED = ("reached", "overtaken", "exhausted", "diverged")
@@ -57,7 +95,7 @@ class TrialRecord:
     id: str
     phase: Phase
     number: int
-    metaparameters: dict[str, Any]
+    metaparameters: dict[str, Value]
     max_steps: int
     environment: str
     outcome: Outcome | None
@@ -80,6 +118,40 @@ class StudyRecord:
     def measure(self) -> str:
         """What it measures, of the measures a suite may ask for."""
         return str(self.content.get("measure", "steps_to_target"))
+
+
+class _Content(TypedDict):
+    """What a reader relies on in any study's content."""
+
+    model: str
+    dataset: str
+    optimizer: str
+    schedule: str
+
+
+class _TimedContent(_Content):
+    precision: str
+    compile: bool
+    channels_last: bool
+    micro_batch: int | str | None
+    input: str
+    timing: TimingOptions
+
+
+class _TrainedContent(_Content):
+    reading: str
+    threshold: Threshold
+    max_steps: int
+    trials: int
+    seeds: int
+    slack: float | None
+    probes: dict[str, dict[str, Any]]
+    space: dict[str, Space]
+
+
+_TIMED = TypeAdapter(_TimedContent)
+_TRAINED = TypeAdapter(_TrainedContent)
+_TRIAL = TypeAdapter(TrialRecord)
 
 
 @dataclass(frozen=True)
@@ -107,75 +179,88 @@ class Archive:
             raise ArchiveError(
                 f"{path}: no such archive; 'bench run SUITE' writes one, 'bench list archives' shows those here"
             )
-        with (
-            _sqlite_errors(path),
-            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection,
-        ):
-            _check_version(path, connection)
+        with _sqlite_errors(path), storage.opened_for_reading(path) as connection:
+            version = _check_version(path, connection)
+            connection.executescript(migrations.views(version))
+            if version == SCHEMA_VERSION:
+                _check_seals(path, connection)
             yield cls(path, connection)
 
     @classmethod
     @contextmanager
     def writing(cls, path: Path) -> Iterator[Archive]:
-        """An archive to write to, made if it is missing; raises ArchiveError if another process writes to it."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.with_suffix(".lock").open("w")
-        except OSError as error:
-            raise ArchiveError(
-                f"{path}: cannot be written: {error.strerror}; choose a folder with --results"
-            ) from error
-        with lock, _sqlite_errors(path):
+        """An archive to write to, made if it is missing and brought to this schema version if it is older.
+
+        Raises ArchiveError if another process writes to it, or nothing can be written where it lies, and StorageError
+        where the disk takes no more later on.
+        """
+        with (
+            storage.locked(path),
+            _sqlite_errors(path, writing=True),
+            closing(sqlite3.connect(path)) as connection,
+        ):
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            storage.distrust(path, connection)
+            version = _check_version(path, connection)
+            if version < SCHEMA_VERSION:
+                migrations.migrate(connection, version)
+            _check_seals(path, connection)
+            # Readers are not held up while a run writes; a closed file must open in a read-only folder.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA foreign_keys = ON")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ArchiveError(f"{path}: another bench run is writing to it; wait for it, or use --label") from None
-            with closing(sqlite3.connect(path)) as connection:
-                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                    connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-                _check_version(path, connection)
-                # Readers are not held up while a run writes; a closed file must open in a read-only folder.
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                try:
-                    yield cls(path, connection)
-                finally:
-                    if connection.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
-                        path.unlink()  # nothing was planned: the run was refused
-                    # Refused while somebody reads; the next writer to close will do it.
-                    with suppress(sqlite3.OperationalError):
-                        connection.execute("PRAGMA journal_mode = DELETE")
+                yield cls(path, connection)
+            finally:
+                if connection.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
+                    path.unlink()  # nothing was planned: the run was refused
+                # Refused while somebody reads; the next writer to close will do it.
+                with suppress(sqlite3.OperationalError):
+                    connection.execute("PRAGMA journal_mode = DELETE")
 
     # ---- writing ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _written(self, *, outcome: bool = True) -> Iterator[None]:
+        """What is written inside is in the archive afterwards, whole, or not at all; Ctrl-C waits until it is.
+
+        An outcome is on the disk before anything else happens; a reading may be lost with the power, and only then.
+        """
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if outcome else 'NORMAL'}")
+        with storage.interrupts_held(), self._db:
+            yield
 
     def plan(self, plan: Plan) -> None:
         """Records what the suite now asks for, and its text."""
         planned = json.dumps([unit.id for unit in plan.units])
         last = self._db.execute("SELECT text, planned FROM suites ORDER BY number DESC").fetchone()
-        with self._db:
+        with self._written():
             if last != (plan.suite.text, planned):
-                self._db.execute(
-                    "INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)",
-                    (plan.suite.name, plan.suite.text, planned),
-                )
+                self._suite(plan.suite.name, plan.suite.text, planned)
             # What a study measures depends on its id; what its workload is called, and how it is read, does not.
             self._db.executemany(
                 "INSERT INTO studies (id, workload, batch_size, content) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET workload = excluded.workload, content = excluded.content",
                 [(unit.id, unit.workload.name, unit.batch_size, json.dumps(_content(unit))) for unit in plan.units],
             )
+            for unit in plan.units:
+                seals.renew_study(self._db, unit.id)
+
+    def _suite(self, name: str, text: str, planned: str) -> None:
+        added = self._db.execute("INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)", (name, text, planned))
+        seals.seal(self._db, "suite", str(added.lastrowid))
 
     def environment(self, content: Mapping[str, Any]) -> str:
         """Records an environment once; its id."""
         text = json.dumps(content, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        with self._db:
+        with self._written():
             self._db.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, text))
         return name
 
     def record(self, study: Study | Timing, environment: str, event: Event) -> None:
         """Keeps one event, committed when this returns."""
-        with self._db:
+        with self._written(outcome=not isinstance(event, Evaluated)):
             match event:
                 case Started(trials):
                     for trial in trials:
@@ -183,9 +268,9 @@ class Archive:
                     self._join(study, trials)
                 case Evaluated(step, readings):
                     self._db.executemany(
-                        "INSERT OR REPLACE INTO readings SELECT key, ?, ?, ? FROM trials WHERE id = ?",
+                        "INSERT OR REPLACE INTO readings SELECT key, ?, ?, ?, ? FROM trials WHERE id = ?",
                         [
-                            (step, name, value, trial)
+                            (step, name, *kept(value), trial)
                             for trial, seen in readings.items()
                             for name, value in seen.items()
                         ],
@@ -195,6 +280,12 @@ class Archive:
                         "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
                         (outcome, step, seconds, trial.id),
                     )
+                    # Where it had gone further once, before it was cut off, is beyond its end.
+                    self._db.execute(
+                        "DELETE FROM readings WHERE step > ? AND trial = (SELECT key FROM trials WHERE id = ?)",
+                        (step, trial.id),
+                    )
+                    seals.seal(self._db, "trial", trial.id)
                 case Recalled(trials):
                     self._join(study, trials)
                 case Seated(trials, way):
@@ -203,24 +294,48 @@ class Archive:
                         [(f"{way.name}: {way.reason}", trial.id) for trial in trials],
                     )
                 case Finished():
-                    self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
+                    self._finish(study)
 
-    def close_open_trials(self, study: Study | Timing, outcome: Outcome) -> None:
-        """Gives the trials of a study that have not ended an outcome: the process that ran them is gone."""
-        with self._db:
+    def _finish(self, study: Study | Timing) -> None:
+        self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
+        seals.seal(self._db, "study", study.id)
+
+    def fault(self, study: Study | Timing, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
+        """Records that a study's worker ended early, and what was training there, with the last step seen of each."""
+        outcome, signal = (event.outcome, event.signal) if isinstance(event, Lost) else ("crashed", None)
+        steps = {trial.id: step for trial, step in training.items()}
+        with self._written():
             self._db.execute(
-                "UPDATE trials SET outcome = ? WHERE outcome IS NULL"
-                " AND key IN (SELECT trial FROM members WHERE study = ?)",
-                (outcome, study.id),
+                "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
+                (study.id, json.dumps(steps), outcome, signal, event.message, event.trace),
             )
+            self._close(study, outcome, training)
+
+    def interrupt(self, study: Study | Timing, training: Mapping[Trial, int]) -> None:
+        """Marks the trials of a study that have not ended: the run that trained them is over."""
+        with self._written():
+            self._close(study, "interrupted", training)
+
+    def _close(self, study: Study | Timing, outcome: str, training: Mapping[Trial, int]) -> None:
+        self._db.executemany(
+            "UPDATE trials SET step = ? WHERE outcome IS NULL AND id = ?",
+            [(step, trial.id) for trial, step in training.items()],
+        )
+        self._db.execute(
+            "UPDATE trials SET outcome = ? WHERE outcome IS NULL"
+            " AND key IN (SELECT trial FROM members WHERE study = ?)",
+            (outcome, study.id),
+        )
 
     def _start(self, trial: Trial, environment: str) -> None:
-        # A trial that did not end is from a run that was cut off: begin again. One that was overtaken, and now has to
-        # go further, belongs to a finished study too: it stands as it is until its new outcome takes its place.
+        # A trial that did not end is from a run that was cut off: it begins again, and in the same environment its
+        # readings are replaced, one after the other, by the same. One that was overtaken, and now has to go further,
+        # belongs to a finished study too: it stands as it is until its new outcome takes its place.
+        seals.remove(self._db, "trial", trial.id)
         self._db.execute(
             "DELETE FROM readings WHERE trial ="
-            " (SELECT key FROM trials WHERE id = ? AND coalesce(outcome, '') != 'overtaken')",
-            (trial.id,),
+            " (SELECT key FROM trials WHERE id = ? AND coalesce(outcome, '') != 'overtaken' AND environment != ?)",
+            (trial.id, environment),
         )
         self._db.execute(
             "INSERT INTO trials (id, phase, number, metaparameters, init_seed, order_seed, max_steps, environment)"
@@ -244,6 +359,7 @@ class Archive:
             "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
             [(study.id, trial.id) for trial in trials],
         )
+        seals.renew_study(self._db, study.id)
 
     # ---- importing ----------------------------------------------------------------------------------------------
 
@@ -252,13 +368,13 @@ class Archive:
         held = self._db.execute("SELECT name FROM suites").fetchone()
         if held is not None:
             raise ArchiveError(f"{self.path}: holds the suite '{held[0]}' already; import into another with --label")
-        with self._db:
-            for table in ("readings", "members", "trials", "studies", "environments"):
+        with self._written():
+            for table in ("readings", "members", "trials", "studies", "environments", "seals"):
                 self._db.execute(f"DELETE FROM {table}")
 
     def import_study(self, study: StudyRecord, environment: str, trials: Iterable[ImportedTrial]) -> None:
         """Keeps a study and its trials, taken one at a time, whole or not at all."""
-        with self._db:
+        with self._written():
             self._db.execute(
                 "INSERT INTO studies VALUES (?, ?, ?, ?, ?)",
                 (study.id, study.workload, study.batch_size, json.dumps(study.content), study.finished),
@@ -271,21 +387,26 @@ class Archive:
                     "UPDATE trials SET outcome = ?, step = ? WHERE key = ?", (imported.outcome, imported.step, key)
                 )
                 self._db.executemany(
-                    "INSERT INTO readings VALUES (?, ?, ?, ?)", ((key, *reading) for reading in imported.readings)
+                    "INSERT INTO readings VALUES (?, ?, ?, ?, ?)",
+                    ((key, step, name, *kept(value)) for step, name, value in imported.readings),
                 )
+                seals.seal(self._db, "trial", imported.trial.id)
+            seals.seal(self._db, "study", study.id)
 
     def finish_import(self, name: str, text: str, studies: Sequence[str]) -> None:
         """Records what was imported as a suite: until then the archive counts as empty, and is not left behind."""
-        with self._db:
-            self._db.execute(
-                "INSERT INTO suites (name, text, planned) VALUES (?, ?, ?)", (name, text, json.dumps(studies))
-            )
+        with self._written():
+            self._suite(name, text, json.dumps(studies))
 
     # ---- reading ------------------------------------------------------------------------------------------------
 
     def finished(self) -> set[str]:
-        """The ids of studies that have been measured."""
-        return {row[0] for row in self._db.execute("SELECT id FROM studies WHERE finished")}
+        """The ids of studies that have been measured, each of their trials to an outcome of its own."""
+        rows = self._db.execute(
+            "SELECT id FROM studies WHERE finished AND NOT EXISTS (SELECT 1 FROM members JOIN trials ON key = trial"
+            " WHERE study = studies.id AND coalesce(outcome, '') IN ('', 'crashed', 'timed out'))"
+        )
+        return {row[0] for row in rows}
 
     def infeasible(self) -> set[str]:
         """The ids of studies of which a trial did not fit in memory."""
@@ -302,22 +423,24 @@ class Archive:
         marks = ", ".join("?" * len(_SETTLED))
         known = f"SELECT 1 FROM trials WHERE id = ? AND outcome IN ({marks})"
         left = [each for each in timing.processes() if not self._db.execute(known, (each.id, *_SETTLED)).fetchone()]
-        with self._db:
+        with self._written():
             self._join(timing, [each for each in timing.processes() if each not in left])
             if not left:
-                self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (timing.id,))
+                self._finish(timing)
         return left
 
-    def known(self, study: Study) -> dict[str, Known]:
+    def known(self, study: Study, also: Iterable[str] = ()) -> dict[str, Known]:
         """Settled trials, by id, among which the study will find its own: those of finished studies at its batch size.
 
         A study that was cut off is begun again whole: which trials train side by side can change the last digits.
+        also: ids of trials that count as well, though their study is not finished.
         """
         rows = self._db.execute(
             "SELECT DISTINCT trials.key, trials.id, outcome, step FROM trials"
             " JOIN members ON members.trial = trials.key JOIN studies ON studies.id = members.study"
-            f" WHERE finished AND batch_size = ? AND outcome IN ({', '.join('?' * len(_SETTLED))})",
-            (study.batch_size, *_SETTLED),
+            " WHERE (finished AND batch_size = ? OR trials.id IN (SELECT value FROM json_each(?)))"
+            f" AND outcome IN ({', '.join('?' * len(_SETTLED))})",
+            (study.batch_size, json.dumps(list(also)), *_SETTLED),
         ).fetchall()
         workload = study.workload
         return {
@@ -343,9 +466,10 @@ class Archive:
 
     def readings(self, trial: int) -> list[tuple[int, str, float]]:
         """Every reading of a trial as (step, name, value), in the order of steps."""
-        return self._db.execute(
-            "SELECT step, name, value FROM readings WHERE trial = ? ORDER BY step, name", (trial,)
-        ).fetchall()
+        rows = self._db.execute(
+            "SELECT step, name, value, status FROM readings WHERE trial = ? ORDER BY step, name", (trial,)
+        )
+        return [(step, name, found(value, status)) for step, name, value, status in rows]
 
     def suite_name(self) -> str:
         """The name of the suite last run into this archive."""
@@ -353,15 +477,39 @@ class Archive:
 
     def studies(self) -> list[StudyRecord]:
         """The studies that the suite last run asks for, in its order."""
-        records = {
-            row[0]: StudyRecord(row[0], row[1], row[2], json.loads(row[3]), bool(row[4]), tuple(self._trials(row[0])))
-            for row in self._db.execute("SELECT id, workload, batch_size, content, finished FROM studies")
+        rows = {
+            row[0]: row for row in self._db.execute("SELECT id, workload, batch_size, content, finished FROM studies")
         }
-        return [records[study] for study in json.loads(self._last_suite()[1])]
+        with _plausible(self.path):
+            return [self._study(*rows[study]) for study in json.loads(self._last_suite()[1])]
+
+    def _study(self, name: str, workload: str, batch_size: int, content: str, finished: int) -> StudyRecord:
+        said = json.loads(content)
+        study = StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
+        (_TRAINED if study.measure == "steps_to_target" else _TIMED).validate_python(said)
+        return study
+
+    def rows(self, table: Table, trial: int | None = None) -> list[tuple[Any, ...]]:
+        """Every row of a table as it is kept, in the order of its key; of readings, those of a trial."""
+        where, values = ("", ()) if trial is None else (" WHERE trial = ?", (trial,))
+        return self._db.execute(f"SELECT * FROM {table}{where} ORDER BY {_KEYS[table]}", values).fetchall()
+
+    @staticmethod
+    def layout(table: Table) -> dict[str, str]:
+        """The columns of a table, and the type of each, as SQLite calls it."""
+        with closing(sqlite3.connect(":memory:")) as empty:
+            empty.executescript(SCHEMA)
+            return {row[1]: row[2] for row in empty.execute(f"PRAGMA table_info({table})")}
+
+    def suite_text(self) -> str:
+        """The text of the suite last run into this archive."""
+        row = self._db.execute("SELECT text FROM suites ORDER BY number DESC LIMIT 1").fetchone()
+        return str(row[0]) if row else ""
 
     def environments(self) -> dict[str, dict[str, Any]]:
         """Every environment in which readings were taken, by id."""
-        return {name: json.loads(text) for name, text in self._db.execute("SELECT id, content FROM environments")}
+        with _plausible(self.path):
+            return {name: json.loads(text) for name, text in self._db.execute("SELECT id, content FROM environments")}
 
     def _last_suite(self) -> tuple[str, str]:
         row = self._db.execute("SELECT name, planned FROM suites ORDER BY number DESC LIMIT 1").fetchone()
@@ -375,8 +523,10 @@ class Archive:
             " FROM trials JOIN members ON members.trial = trials.key WHERE study = ? ORDER BY phase DESC, number",
             (study,),
         )
+        names = [field.name for field in fields(TrialRecord)]
         for key, name, phase, number, metaparameters, *rest in rows:
-            yield TrialRecord(key, name, phase, number, json.loads(metaparameters), *rest)
+            values = (key, name, phase, number, json.loads(metaparameters), *rest)
+            yield _TRIAL.validate_python(dict(zip(names, values, strict=True)))
 
 
 def _content(study: Study | Timing) -> dict[str, Any]:
@@ -408,17 +558,80 @@ def _content(study: Study | Timing) -> dict[str, Any]:
     }
 
 
-def _check_version(path: Path, connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+def restore(path: Path, rows: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
+    """Writes a new archive of what another held, and seals it; raises ArchiveError, and leaves none behind, where that
+    is not what bench writes.
+    """
+    with storage.locked(path):
+        try:
+            with _sqlite_errors(path), closing(sqlite3.connect(path)) as connection:
+                connection.executescript(f"{SCHEMA} BEGIN;")
+                for table, values in rows.items():
+                    if values:
+                        places = ", ".join("?" * len(values[0]))
+                        connection.executemany(f"INSERT INTO {table} VALUES ({places})", values)
+                if connection.execute("PRAGMA foreign_key_check").fetchone():
+                    raise ArchiveError(f"{path}: holds rows that refer to what is not there")
+                seals.seal_all(connection)
+                connection.commit()
+            with Archive.reading(path) as archive:
+                archive.studies()
+                archive.environments()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def kept(value: float) -> tuple[float | None, str | None]:
+    """A reading as SQLite can hold it, and beside it the name of what it cannot: NaN, an infinity, a negative zero."""
+    value = float(value)
+    if math.isnan(value):
+        return None, "nan"
+    if math.isinf(value):
+        return value, "inf" if value > 0 else "-inf"
+    return value, "-0" if value == 0 and math.copysign(1, value) < 0 else None
+
+
+def found(value: float | None, status: str | None) -> float:
+    """The reading that was kept."""
+    return float(status) if status else cast("float", value)
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (*migrations.STEPS, SCHEMA_VERSION):
         raise ArchiveError(
             f"{path}: has schema version {version}; this bench reads and writes version {SCHEMA_VERSION}"
+        )
+    return version
+
+
+@contextmanager
+def _plausible(path: Path) -> Iterator[None]:
+    """What an archive holds may have been written by anybody."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:  # of JSON and of pydantic too
+        what = f"misses {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise ArchiveError(f"{path}: holds what bench does not write ({what})") from error
+
+
+def _check_seals(path: Path, connection: sqlite3.Connection) -> None:
+    if path.stat().st_size > CHECKED_BYTES:
+        return
+    for kind, name in seals.broken(connection):
+        raise ArchiveError(
+            f"{path}: the {kind} {name!r} is not what was written, so nothing of it is shown; "
+            "'bench verify' says what can be saved"
         )
 
 
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
+def _sqlite_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if writing and code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise storage.full(path, error) from error
         raise ArchiveError(f"{path}: cannot be used as an archive: {error}") from error

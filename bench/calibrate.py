@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,12 +287,13 @@ class _InThisProcess:
 
     def run(
         self,
-        tasks: Iterator[Task],
+        tasks: deque[Task],
         *,
         alone: bool = False,  # noqa: ARG002 (so are all)
     ) -> Generator[tuple[Task, dict[str, Any], Event]]:
         where: dict[str, Any] = {**environment.describe(self._device)}
-        for task in tasks:
+        while tasks:
+            task = tasks.popleft()
             for event in measure.carry_out(task, self._device):
                 yield task, where, event
 

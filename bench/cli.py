@@ -6,13 +6,14 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from bench.errors import BenchError
+from bench.errors import BenchError, BrokenArchiveError
 
 if TYPE_CHECKING:
     from bench.archive import Archive
@@ -67,6 +68,9 @@ Data = Annotated[
 ]
 Devices = Annotated[
     list[str] | None, typer.Option(help="Measure here, such as cuda:0 or cpu; may be given several times.")
+]
+StallSeconds = Annotated[
+    float, typer.Option(help="A worker without an evaluation for so long hangs: it is ended, and tried again.", min=1)
 ]
 ALL_ANALYSES = "all"
 DEFAULT_DATA = Path("~/.cache/bench/data")
@@ -126,6 +130,8 @@ def check(suite: SuitePath) -> None:
     plan = _plan(suite)
     timings = f", timings: {len(plan.timings)}" if plan.timings else ""
     typer.echo(f"{suite}: nothing wrong; workloads: {len(plan.workloads)}, studies: {len(plan.studies)}{timings}")
+    if outside := plan.outside():
+        typer.echo(f"running it runs code from outside bench: {', '.join(outside)}")
 
 
 @app.command()
@@ -146,6 +152,7 @@ def run(
     label: Label = "main",
     device: Devices = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
+    stall_seconds: StallSeconds = 1800,
     data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
 ) -> None:
@@ -153,7 +160,7 @@ def run(
 
     Examples:  bench run suites/quick.yaml   |   bench run mine.yaml --device cuda:0 --device cuda:1
     """
-    _measure(_plan(suite), label, device, output, data, results)
+    _measure(_plan(suite), label, device, output, stall_seconds, data, results)
 
 
 @app.command("time")
@@ -162,6 +169,7 @@ def time_(
     label: Label = "main",
     device: Devices = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was timed.")] = "table",
+    stall_seconds: StallSeconds = 1800,
     data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
 ) -> None:
@@ -169,7 +177,7 @@ def time_(
 
     Examples:  bench time suites/throughput.yaml   |   bench time mine.yaml --label throughput --device cuda:0
     """
-    _measure(_plan(suite, timed=True), label, device, output, data, results, only_timed=True)
+    _measure(_plan(suite, timed=True), label, device, output, stall_seconds, data, results, only_timed=True)
 
 
 @app.command()
@@ -221,10 +229,32 @@ def fit(
     typer.echo(report.rendered(report.fit_tables(curves.read(file), overhead, reference), output, _width()))
 
 
+@app.command()
+def export(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A folder, or a .tar.zst, .csv or .json file.")],
+) -> None:
+    """Writes an archive as Parquet with a manifest of hashes, or its readings as CSV or JSON.
+
+    Examples:  bench export results/quick/main.sqlite quick.tar.zst   |   bench export results/quick/main.sqlite q.csv
+    """
+    from bench import portable
+    from bench.archive import Archive
+
+    with Archive.reading(archive) as opened:
+        portable.export(opened, target)
+    typer.echo(f"exported: {target}")
+
+
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds what another program measured.")],
-    source: Annotated[Literal["batch-science"], typer.Option("--format", help="How it lies there.")] = "batch-science",
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="What 'bench export' wrote, or another program measured.")
+    ],
+    source: Annotated[
+        Literal["bench", "batch-science"] | None,
+        typer.Option("--format", help="How it lies there; bench where there is a manifest or a file."),
+    ] = None,
     goal: Annotated[
         list[str] | None,
         typer.Option(
@@ -235,7 +265,7 @@ def import_(
     label: Label = "main",
     results: Results = Path("results"),
 ) -> None:
-    """Imports what another program measured into an archive of its own.
+    """Imports what was exported elsewhere, or what another program measured, into an archive of its own.
 
     batch-science is the public archive of Shallue et al. 2019.
 
@@ -248,6 +278,13 @@ def import_(
     from bench.errors import InterruptedRunError
     from bench.importers.batch_science import batch_science
 
+    if source is None:
+        source = "bench" if folder.is_file() or (folder / "manifest.json").exists() else "batch-science"
+    if source == "bench":
+        from bench import portable
+
+        typer.echo(f"archive: {portable.read(folder, lambda suite: _archive_path(results, suite, label))}")
+        return
     console = Console(stderr=True)
     left_out: tuple[str, ...] = ()
     with Archive.writing(_archive_path(results, source, label)) as archive:
@@ -265,6 +302,44 @@ def import_(
 
 
 @app.command()
+def verify(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    repair: Annotated[Path | None, typer.Option(help="Write what can be saved into this new archive.")] = None,
+) -> None:
+    """Says whether an archive is what was written, and what of it can be saved; exit code 1 where it is not.
+
+    Examples:  bench verify results/quick/main.sqlite   |   bench verify torn.sqlite --repair saved.sqlite
+    """
+    from bench import verify
+
+    if repair is not None:
+        saved = verify.repair(archive, repair)
+        studies = f"{saved.studies} of {saved.of_studies} studies whole"
+        trials = f"{saved.trials} of {saved.of_trials} trials"
+        typer.echo(f"{repair}: {studies}, {trials}; 'bench run' measures what is missing")
+        return
+    found = verify.problems(archive)
+    if found:
+        sentences = "\n".join(f"{archive}: {sentence}" for sentence in found)
+        raise BrokenArchiveError(f"{sentences}\nsave what is sound with: bench verify {archive} --repair NEW.sqlite")
+    typer.echo(f"{archive}: nothing wrong")
+
+
+@app.command()
+def merge(
+    archives: Annotated[list[Path], typer.Argument(metavar="ARCHIVE..", help="Archives, the first with the suite.")],
+    into: Annotated[Path, typer.Option(help="The new archive.")],
+) -> None:
+    """Joins archives made on several machines into a new one, by trial; refuses those that contradict each other.
+
+    Example:  bench merge here.sqlite there.sqlite --into both.sqlite
+    """
+    from bench import merge
+
+    typer.echo(f"{into}: {merge.merge(archives, into)} studies whole")
+
+
+@app.command()
 def schema() -> None:
     """Prints the JSON Schema of a suite, for editors.
 
@@ -278,10 +353,29 @@ def schema() -> None:
 
 
 @app.command()
-def doctor(data: Data = DEFAULT_DATA) -> None:
-    """Says what this machine offers, what is missing, and how to get it."""
+def doctor(
+    data: Data = DEFAULT_DATA,
+    determinism: Annotated[
+        bool,
+        typer.Option("--determinism", help="Train a small study twice and compare; exit code 1 where they differ."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where to train it, such as cuda:0 or cpu.")] = "cpu",
+) -> None:
+    """Says what this machine offers, what is missing, and how to get it.
+
+    Examples:  bench doctor   |   bench doctor --determinism --device cuda:0
+    """
     from bench.doctor import examine
 
+    if determinism:
+        from bench.determinism import hashes
+        from bench.errors import CalibrationError
+
+        first, second = hashes(device)
+        if first != second:
+            raise CalibrationError(f"two runs of one study on {device} differ: {first[:16]} and {second[:16]}")
+        typer.echo(f"two runs of one study on {device} observed the same, bit for bit: {first[:16]}")
+        return
     for finding in examine(data.expanduser()):
         typer.echo(f"{finding.what:<18} {finding.found}" + (f"  ->  {finding.advice}" if finding.advice else ""))
 
@@ -314,6 +408,7 @@ def _measure(
     label: str,
     device: list[str] | None,
     output: Format,
+    stall_seconds: float,
     data: Path,
     results: Path,
     *,
@@ -326,21 +421,25 @@ def _measure(
 
     from bench import live, runner
     from bench.archive import Archive
-    from bench.contracts import Failed, Lost
+    from bench.contracts import Failed, Lost, Retried
     from bench.errors import IncompleteError, InterruptedRunError
     from bench.executors.local import LocalExecutor
 
     failures: dict[str, Failed | Lost] = {}
+    crashes: list[Retried] = []
+    _interrupt_once()
     with Archive.writing(_archive_path(results, plan.suite.name, label)) as archive:
         studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]
         progress = live.Progress(plan, studies, Console(stderr=True))
-        events = runner.run(plan, studies, archive, LocalExecutor(device or []), data.expanduser())
+        events = runner.run(plan, studies, archive, LocalExecutor(device or [], stall_seconds), data.expanduser())
         try:
             with closing(events), progress.shown():
                 for study, event in events:
                     progress.apply(study, event)
                     if isinstance(event, Failed | Lost):
                         failures[study.id] = event
+                    elif isinstance(event, Retried) and event.blamed:
+                        crashes.append(event)
         except KeyboardInterrupt:
             again = shlex.join(["bench", *sys.argv[1:]])
             raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
@@ -349,11 +448,27 @@ def _measure(
             typer.echo(f"\narchive: {archive.path}")
     if failures:
         if os.environ["BENCH_DEBUG"]:
-            typer.echo("\n".join(event.trace for event in failures.values() if isinstance(event, Failed)), err=True)
+            typer.echo("\n".join(event.trace for event in failures.values()), err=True)
         sentences = "\n".join(event.message for event in failures.values())
         raise IncompleteError(
             f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
         )
+    if crashes:
+        raise IncompleteError(
+            f"trials that crashed and are left out: {len(crashes)}; run the suite again to try them again"
+        )
+
+
+def _interrupt_once() -> None:
+    """The first Ctrl-C, or request to end, is a KeyboardInterrupt, after which a run tidies up; a second one kills."""
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _plan(path: Path, *, timed: bool = False) -> Plan:
@@ -363,6 +478,8 @@ def _plan(path: Path, *, timed: bool = False) -> Plan:
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:
+    if not suite.replace("-", "").replace("_", "").isalnum():
+        raise BenchError(f"found the suite name {suite!r}; a name is letters, digits, '-' and '_'")
     if not label.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise BenchError(f"found the label '{label}'; a label is letters, digits, '-', '_' and '.'")
     return results / suite / f"{label}.sqlite"
@@ -391,5 +508,7 @@ def main() -> None:
     except BenchError as error:
         if os.environ.get("BENCH_DEBUG"):
             raise
-        typer.echo(str(error), err=True)
+        from bench.table import plain
+
+        typer.echo(plain(str(error)), err=True)
         raise SystemExit(error.exit_code) from None

@@ -14,7 +14,8 @@ Importing this imports no torch: the stages that plan, keep and show use these w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -195,21 +196,40 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """Terminal: the study could not be carried out; `message` is a sentence, `trace` is for --debug."""
+    """Terminal: the study could not be carried out; `message` is a sentence, `trace` is for --debug.
+
+    of_device: the device raised it, and not the code that ran on it.
+    """
 
     message: str
     trace: str = ""
+    of_device: bool = False
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Terminal: the process that ran the study ended without a word."""
+    """Terminal: the process that ran the study ended without a word, or was ended.
+
+    outcome: what became of the trials it was training.  signal: what ended it, such as SIGSEGV, where a signal did.
+    trace: the end of what it wrote to stderr.
+    """
 
     message: str
+    outcome: Outcome = "crashed"
+    signal: str | None = None
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """A worker ended early, and the study goes on in a fresh one: without the trial `blamed`, if it was found."""
+
+    message: str
+    blamed: Trial | None = None
 
 
 StudyEvent = Started | Seated | Recalled | Evaluated | Ended
-Event = StudyEvent | Finished | Failed | Lost
+Event = StudyEvent | Finished | Failed | Lost | Retried
 TERMINAL = (Finished, Failed, Lost)
 
 
@@ -224,11 +244,15 @@ class Known:
 
 @dataclass(frozen=True)
 class Task:
-    """A study to carry out, or one process of a timing: what is known of it, and where its data lies."""
+    """A study to carry out, or one process of a timing: what is known of it, and where its data lies.
+
+    apart: ids of trials that are trained in a cohort of their own, where training them in one ended a worker.
+    """
 
     study: Study | Timing
-    known: dict[str, Known]
+    known: Mapping[str, Known]
     data_folder: Path
+    apart: Sequence[frozenset[str]] = ()
     process: Trial | None = None
 
 
@@ -238,9 +262,10 @@ class Executor(Protocol):
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, one sentence each, found before any is begun."""
 
-    def run(self, tasks: Iterator[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
+    def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         """(task, the environment it runs in, event), each task ending in exactly one terminal event.
 
-        Tasks are taken as room becomes free; those to be carried out `alone` have a machine to themselves. Closing the
-        iterator ends what is running and leaves no process behind.
+        Takes tasks from the left as there is room; what is added meanwhile is carried out too, and those to be carried
+        out `alone` have a machine to themselves. Nothing is tried twice: whether a study is begun again is for who
+        asked. Closing the iterator ends what is running and leaves no process behind.
         """

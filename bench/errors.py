@@ -5,9 +5,12 @@ BenchError
   ComponentError       a model, dataset, ... that is not there, or cannot do what the suite asks
   DataError            a dataset whose files are missing or unlike what they should be
   DeviceError          a device that is not there
-  ArchiveError         an archive that is missing, locked, or not one of ours
+  ArchiveError         an archive that is missing, locked, broken, or not one of ours
+    BrokenArchiveError an archive that is not what was written
+    StorageError       an archive that could not be written further: a full disk, a quota
   InterruptedRunError  a run that Ctrl-C ended
   IncompleteError      a run that ended before everything it planned was measured
+    FaultyDeviceError  a run that was stopped because its device failed again and again
   CalibrationError     a measurement of a workload with an exact answer that missed it
 
 An error's text is one sentence to the person who can mend it: where, what was found, what would be right.
@@ -65,6 +68,18 @@ class ArchiveError(BenchError):
     """An archive that cannot be read or written."""
 
 
+class BrokenArchiveError(ArchiveError):
+    """What is wrong with an archive, a sentence each."""
+
+    exit_code = 1
+
+
+class StorageError(ArchiveError):
+    """A disk that takes no more; what was measured before is in the archive."""
+
+    exit_code = 5
+
+
 class InterruptedRunError(BenchError):
     """A run that Ctrl-C ended; what it measured is in the archive."""
 
@@ -75,6 +90,10 @@ class IncompleteError(BenchError):
     """A run that could not measure everything it planned; what it measured is in the archive."""
 
     exit_code = 5
+
+
+class FaultyDeviceError(IncompleteError):
+    """A device on which one worker after the other failed."""
 
 
 class CalibrationError(BenchError):

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Started
+from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
 from bench.plan import Phase, Plan, Study, Timing
 
 
@@ -61,6 +61,9 @@ class _State:
                     self.word = "out of memory"
             case Finished():
                 self.word = "done" if self.word != "out of memory" else self.word
+            case Retried():
+                # What ended is in hand; what was training is begun again.
+                self.training, self.step = {}, 0
             case Failed() | Lost():
                 self.word = "failed"
         if isinstance(event, TERMINAL) and self.begun:
@@ -105,6 +108,8 @@ class Progress:
     def apply(self, study: Study | Timing, event: Event) -> None:
         state = self._states[study.id]
         state.apply(event)
+        if isinstance(event, Retried):
+            self._console.print(event.message, highlight=False, soft_wrap=True, markup=False)
         if self._live is None and isinstance(event, TERMINAL):
             self._console.print(state.line(), highlight=False, soft_wrap=True, markup=False)
 

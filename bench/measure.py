@@ -21,6 +21,7 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
     seated: dict[Trial, int] = {}
     try:
         precision.prepare(task.study.workload.entry.precision)
+        precision.prepare_determinism(task.study.workload.entry.deterministic)
         for event in _events(task, device):
             match event:
                 case Started(trials):
@@ -35,7 +36,8 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
             yield Ended(trial, "infeasible", step, 0.0)
         yield Finished()
     except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
-        yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc())
+        of_device = isinstance(error, torch.AcceleratorError)
+        yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc(), of_device)
     else:
         yield Finished()
 
@@ -47,7 +49,7 @@ def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
     data = build.data(task.study.workload, task.data_folder, device)
     make_cohort = cohort.maker(task.study, data, device)
     look = probing.looker(task.study, data, device)
-    return study.run(task.study, task.known, len(data.validation), make_cohort, look)
+    return study.run(task.study, task.known, len(data.validation), make_cohort, look, task.apart)
 
 
 def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from bench.stats import MedianInterval, median_interval
 from bench.suite import Threshold
 
 # Trials with one of these were no longer training, or were cut off: what they showed decides nothing.
-_UNDECIDING = ("diverged", "interrupted")
+_UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
 
 # A best value this close to an end of its range, as a share of the range, asks for a wider one.
 EDGE = 0.05
@@ -242,7 +242,11 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
     again = [
         trial
         for trial in study.trials
-        if trial.phase == "confirm" and trial.metaparameters == winner.metaparameters and trial.max_steps == budget
+        if trial.phase == "confirm"
+        and trial.metaparameters == winner.metaparameters
+        and trial.max_steps == budget
+        # One that was cut off missed nothing, and diverging is a miss.
+        and (trial.outcome == "diverged" or trial.outcome not in _UNDECIDING)
     ]
     if not again:
         return None

@@ -18,7 +18,7 @@ from bench import components
 from bench.search import Dimension, Value, draw, seed_of
 from bench.suite import MOST_EXAMPLES, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
-_STEP_KEYS = ("compile", "channels_last", "micro_batch")
+_STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic")
 _TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision")
 
 CONFIRM_BUDGET = 3
@@ -114,7 +114,7 @@ class Workload:
         }
 
     def _step(self) -> dict[str, Any]:
-        """How a step is taken, where the suite says anything of it."""
+        """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
         return {key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}
 
 
@@ -275,6 +275,16 @@ class Plan:
     def units(self) -> tuple[Study | Timing, ...]:
         """What is measured apart from all else, in the order of the suite."""
         return (*self.studies, *self.timings)
+
+    def outside(self) -> list[str]:
+        """The components that are anybody's own code, as `package.module:name`: what a run would run of it."""
+        named = [
+            spec.name
+            for workload in self.workloads
+            for spec in (workload.model, workload.dataset, workload.optimizer, workload.schedule)
+        ]
+        probes = [name for workload in self.workloads for name in workload.entry.probes]
+        return sorted({name for name in (*named, *probes) if ":" in name and not name.startswith("torchvision:")})
 
 
 def make(suite: Suite, *, timed: bool = False) -> Plan:

@@ -20,7 +20,7 @@ from bench.measures import Summary, summaries
 from bench.plan import Plan
 from bench.scaling import Curve, fit_curve
 from bench.table import Format as TableFormat
-from bench.table import Table
+from bench.table import Table, harmless, plain
 
 Format = TableFormat | Literal["csv", "json"]
 
@@ -86,8 +86,8 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().rstrip("\n")
+    writer.writerows([{name: harmless(value) for name, value in row.items()} for row in rows])
+    return plain(text.getvalue().rstrip("\n"))
 
 
 def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:

@@ -1,15 +1,20 @@
-"""plan - archive = what is missing -> executor -> archive."""
+"""plan - archive = what is missing -> executor -> archive. A worker that ends early ends no run: see `retries.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from bench.archive import Archive
 from bench.contracts import Ended, Event, Executor, Failed, Finished, Lost, Task
-from bench.errors import ComponentError
+from bench.errors import ComponentError, FaultyDeviceError
 from bench.plan import Plan, Study, Timing
+from bench.retries import Retries
+
+# So many times in a row the device failed, or what ran on it died, with no trial at its end between: it is not used on.
+MOST_DEVICE_ERRORS = 10
 
 
 def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
@@ -24,19 +29,21 @@ def run(
 ) -> Generator[tuple[Study | Timing, Event]]:
     """Measures studies and timings of a plan and keeps what they say; each event is yielded once it is in the archive.
 
-    Raises ComponentError, before anything is trained or written, with everything that would stop a study. Closing the
-    iterator ends what is running, and marks it interrupted.
+    Raises ComponentError, before anything is trained or written, with everything that would stop a study, and
+    FaultyDeviceError where the device fails again and again. Closing the iterator ends what is running, and marks it
+    interrupted.
     """
     problems = executor.rehearse(units, data_folder) if units else []
     if problems:
         raise ComponentError("\n".join(problems))
     archive.plan(plan)
     # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
-    timings = [unit for unit in units if isinstance(unit, Timing)]
-    studies = [unit for unit in units if isinstance(unit, Study)]
+    timings = _timed([unit for unit in units if isinstance(unit, Timing)], archive, data_folder)
+    studies = _trained([unit for unit in units if isinstance(unit, Study)], archive, data_folder)
     dropped = _Dropped([])
-    yield from _carry_out(_timed(timings, archive, data_folder, dropped), archive, executor, dropped, alone=True)
-    yield from _carry_out(_trained(studies, archive, data_folder, dropped), archive, executor, dropped, alone=False)
+    yield from _carry_out(timings, archive, executor, dropped, alone=True)
+    dropped.remove_from(studies)
+    yield from _carry_out(studies, archive, executor, dropped, alone=False)
 
 
 class _Dropped:
@@ -56,6 +63,11 @@ class _Dropped:
     def failed(self, unit: Study | Timing) -> None:
         self._ids.add(unit.id)
 
+    def remove_from(self, tasks: deque[Task]) -> None:
+        kept = [task for task in tasks if task.study not in self]
+        tasks.clear()
+        tasks.extend(kept)
+
     def __contains__(self, unit: Study | Timing) -> bool:
         return unit.id in self._ids or self.too_large(unit)
 
@@ -71,52 +83,74 @@ def _trains(unit: Study | Timing) -> bool:
     return not (isinstance(unit, Timing) and unit.what == "inference")
 
 
-def _timed(timings: Sequence[Timing], archive: Archive, folder: Path, dropped: _Dropped) -> Iterator[Task]:
+def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[Task]:
     """A task for each process of each timing: every timing once, then once more, so that drift falls on all alike."""
     smallest_first = sorted(timings, key=lambda timing: timing.batch_size)
     waiting = [(timing, archive.recall(timing)) for timing in smallest_first]
-    for turn in range(max((len(processes) for _, processes in waiting), default=0)):
-        for timing, processes in waiting:
-            if turn < len(processes) and timing not in dropped:
-                yield Task(timing, {}, folder, processes[turn])
+    turns = range(max((len(processes) for _, processes in waiting), default=0))
+    return deque(
+        Task(timing, {}, folder, process=processes[turn])
+        for turn in turns
+        for timing, processes in waiting
+        if turn < len(processes)
+    )
 
 
-def _trained(studies: Sequence[Study], archive: Archive, folder: Path, dropped: _Dropped) -> Iterator[Task]:
+def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
     """A task for each study, the longest first: a short one fits in where a long one begun last would be waited for.
 
     Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
     """
-    for study in sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost)):
-        if study not in dropped:
-            yield Task(study, archive.known(study), folder)
+    order = sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
+    return deque(Task(study, archive.known(study), folder) for study in order)
+
+
+def _carry_out(
+    tasks: deque[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
+) -> Generator[tuple[Study | Timing, Event]]:
+    begun: dict[str, Retries] = {}
+    places: dict[str, str] = {}
+    device_errors = 0
+    with closing(executor.run(tasks, alone=alone)) as events:
+        try:
+            for task, environment, event in events:
+                unit = task.study
+                if unit.id not in begun:
+                    begun[unit.id] = Retries(task)
+                retries = begun[unit.id]
+                if unit.id not in places and environment:
+                    places[unit.id] = archive.environment(environment)
+                if isinstance(event, Ended) and event.outcome == "infeasible":
+                    dropped.does_not_fit(unit)
+                    dropped.remove_from(tasks)
+                if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
+                    continue
+                archive.record(unit, places.get(unit.id, ""), event)
+                retries.apply(event)
+                if isinstance(event, Ended | Finished):
+                    device_errors = 0
+                elif isinstance(event, Failed | Lost):
+                    archive.fault(unit, event, retries.training)
+                    device_errors += isinstance(event, Lost) or event.of_device
+                    if device_errors >= MOST_DEVICE_ERRORS:
+                        raise FaultyDeviceError(
+                            f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
+                            "between them; run the suite again when the device is well"
+                        )
+                    if isinstance(unit, Study) and (retried := retries.after(event)):
+                        tasks.append(retries.next_task(archive.known(unit, retries.settled)))
+                        yield unit, retried
+                        continue
+                    retries.training.clear()
+                    if isinstance(event, Failed):
+                        dropped.failed(unit)
+                        dropped.remove_from(tasks)
+                yield unit, event
+        finally:
+            for retries in begun.values():
+                archive.interrupt(retries.task.study, retries.training)
 
 
 def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:
     """Whether other processes of a timing are to come, now that one is done."""
     return isinstance(unit, Timing) and unit not in dropped and bool(archive.recall(unit))
-
-
-def _carry_out(
-    tasks: Iterator[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
-) -> Generator[tuple[Study | Timing, Event]]:
-    begun: dict[str, Study | Timing] = {}
-    places: dict[str, str] = {}
-    with closing(executor.run(tasks, alone=alone)) as events:
-        try:
-            for task, environment, event in events:
-                unit = begun.setdefault(task.study.id, task.study)
-                if unit.id not in places and environment:
-                    places[unit.id] = archive.environment(environment)
-                if isinstance(event, Ended) and event.outcome == "infeasible":
-                    dropped.does_not_fit(unit)
-                if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
-                    continue
-                archive.record(unit, places.get(unit.id, ""), event)
-                if isinstance(event, Failed | Lost):
-                    archive.close_open_trials(unit, "crashed")
-                if isinstance(event, Failed):
-                    dropped.failed(unit)
-                yield unit, event
-        finally:
-            for unit in begun.values():
-                archive.close_open_trials(unit, "interrupted")

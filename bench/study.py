@@ -39,14 +39,19 @@ MakeCohort = Callable[[Sequence[Trial]], Cohort]
 
 
 def run(
-    study: Study, known: Mapping[str, Known], validation_examples: int, make_cohort: MakeCohort, look: Look
+    study: Study,
+    known: Mapping[str, Known],
+    validation_examples: int,
+    make_cohort: MakeCohort,
+    look: Look,
+    apart: Sequence[frozenset[str]] = (),
 ) -> Iterator[StudyEvent]:
     """Everything the study needs that is not known yet: the search, then the winner's confirmation, and what the
-    probes see on its way.
+    probes see on its way. Trials whose ids stand `apart` together train in a cohort of their own.
 
     Raises OutOfMemory where not even one trial fits.
     """
-    carried = _Study(study, dict(known), validation_examples, make_cohort, look)
+    carried = _Study(study, dict(known), validation_examples, make_cohort, look, apart)
     yield from carried.search()
     if carried.best is not None:
         step, winner = carried.best
@@ -70,12 +75,14 @@ class _Study:
         validation_examples: int,
         make_cohort: MakeCohort,
         look: Look,
+        apart: Sequence[frozenset[str]],
     ) -> None:
         self.study = study
         self.known = known
         self.validation_examples = validation_examples
         self.make_cohort = make_cohort
         self.look = look
+        self.apart = apart
         self.draws = study.draws()
         self.steps = list(study.evaluation_steps(validation_examples, study.workload.entry.max_steps))
         self._begin()
@@ -91,6 +98,11 @@ class _Study:
 
     def search(self) -> Iterator[StudyEvent]:
         """The race; where it does not fit in memory, its trials in chunks first, and the race from what they showed."""
+        if self.apart:
+            for trial in self.draws[: self.study.workload.entry.search.trials]:
+                self._recall(trial)
+            yield from self._in_chunks(self._separate(self.draws))
+            self._begin()
         try:
             yield from self._race()
         except OutOfMemory:
@@ -101,7 +113,7 @@ class _Study:
                 raise
         else:
             return
-        yield from self._in_chunks(unsettled)
+        yield from self._in_chunks(_halves(unsettled))
         self._begin()
         yield from self.search()
 
@@ -134,11 +146,7 @@ class _Study:
     def _seat(self, newcomers: list[Trial], step: int) -> Iterator[StudyEvent]:
         """Applies what is known of the newcomers, and trains the others up to where the study stands."""
         for trial in newcomers:
-            if known := self.known.get(trial.id):
-                if known.reached_at is not None:
-                    self._reach(trial, known.reached_at)
-                elif known.outcome == "diverged":
-                    self.diverged.append(known.step)
+            self._recall(trial)
         fresh = [trial for trial in newcomers if not self._settled(trial)]
         if len(fresh) < len(newcomers):
             settled = [trial for trial in newcomers if trial not in fresh]
@@ -164,9 +172,21 @@ class _Study:
         known = self.known.get(trial.id)
         return known is not None and (known.outcome != "overtaken" or known.step >= self._limit())
 
-    def _in_chunks(self, trials: list[Trial]) -> Iterator[StudyEvent]:
+    def _recall(self, trial: Trial) -> None:
+        """Lets what is known of a trial bear on the race. One that crashed has nothing to tell, and is not replaced."""
+        if known := self.known.get(trial.id):
+            if known.reached_at is not None:
+                self._reach(trial, known.reached_at)
+            elif known.outcome == "diverged":
+                self.diverged.append(known.step)
+
+    def _separate(self, trials: Sequence[Trial]) -> list[list[Trial]]:
+        """Those of the trials that stand apart, and still have to be trained, as they stand together."""
+        groups = ([trial for trial in trials if trial.id in ids and not self._settled(trial)] for ids in self.apart)
+        return [group for group in groups if group]
+
+    def _in_chunks(self, waiting: list[list[Trial]]) -> Iterator[StudyEvent]:
         """Trains trials without replacing any, as many at once as fit, later ones bounded by the best step so far."""
-        waiting = _halves(trials)
         while waiting:
             chunk = waiting.pop(0)
             try:
@@ -224,7 +244,9 @@ class _Study:
         settled = [trial for trial in confirmations if trial.id in self.known]
         if settled:
             yield Recalled({trial: self.known[trial.id] for trial in settled})
-        waiting = [[trial for trial in confirmations if trial not in settled]]
+        separate = self._separate([trial for trial in confirmations if trial not in settled])
+        seated = [trial for group in separate for trial in group]
+        waiting = [*separate, [trial for trial in confirmations if trial not in (*settled, *seated)]]
         while waiting:
             running = waiting.pop(0)
             try:

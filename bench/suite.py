@@ -247,6 +247,7 @@ class Entry(Strict):
         dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)
     ] = {}
     max_steps: Steps = 1_000_000
+    max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = None
     search: Search = Search()
     confirm: Confirm = Confirm()
     evaluate: Evaluate = Evaluate()
@@ -254,6 +255,7 @@ class Entry(Strict):
     race: RaceOrNot = True
     precision: Precision = "fp32"
     training: Training = "auto"
+    deterministic: bool = False
     timing: TimingOptions = TimingOptions()
     compile: bool = False
     channels_last: bool = False

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tabulate import tabulate
 
 Format = Literal["table", "markdown", "latex"]
+# What Markdown would make a link, code or HTML of.
+_MARKDOWN = {"|": "\\|", "<": "&lt;", "`": "\\`", "](": "]\\("}
 _TABULATE = {"table": "simple", "markdown": "pipe", "latex": "latex_booktabs"}
+
+
+def plain(text: str) -> str:
+    """Text that moves no cursor and commands no CI, whoever wrote it: control and formatting characters as escapes."""
+    shown = (char if char == "\n" or unicodedata.category(char)[0] != "C" else f"\\u{ord(char):04x}" for char in text)
+    return "".join(shown).replace("::", ": :")
+
+
+def harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula; a number stays one."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def _written(text: str, style: Format) -> str:
+    """Text of an archive, which anybody may have written, as it is put into a table of a style."""
+    text = plain(text).replace("\n", " ")
+    if style == "markdown":
+        for special, escaped in _MARKDOWN.items():
+            text = text.replace(special, escaped)
+    return text
 
 
 @dataclass(frozen=True)
@@ -30,26 +59,24 @@ class Table:
 
     def render(self, style: Format, width: int | None = None) -> str:
         """The whole table as text; a table of at most `width` columns of characters, where one is given."""
+        title, notes = _written(self.title, style), [_written(note, style) for note in self.notes]
         if style == "markdown":
-            return "\n".join([f"### {self.title}", "", self._body(style, []), *(f"\n{note}" for note in self.notes)])
+            return "\n".join([f"### {title}", "", self._body(style, []), *(f"\n{note}" for note in notes)])
         if style == "latex":
-            return "\n".join([f"% {self.title}", self._body(style, []), *(f"% {note}" for note in self.notes)])
+            return "\n".join([f"% {title}", self._body(style, []), *(f"% {note}" for note in notes)])
         if width is None:
-            return "\n".join([self.title, "", self._body(style, []), *self.notes])
+            return "\n".join([title, "", self._body(style, []), *notes])
         left_out: list[str] = []
         body = self._body(style, left_out)
         while max(map(len, body.splitlines())) > width and len(left_out) < len(self.spare):
             left_out = self.spare[: len(left_out) + 1]
             body = self._body(style, left_out)
-        notes = [*self.notes, *([f"left out for want of width: {', '.join(left_out)}"] if left_out else [])]
-        return "\n".join([textwrap.fill(self.title, width), "", body, *(textwrap.fill(note, width) for note in notes)])
+        notes += [f"left out for want of width: {', '.join(left_out)}"] if left_out else []
+        return "\n".join([textwrap.fill(title, width), "", body, *(textwrap.fill(note, width) for note in notes)])
 
     def _body(self, style: Format, left_out: list[str]) -> str:
         places = [place for place, column in enumerate(self.columns) if column not in left_out]
         columns = [self.columns[place] for place in places]
-        rows = [
-            [row[place].replace("|", "\\|") if style == "markdown" else row[place] for place in places]
-            for row in self.rows
-        ]
+        rows = [[_written(row[place], style) for place in places] for row in self.rows]
         align = ["right" if column in self.numeric else "left" for column in columns]
         return tabulate(rows, columns, tablefmt=_TABULATE[style], colalign=align, disable_numparse=True)

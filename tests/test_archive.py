@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from fakes import SUITE, Curve, FakeCohort, look
 
-from bench import check, document, measures, plan, report, study
+from bench import check, document, measures, plan, report, seals, study
 from bench.archive import SCHEMA_VERSION, Archive
 from bench.contracts import Ended, Finished
 from bench.errors import ArchiveError
@@ -177,6 +177,7 @@ def test_a_best_value_at_the_edge_of_its_range_is_said(tmp_path):
         best = of.draws()[1].metaparameters["learning_rate"]
         content["space"]["learning_rate"] = {"log_uniform": [best / 1.01, best * 10]}
         db.execute("UPDATE studies SET content = ?", (json.dumps(content),))
+        seals.renew_study(db, of.id)
     assert summary(path).found.at_edge == {"learning_rate": "low"}
     with Archive.reading(path) as archive:
         assert "the best learning_rate is at the low edge" in report.tables(archive)[0].render("table")

@@ -60,8 +60,8 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, channels_last, compile, confirm, dataset, evaluate, input, max_steps, measure, micro_batch, model, "
-    "name, optimizer, precision, probes, race, schedule, search, target, timing, training"
+    "batch_sizes, channels_last, compile, confirm, dataset, deterministic, evaluate, input, max_seconds, max_steps, "
+    "measure, micro_batch, model, name, optimizer, precision, probes, race, schedule, search, target, timing, training"
 )
 PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"

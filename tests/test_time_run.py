@@ -120,7 +120,7 @@ def test_a_change_of_what_is_only_read_shows_what_was_timed(tmp_path):
 def test_what_fits_a_forward_pass_is_shown_where_training_does_not_fit(tmp_path):
     write(
         tmp_path,
-        model="user_models:greedy_in_training",
+        model="user_models:hungry_in_training",
         sizes="{from: 2, to: max, factor: 4}",
         measure="[throughput, inference]",
         processes=1,
@@ -147,7 +147,7 @@ def test_a_forward_pass_alone_is_timed(tmp_path):
 
 
 def test_out_of_memory_is_a_row_with_its_peak_and_the_other_rows_are_there(tmp_path):
-    write(tmp_path, model="user_models:greedy", sizes="[2, 512]", processes=1)
+    write(tmp_path, model="user_models:hungry", sizes="[2, 512]", processes=1)
     out, _ = limited(8, "time", "small.yaml", folder=tmp_path)
     rows = [line.split() for line in out.splitlines() if line.split()[:1] in (["2"], ["512"])]
     assert rows[0][0] == "2"
@@ -159,7 +159,7 @@ def test_out_of_memory_is_a_row_with_its_peak_and_the_other_rows_are_there(tmp_p
 
 
 def test_the_largest_batch_size_that_fits_is_found(tmp_path):
-    write(tmp_path, model="user_models:greedy", sizes="{from: 2, to: max, factor: 4}", processes=1)
+    write(tmp_path, model="user_models:hungry", sizes="{from: 2, to: max, factor: 4}", processes=1)
     out, _ = limited(8, "time", "small.yaml", folder=tmp_path)
     assert "the largest batch size tried that fits is 32; 128 does not" in out
     assert "512" not in out

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import pathlib
 import signal
+import subprocess
+import threading
+import time
 
 import torch
 from torch import nn
@@ -54,6 +59,62 @@ def out_of_memory(example_shape, classes, *, after: int = 5):
 def killed(example_shape, classes, *, after: int = 5):
     """Has its process killed while training."""
     return Failing(after, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def falling_once(example_shape, classes):
+    """Has its process killed once in a folder."""
+
+    def fault():
+        fallen = pathlib.Path("fallen")
+        if not fallen.exists():
+            fallen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return Failing(5, fault)
+
+
+def segfaulting(example_shape, classes, *, after: int = 5):
+    """Reads memory that is not there while training."""
+    return Failing(after, lambda: ctypes.string_at(0))
+
+
+def hanging(example_shape, classes, *, after: int = 5):
+    """Hangs while training, in a lock that nobody gives back, and does not listen to SIGTERM."""
+
+    def fault():
+        print("about to hang", flush=True)  # noqa: T201
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        subprocess.Popen(["sleep", "1000"])
+        threading.Lock().acquire() and threading.Event().wait()
+
+    return Failing(after, fault)
+
+
+def slow(example_shape, classes, *, seconds: float = 0.05):
+    """Takes its time for every training step."""
+    return Failing(0, lambda: time.sleep(seconds))
+
+
+def greedy(example_shape, classes, *, after: int = 5):
+    """Asks for more memory than there is while training."""
+    return Failing(after, lambda: torch.empty(2**44))
+
+
+def falling(parameters, *, learning_rate: float, above: float = 1.0, how: str = "SIGKILL"):
+    """An optimizer that takes its process along where the learning rate is too high for its taste."""
+
+    class Falling(torch.optim.SGD):
+        taken = 0
+
+        def step(self):
+            self.taken += 1
+            if self.taken > 5 and any(group["lr"] > above for group in self.param_groups):
+                if how == "raise":
+                    raise FloatingPointError("the learning rate is too high")
+                os.kill(os.getpid(), signal.Signals[how])
+            super().step()
+
+    return Falling(parameters, lr=learning_rate)
 
 
 def not_a_model(example_shape, classes):
@@ -140,7 +201,7 @@ class OwnOptimizer(torch.optim.SGD):
         super().__init__(params, lr=lr)
 
 
-class Greedy(nn.Module):
+class Hungry(nn.Module):
     """Linear, and asks for 64 MiB of memory an example that it never touches."""
 
     def __init__(self, always=True):
@@ -153,11 +214,11 @@ class Greedy(nn.Module):
         return self.linear(x.flatten(1))
 
 
-def greedy(example_shape, classes):
+def hungry(example_shape, classes):
     """Needs a great deal of memory for each example."""
-    return Greedy()
+    return Hungry()
 
 
-def greedy_in_training(example_shape, classes):
+def hungry_in_training(example_shape, classes):
     """Needs a great deal of memory for each example that it is trained on."""
-    return Greedy(always=False)
+    return Hungry(always=False)

@@ -104,6 +104,12 @@ def _notes(rows: list[Summary]) -> list[str]:
     for row in rows:
         size, content = row.study.batch_size, row.study.content
         draws, diverged = sum(row.outcomes.values()), row.outcomes.get("diverged", 0)
+        fallen = [trial for trial in row.study.trials if trial.outcome in ("crashed", "timed out")]
+        if fallen:
+            notes.append(
+                f"batch size {size:,}: trials that crashed or timed out and decide nothing: {len(fallen)}; "
+                "'bench run' tries them again."
+            )
         if row.status == "not measured":
             notes.append(f"batch size {size:,}: not measured yet; 'bench run' goes on with it, if none is under way.")
         elif row.status == "infeasible":

@@ -6,11 +6,14 @@ The parent never imports torch and alone holds the archive; workers send it even
 
 from __future__ import annotations
 
+import faulthandler
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -23,19 +26,26 @@ from pathlib import Path
 from typing import Any
 
 from bench import components
-from bench.contracts import TERMINAL, Event, Lost, Task
+from bench.contracts import TERMINAL, Event, Lost, Outcome, Started, Task
 from bench.errors import BenchError, DeviceError
 from bench.plan import Study, Timing
 
 # Importing these in the server is what makes a worker cheap; the first optimizer step imports torch._dynamo.
 _PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment", "bench.timing"]
+# A worker that is asked to end has so many seconds for it.
+_GRACE_SECONDS = 1.0
+# Of what a worker wrote to stderr, the end is kept.
+_LAST_WORDS_BYTES = 4096
+_STDERR = 2
 
 
 class LocalExecutor:
     """Carries out tasks in processes of this machine; see `contracts.Executor`."""
 
-    def __init__(self, devices: Sequence[str] = ()) -> None:
+    def __init__(self, devices: Sequence[str] = (), stall_seconds: float = math.inf) -> None:
+        """stall_seconds: a worker that says nothing for so long, not even of an evaluation, hangs, and is ended."""
         self._asked = list(devices)
+        self._stall_seconds = stall_seconds
         self._devices: list[str] = []
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
@@ -66,36 +76,29 @@ class LocalExecutor:
                     "'bench doctor' says what this machine offers"
                 )
 
-    def run(self, tasks: Iterator[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
+    def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         places = deque(self._devices[:1] if alone else self._places())
         # One thread a worker, whatever the machine: the number of threads can change the last digits of a sum.
         threads = cores() if alone else 1
         running: list[_Place] = []
         try:
-            while True:
-                while places and (task := next(tasks, None)):
+            while tasks or running:
+                while tasks and places:
                     device = places.popleft()
-                    running.append(_Place(task, device, _Worker(_carry_out, (task, device, threads))))
-                if not running:
-                    return
-                _wait_for_any(place.worker for place in running)
+                    task = tasks.popleft()
+                    worker = _Worker(_carry_out, (task, device, threads))
+                    running.append(_Place(task, device, worker, self._stall_seconds))
+                _wait_for_any((place.worker for place in running), min(place.seconds_left() for place in running))
                 for place in list(running):
-                    if not place.worker.has_news():
-                        continue
-                    event = place.worker.receive()
-                    if isinstance(event, dict):
-                        place.environment = event
-                        continue
-                    if event is None:
-                        event = Lost(f"the worker on {place.device} ended early: {place.worker.how_it_ended()}")
+                    event = place.news()
                     if isinstance(event, TERMINAL):
                         place.worker.end()
                         running.remove(place)
                         places.append(place.device)
-                    yield place.task, place.environment, event
+                    if event is not None:
+                        yield place.task, place.environment, event
         finally:
-            for place in running:
-                place.worker.end()
+            _end(place.worker for place in running)
 
     def _places(self) -> list[str]:
         return [device for device in self._devices for _ in range(cores() if device == "cpu" else 1)]
@@ -108,7 +111,44 @@ class _Place:
     task: Task
     device: str
     worker: _Worker
+    stall_seconds: float
     environment: dict[str, Any] = field(default_factory=dict)
+    heard: float = field(default_factory=time.monotonic)
+    seated: float | None = None
+
+    def news(self) -> Event | None:
+        """What the worker says next, or what is to be said of it; None if that is nothing for now."""
+        if self.worker.has_news():
+            self.heard = time.monotonic()
+            said: Event | dict[str, Any] | None = self.worker.receive()
+            if said is None:
+                signal_name, how = self.worker.how_it_ended()
+                return self._lost(f"ended early: {how}", signal_name)
+            if isinstance(said, dict):
+                self.environment = said
+                return None
+            if isinstance(said, Started):
+                self.seated = self.heard
+            return said
+        if self.seconds_left() > 0:
+            return None
+        timed_out = time.monotonic() - self.heard < self.stall_seconds
+        self.worker.end()
+        if timed_out:
+            most = self.task.study.workload.entry.max_seconds
+            return self._lost(f"was ended: its trials trained for more than max_seconds, {most:g}", None, "timed out")
+        return self._lost(f"was ended: no evaluation for {self.stall_seconds:g} seconds", "SIGTERM")
+
+    def seconds_left(self) -> float:
+        """Until the worker hangs, or its trials have trained for longer than they may."""
+        most = self.task.study.workload.entry.max_seconds
+        deadline = math.inf if most is None or self.seated is None else self.seated + most
+        return min(self.heard + self.stall_seconds, deadline) - time.monotonic()
+
+    def _lost(self, how: str, signal_name: str | None, outcome: Outcome = "crashed") -> Lost:
+        study = self.task.study
+        where = f"{study.workload.name} at batch size {study.batch_size:,}: the worker on {self.device}"
+        return Lost(f"{where} {how}", outcome, signal_name, self.worker.last_words())
 
 
 class _Worker:
@@ -117,11 +157,16 @@ class _Worker:
     def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         context = multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
-        self._process: ForkServerProcess = context.Process(target=_main, args=(target, theirs, arguments))
+        self.stderr, their_stderr = context.Pipe(duplex=False)
+        self._stack, their_stack = context.Pipe(duplex=False)
+        self._last_words = b""
+        pipes = (theirs, their_stderr, their_stack)
+        self._process: ForkServerProcess = context.Process(target=_main, args=(target, *pipes, arguments))
         with _blank_main():
             self._process.start()
         self.sentinel = self._process.sentinel
-        theirs.close()
+        for pipe in pipes:
+            pipe.close()
 
     def has_news(self) -> bool:
         """Whether `receive` would answer at once."""
@@ -129,7 +174,8 @@ class _Worker:
 
     def receive(self) -> Any:
         """The next thing it says; None once it has ended."""
-        _wait_for_any([self])
+        while not self.has_news():
+            _wait_for_any([self])
         # The process is watched beside its pipe: what it started may outlive it and hold the pipe open.
         if not self.connection.poll():
             return None
@@ -138,24 +184,71 @@ class _Worker:
         except (EOFError, ConnectionResetError):
             return None
 
-    def how_it_ended(self) -> str:
+    def pass_on(self) -> None:
+        """Writes what it wrote to stderr to ours, and keeps the end of it."""
+        while not self.stderr.closed and self.stderr.poll():
+            written = os.read(self.stderr.fileno(), 2**16)
+            if not written:
+                self.stderr.close()
+            self._last_words = (self._last_words + written)[-_LAST_WORDS_BYTES:]
+            while written:
+                written = written[os.write(_STDERR, written) :]
+
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr, and where it stood when it fell or was asked to end, if it could say."""
+        self.pass_on()
+        stack = os.read(self._stack.fileno(), 2**16) if self._stack.poll() else b""
+        # After the stack comes a list of everything that is loaded.
+        return (self._last_words + stack.partition(b"Extension modules:")[0]).decode(errors="replace").strip()
+
+    def how_it_ended(self) -> tuple[str | None, str]:
+        """The name of the signal that ended it, if one did, and the end of a sentence."""
         self._process.join(5)
         code = self._process.exitcode
-        return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
+        if code is None or code >= 0:
+            return None, f"exit code {code}"
+        name = signal.Signals(-code).name
+        return name, f"killed by {name}"
 
-    def end(self) -> None:
-        """Ends the process and everything it started."""
+    def ask_to_end(self) -> None:
+        """Sends SIGTERM to the process and everything it started."""
+        self._signal(signal.SIGTERM)
+
+    def end(self, grace_seconds: float = _GRACE_SECONDS) -> None:
+        """Ends the process and everything it started; what does not end when asked to is killed."""
         self._process.join(0.05)
-        if self._process.pid is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.is_alive():
+            self.ask_to_end()
+            self._process.join(grace_seconds)
+        self._signal(signal.SIGKILL)
         self._process.kill()
         self._process.join()
         self.connection.close()
 
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
 
-def _wait_for_any(workers: Iterable[_Worker]) -> None:
-    wait([place for worker in workers for place in (worker.connection, worker.sentinel)])
+
+def _end(workers: Iterable[_Worker]) -> None:
+    """Ends workers within one time of grace for all."""
+    running = list(workers)
+    for worker in running:
+        worker.ask_to_end()
+    until = time.monotonic() + _GRACE_SECONDS
+    for worker in running:
+        worker.end(max(0.0, until - time.monotonic()))
+
+
+def _wait_for_any(workers: Iterable[_Worker], seconds: float = math.inf) -> None:
+    """Until a worker has news, at most so long; what workers write to stderr is passed on meanwhile."""
+    running = list(workers)
+    places = [place for worker in running for place in (worker.connection, worker.sentinel)]
+    errors = [worker.stderr for worker in running if not worker.stderr.closed]
+    wait([*places, *errors], None if seconds == math.inf else max(0.0, seconds))
+    for worker in running:
+        worker.pass_on()
 
 
 def cores() -> int:
@@ -187,10 +280,23 @@ def _blank_main() -> Iterator[None]:
 # ---- in the worker ------------------------------------------------------------------------------------------------
 
 
-def _main(target: Callable[..., None], connection: Connection, arguments: tuple[Any, ...]) -> None:
+def _main(
+    target: Callable[..., None],
+    connection: Connection,
+    stderr: Connection,
+    stack: Connection,
+    arguments: tuple[Any, ...],
+) -> None:
     os.setsid()  # a group of its own, so that whatever it starts can be ended with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is for results, whatever a component prints
+    # stdout is for results, whatever a component prints.
+    for stream in (sys.stderr, sys.stdout):
+        os.dup2(stderr.fileno(), stream.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    stderr.close()
+    # Where it stood is among its last words, whether it fell or hung and was asked to end.
+    faulthandler.enable(stack.fileno(), all_threads=False)
+    faulthandler.register(signal.SIGTERM, stack.fileno(), all_threads=False, chain=True)
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
     # The server made fork's choices for its children; a DataLoader in one must not start a server of its own.
     multiprocessing.set_start_method("fork", force=True)

@@ -1,0 +1,115 @@
+"""Joins archives made on several machines into a new one, by what trials are: contradictions are refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+from bench import seals, storage
+from bench.archive import SCHEMA, Archive
+from bench.errors import ArchiveError
+from bench.plan import TimedMeasure
+
+_ENDED = ("reached", "overtaken", "exhausted", "diverged", "infeasible")
+# What a trial is: its columns `phase` to `max_steps`.
+_IDENTITY = slice(2, 8)
+_PHASE, _OUTCOME, _STEP = 2, 10, 11
+
+Row = tuple[Any, ...]
+
+
+def merge(paths: Sequence[Path], new: Path) -> int:
+    """Writes the studies and trials of archives into a new one; how many studies it holds whole.
+
+    The suite is the first archive's. Raises ArchiveError where the new file exists, an archive is broken, or two
+    archives contradict each other.
+    """
+    if new.exists():
+        raise ArchiveError(f"{new}: exists already; name a file that does not")
+    with storage.locked(new), _removed_on_failure(new), closing(sqlite3.connect(new)) as made:
+        made.executescript(f"{SCHEMA} BEGIN;")
+        for path in paths:
+            with Archive.reading(path) as archive:
+                _add(archive, made)
+        seals.seal_all(made)
+        made.commit()
+        return int(made.execute("SELECT count(*) FROM studies WHERE finished").fetchone()[0])
+
+
+def _add(archive: Archive, new: sqlite3.Connection) -> None:
+    if new.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
+        new.executemany("INSERT INTO suites VALUES (?, ?, ?, ?)", archive.rows("suites"))
+    new.executemany("INSERT OR IGNORE INTO environments VALUES (?, ?)", archive.rows("environments"))
+    trials = {row[0]: row[1] for row in archive.rows("trials")}
+    for row in archive.rows("trials"):
+        _add_trial(archive, new, row)
+    for study in archive.rows("studies"):
+        held = new.execute("SELECT batch_size, content FROM studies WHERE id = ?", study[:1]).fetchone()
+        if held not in (None, study[2:4]):
+            raise ArchiveError(f"{archive.path}: holds another study {study[0]!r} than an archive before it")
+        new.execute(
+            "INSERT INTO studies VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET finished = max(finished, excluded.finished)",
+            study,
+        )
+    new.executemany(
+        "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
+        [(study, trials[key]) for study, key in archive.rows("members")],
+    )
+    new.executemany(
+        "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
+        [fault[1:] for fault in archive.rows("faults")],
+    )
+
+
+def _add_trial(archive: Archive, new: sqlite3.Connection, row: Row) -> None:
+    """Of a trial that two archives saw, the one that went further stands, and the other may say nothing else.
+
+    Where and how fast it was trained may differ. One that did not end has nothing to say.
+    """
+    readings = [reading[1:] for reading in archive.rows("readings", row[0])]
+    held = new.execute("SELECT * FROM trials WHERE id = ?", row[1:2]).fetchone()
+    if held is not None and held[_OUTCOME] in _ENDED:
+        if row[_OUTCOME] not in _ENDED or row[_PHASE] in get_args(TimedMeasure):
+            return  # of a time that two machines took, the first stands: they need not agree
+        there = new.execute(
+            "SELECT step, name, value, status FROM readings WHERE trial = ? ORDER BY name, step", held[:1]
+        ).fetchall()
+        if not _agree((held, there), (row, readings)):
+            raise ArchiveError(
+                f"{archive.path}: its trial {row[1]!r} contradicts that of an archive before it; "
+                "one of them was trained by other code, or on a machine that computes otherwise"
+            )
+        if row[_STEP] <= held[_STEP]:
+            return
+    if held is not None:
+        new.execute("DELETE FROM readings WHERE trial = ?", held[:1])
+        new.execute(
+            "UPDATE trials SET environment = ?, way = ?, outcome = ?, step = ?, train_seconds = ? WHERE key = ?",
+            (*row[8:13], held[0]),
+        )
+        key = held[0]
+    else:
+        key = new.execute(f"INSERT INTO trials VALUES (NULL, {', '.join('?' * 12)})", row[1:]).lastrowid
+    new.executemany("INSERT INTO readings VALUES (?, ?, ?, ?, ?)", [(key, *reading) for reading in readings])
+
+
+def _agree(left: tuple[Row, list[Row]], right: tuple[Row, list[Row]]) -> bool:
+    """Whether two records of a trial that ended tell of the same training."""
+    (shorter, few), (longer, many) = sorted((left, right), key=lambda record: record[0][_STEP])
+    end = shorter[_STEP]
+    if shorter[_IDENTITY] != longer[_IDENTITY] or few != [reading for reading in many if reading[0] <= end]:
+        return False
+    return bool(shorter[_OUTCOME] == (longer[_OUTCOME] if end == longer[_STEP] else "overtaken"))
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

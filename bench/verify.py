@@ -1,0 +1,166 @@
+"""Is an archive what was written, and what of it can be saved? Salvages into a new file, never in place."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import migrations, seals, storage
+from bench.archive import SCHEMA, SCHEMA_VERSION
+from bench.errors import ArchiveError
+
+_MOST_SAID = 20
+
+# Readings that contradict an outcome: (what is wrong, a query for the ids of such trials). A trial that was overtaken
+# may have gone further since, for a study that was cut off.
+_TARGET = (
+    "readings.name = json_extract(content, '$.reading')"
+    " AND (value <= json_extract(content, '$.threshold.at_most') OR value < json_extract(content, '$.threshold.below'))"
+)
+_OF_TRIAL = "FROM trials JOIN members ON trial = key JOIN studies ON studies.id = study"
+_CONTRADICTIONS = {
+    "reached its target, and no reading does": (
+        f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE outcome = 'reached' AND NOT EXISTS"
+        f" (SELECT 1 FROM readings WHERE readings.trial = key AND {_TARGET})"
+    ),
+    "did not reach its target, and a reading does": (
+        f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE outcome IN ('exhausted', 'overtaken') AND EXISTS"
+        f" (SELECT 1 FROM readings WHERE readings.trial = key AND readings.step <= trials.step AND {_TARGET})"
+    ),
+    "has readings beyond its last step": (
+        "SELECT trials.id FROM trials WHERE outcome IN ('reached', 'exhausted')"
+        " AND EXISTS (SELECT 1 FROM readings WHERE readings.trial = key AND readings.step > trials.step)"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """How much of an archive could be read and was what was written, and how much there was."""
+
+    studies: int
+    of_studies: int
+    trials: int
+    of_trials: int
+
+
+def problems(path: Path) -> list[str]:
+    """Everything that is wrong with an archive, a sentence each; raises ArchiveError where it is none at all."""
+    with _opened(path) as (connection, version):
+        found = [f"the file: {said}" for said in _said(connection, "PRAGMA integrity_check") if said != "ok"]
+        found += [
+            f"a row of {table} refers to one of {other} that is not there"
+            for table, _, other, _ in _rows(connection, "PRAGMA main.foreign_key_check")
+        ]
+        if version == SCHEMA_VERSION:
+            try:
+                found += [f"the {kind} {name!r} is not what was written" for kind, name in seals.broken(connection)]
+            except sqlite3.DatabaseError as error:
+                found.append(f"its seals cannot be read: {error}")
+        for wrong, query in _CONTRADICTIONS.items():
+            found += [f"the trial {name!r} {wrong}" for (name,) in _rows(connection, query)]
+    more = len(found) - _MOST_SAID
+    return [*found[:_MOST_SAID], f"and {more:,} more"] if more > 0 else found
+
+
+def repair(path: Path, new: Path) -> Salvage:
+    """Writes what is as it was written into a new archive; a study of which a trial is lost is there to be run again.
+
+    Raises ArchiveError where the new file exists, or nothing can be read of the old one.
+    """
+    if new.exists():
+        raise ArchiveError(f"{new}: exists already; name a file that does not")
+    with _opened(path) as (old, version), storage.locked(new), closing(sqlite3.connect(new)) as made, made:
+        made.executescript(f"{SCHEMA} BEGIN;")
+        return _copy(old, made, everything=version < SCHEMA_VERSION)
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool) -> Salvage:
+    def intact(kind: seals.Kind, name: str) -> bool:
+        return everything or seals.intact(old, kind, name)
+
+    environments = [row for row in _both_ways(old, "environments", "id") if seals.environment_intact(*row)]
+    new.executemany("INSERT OR IGNORE INTO environments VALUES (?, ?)", environments)
+    known = {name for name, _ in environments}
+    trials = _both_ways(old, "trials", "key")
+    kept: dict[int, str] = {}
+    for row in trials:
+        key, name, environment = row[0], row[1], row[8]
+        if not isinstance(name, str) or not intact("trial", name) or environment not in known:
+            continue
+        new.execute(f"INSERT OR IGNORE INTO trials VALUES ({', '.join('?' * len(row))})", row)
+        readings = _rows(old, "SELECT * FROM readings WHERE trial = ?", key)
+        new.executemany("INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?)", readings)
+        kept[key] = name
+    studies = _both_ways(old, "studies", "id")
+    whole = 0
+    for name, workload, batch_size, content, finished in studies:
+        if not _is_json(content):
+            continue
+        members = [key for (key,) in _rows(old, "SELECT trial FROM members WHERE study = ?", name)]
+        sound = bool(finished) and intact("study", name) and all(key in kept for key in members)
+        new.execute(
+            "INSERT OR IGNORE INTO studies VALUES (?, ?, ?, ?, ?)", (name, workload, batch_size, content, sound)
+        )
+        new.executemany("INSERT OR IGNORE INTO members VALUES (?, ?)", [(name, key) for key in members if key in kept])
+        whole += sound
+    # A suite of which a study is lost altogether would ask for what is not there: running it again plans it again.
+    saved = {name for (name,) in _rows(new, "SELECT id FROM studies")}
+    for row in sorted(_both_ways(old, "suites", "number")):
+        if intact("suite", str(row[0])) and _is_json(row[3]) and saved.issuperset(json.loads(row[3])):
+            new.execute("INSERT OR IGNORE INTO suites VALUES (?, ?, ?, ?)", row)
+    seals.seal_all(new)
+    return Salvage(whole, len(studies), len(kept), len(trials))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """An archive to be looked at, whatever state it is in, and its schema version."""
+    if not path.is_file():
+        raise ArchiveError(f"{path}: no such archive; 'bench list archives' shows those here")
+    try:
+        with storage.opened_for_reading(path) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (*migrations.STEPS, SCHEMA_VERSION):
+                raise ArchiveError(f"{path}: has schema version {version}, which this bench does not know")
+            connection.executescript(migrations.views(version))
+            yield connection, version
+    except sqlite3.DatabaseError as error:
+        raise ArchiveError(f"{path}: nothing of it can be read: {error}") from error
+
+
+def _said(connection: sqlite3.Connection, query: str) -> Iterator[str]:
+    for (said,) in _rows(connection, query):
+        yield str(said)
+
+
+def _rows(connection: sqlite3.Connection, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """As many rows as can be read."""
+    rows: list[tuple[Any, ...]] = []
+    # What is broken is told by the integrity check; what was read before it is good.
+    with suppress(sqlite3.DatabaseError):
+        for row in connection.execute(query, values):
+            rows.append(row)
+    return rows
+
+
+def _both_ways(connection: sqlite3.Connection, table: str, key: str) -> list[tuple[Any, ...]]:
+    """As many rows of a table as can be read from its two ends, once each."""
+    rows = [
+        *_rows(connection, f"SELECT * FROM {table}"),
+        *_rows(connection, f"SELECT * FROM {table} ORDER BY {key} DESC"),
+    ]
+    return list(dict.fromkeys(rows))
+
+
+def _is_json(text: object) -> bool:
+    try:
+        json.loads(str(text))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,249 @@
+"""Archives that are torn, flipped, old, or somebody's trap: a sentence, and never a wrong number shown as right."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_archive import measure, plan_of
+from test_run import bench
+
+from bench import report, seals, table, verify
+from bench.archive import SCHEMA_VERSION, Archive
+from bench.contracts import Ended, Evaluated, Started
+from bench.errors import BenchError
+
+RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sql"))
+
+
+def shown(path):
+    with Archive.reading(path) as archive:
+        return report.as_json(archive) + "\n\n".join(each.render("table") for each in report.tables(archive))
+
+
+@dataclass(repr=False)
+class Sound:
+    """An archive with nothing wrong, its bytes, and what it shows."""
+
+    path: Path
+    content: bytes
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sound") / "a.sqlite"
+    measure(path)
+    return Sound(path, path.read_bytes(), shown(path))
+
+
+def answer(path, ask, *arguments):
+    """What comes of it, and whether that is an answer; what is none is a sentence that names the file."""
+    try:
+        return ask(*arguments), True
+    except BenchError as error:
+        sentence = str(error)
+    assert str(path) in sentence
+    return sentence, False
+
+
+def looked_at(path, original):
+    """Shows, verifies and repairs; what is shown is the original, or nothing is, or, repaired, that it is to be run."""
+    said, is_shown = answer(path, shown, path)
+    assert not is_shown or said == original
+    wrong, _ = answer(path, verify.problems, path)
+    assert wrong or (is_shown and said == original)
+    saved = path.with_name("saved.sqlite")
+    salvage, is_saved = answer(path, verify.repair, path, saved)
+    if is_saved:
+        again, is_shown = answer(saved, shown, saved)
+        assert not is_shown or again == original or salvage.studies == 0
+        assert is_shown or "holds no suite" in again
+        assert not is_shown or verify.problems(saved) == []
+
+
+EXAMPLES = settings(
+    max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+
+
+@EXAMPLES
+@given(place=st.integers(0, 2**32), bit=st.integers(0, 7))
+def test_an_archive_with_a_flipped_bit_is_never_a_traceback_and_never_a_wrong_number(
+    sound, tmp_path_factory, place, bit
+):
+    content, original = sound.content, sound.shown
+    place %= len(content)
+    path = tmp_path_factory.mktemp("flipped") / "a.sqlite"
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+    looked_at(path, original)
+    shutil.rmtree(path.parent)
+
+
+@EXAMPLES
+@given(length=st.integers(0, 2**32))
+def test_a_torn_archive_is_never_a_traceback_and_never_a_wrong_number(sound, tmp_path_factory, length):
+    content, original = sound.content, sound.shown
+    path = tmp_path_factory.mktemp("torn") / "a.sqlite"
+    path.write_bytes(content[: length % len(content)])
+    looked_at(path, original)
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("UPDATE readings SET value = value / 2 WHERE name = 'validation_error'", "the trial"),
+        (
+            "UPDATE trials SET outcome = 'exhausted' WHERE outcome = 'reached'",
+            "did not reach its target, and a reading",
+        ),
+        ("DELETE FROM readings WHERE value <= 0.1", "reached its target, and no reading does"),
+        ("UPDATE studies SET content = replace(content, '0.1', '0.2')", "the study"),
+        ("UPDATE suites SET text = ''", "the suite '1' is not what was written"),
+        ("UPDATE environments SET content = '{}'", "the environment"),
+        ("DELETE FROM trials WHERE number = 1 AND phase = 'search'", "refers to one of trials that is not there"),
+        ("UPDATE trials SET step = 2 WHERE outcome = 'reached'", "has readings beyond its last step"),
+    ],
+)
+def test_verify_says_what_is_not_as_it_was_written(sound, tmp_path, change, sentence):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(change)
+    _, err = bench("verify", path, folder=tmp_path, code=1)
+    assert sentence in err
+    assert "is not what was written" in bench("show", path, folder=tmp_path, code=2)[1]
+    assert "not what was written" in err
+
+
+def test_verify_finds_nothing_wrong_with_an_archive_that_is_sound(sound, tmp_path):
+    assert "nothing wrong" in bench("verify", sound.path, folder=tmp_path)[0]
+
+
+def test_repair_saves_what_is_sound_into_a_new_file_and_never_in_place(sound, tmp_path):
+    path, saved = tmp_path / "a.sqlite", tmp_path / "saved.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE readings SET value = 0.0 WHERE trial = 1")
+    before = path.read_bytes()
+    out, _ = bench("verify", path, "--repair", saved, folder=tmp_path)
+    assert "0 of 1 studies whole, 9 of 10 trials" in out
+    assert path.read_bytes() == before
+    assert "exists already" in bench("verify", path, "--repair", saved, folder=tmp_path, code=2)[1]
+    with Archive.reading(saved) as archive:
+        assert archive.finished() == set()
+        assert len(archive.studies()[0].trials) == 9
+
+
+@pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
+def test_an_archive_of_every_released_version_is_shown_and_migrated(dump, sound, tmp_path):
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(dump.read_text())
+    before = path.read_bytes()
+    assert shown(path) == sound.shown
+    assert verify.problems(path) == []
+    assert path.read_bytes() == before, "reading changes nothing"
+    with Archive.writing(path) as archive:
+        assert archive.finished() == {plan_of().studies[0].id}
+    assert shown(path) == sound.shown
+    assert verify.problems(path) == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert db.execute("SELECT count(*) FROM seals").fetchone()[0] >= 10
+
+
+def test_every_version_before_this_one_has_its_archive():
+    assert [path.stem for path in RELEASED] == [f"version_{version}" for version in range(1, SCHEMA_VERSION)]
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        "CREATE VIEW w AS SELECT load_extension('x')",
+        "CREATE TRIGGER t AFTER UPDATE ON trials BEGIN DELETE FROM trials; END",
+    ],
+)
+def test_an_archive_that_holds_something_to_run_is_refused(sound, tmp_path, trap):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(trap)
+    for command in ("show", "verify"):
+        assert "nothing to run" in bench(command, path, folder=tmp_path, code=2)[1]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"model": 3}', "nonsense", '"' + "x" * 1000])
+def test_content_that_bench_would_not_write_is_a_sentence(sound, tmp_path, content):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE studies SET content = ?", (content,))
+        seals.seal_all(db)
+    assert "holds what bench does not write" in bench("show", path, folder=tmp_path, code=2)[1]
+
+
+NAMES = ["\x1b[2J\x1b[31mred", "::error::stop", "<script>x</script>", "[a](http://b)", "=1+2", "\u202eback", "`c`|d"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_somebodys_archive_is_text_in_every_output_and_nothing_else(sound, tmp_path, name):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE studies SET workload = ?", (name,))
+        seals.seal_all(db)
+    for style in ("table", "markdown", "latex", "csv", "json"):
+        out, _ = bench("show", path, "--format", style, folder=tmp_path)
+        assert not {"\x1b", "\u202e"} & set(out)
+        assert not any(line.startswith("::") for line in out.splitlines())
+        if style == "markdown":
+            assert "<script" not in out
+            assert "](" not in out
+        elif style == "csv":
+            assert not any(cell.startswith("=") for line in out.splitlines() for cell in line.split(","))
+        elif style == "json":
+            assert json.loads(out)["workloads"][0]["name"] == name
+
+
+def test_cells_of_a_csv_are_no_formulas_and_numbers_stay_numbers():
+    cells = ["=1+2", "@x", "+a", "-b", "-1.5", -1.5, "a", None, "\t=x"]
+    harmless = ["'=1+2", "'@x", "'+a", "'-b", "-1.5", -1.5, "a", None, "'\t=x"]
+    assert [table.harmless(cell) for cell in cells] == harmless
+
+
+ODD = [math.nan, math.inf, -math.inf, 1e308, -0.0, 5e-324, float(2**63), 0.1]
+
+
+def same(left, right):
+    return repr(left) == repr(right)
+
+
+def test_odd_values_survive_the_archive(tmp_path):
+    path = tmp_path / "a.sqlite"
+    made = plan_of()
+    (of,) = made.studies
+    trial = of.draws()[0]
+    with Archive.writing(path) as archive:
+        archive.plan(made)
+        environment = archive.environment({"device": "fake"})
+        archive.record(of, environment, Started((trial,)))
+        for step, value in enumerate(ODD):
+            archive.record(of, environment, Evaluated(step, {trial.id: {"odd": value}}))
+        archive.record(of, environment, Ended(trial, "exhausted", len(ODD), 0.1))
+    with Archive.reading(path) as archive:
+        ((key, *_),) = archive.studies()[0].trials and [(archive.studies()[0].trials[0].key,)]
+        assert same([value for _, _, value in archive.readings(key)], ODD)
+    with closing(sqlite3.connect(path)) as db:
+        statuses = [status for (status,) in db.execute("SELECT status FROM readings ORDER BY step")]
+    assert statuses == ["nan", "inf", "-inf", None, "-0", None, None, None]
+    assert verify.problems(path) == []
