@@ -60,8 +60,8 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, confirm, dataset, evaluate, max_steps, model, name, optimizer, precision, probes, race, schedule, "
-    "search, target, training"
+    "batch_sizes, confirm, dataset, deterministic, evaluate, max_seconds, max_steps, model, name, optimizer, "
+    "precision, probes, race, schedule, search, target, training"
 )
 PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
