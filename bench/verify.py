@@ -23,13 +23,16 @@ _TARGET = (
     " AND (value <= json_extract(content, '$.threshold.at_most') OR value < json_extract(content, '$.threshold.below'))"
 )
 _OF_TRIAL = "FROM trials JOIN members ON trial = key JOIN studies ON studies.id = study"
+# Of what was timed, to reach means that its time was known well enough: no reading contradicts it.
+_TRAINED = "phase IN ('search', 'confirm')"
 _CONTRADICTIONS = {
     "reached its target, and no reading does": (
-        f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE outcome = 'reached' AND NOT EXISTS"
+        f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE {_TRAINED} AND outcome = 'reached' AND NOT EXISTS"
         f" (SELECT 1 FROM readings WHERE readings.trial = key AND {_TARGET})"
     ),
     "did not reach its target, and a reading does": (
-        f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE outcome IN ('exhausted', 'overtaken') AND EXISTS"
+        f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE {_TRAINED} AND outcome IN ('exhausted', 'overtaken')"
+        f" AND EXISTS"
         f" (SELECT 1 FROM readings WHERE readings.trial = key AND readings.step <= trials.step AND {_TARGET})"
     ),
     "has readings beyond its last step": (

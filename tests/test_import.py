@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from bench import measures, report
+from bench import measures, report, seals
 from bench.archive import Archive
 from bench.cli import main
 from bench.errors import ArchiveError
@@ -417,6 +417,8 @@ def test_an_import_that_was_killed_counts_as_none_and_is_begun_again_whole(folde
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM suites")
         db.execute("DELETE FROM readings WHERE step = 100")
+        db.execute("DELETE FROM seals")
+        seals.seal_all(db)
     imported(folder)
     assert dump(path) == whole
 

@@ -72,6 +72,7 @@ def test_a_suite_that_is_only_timed_prints_its_table_and_keeps_every_window(tmp_
         assert 0 < record["compute_share"] < 1
     (row, _) = csv.DictReader(StringIO(bench("show", "small.yaml", "--format", "csv", folder=tmp_path)[0]))
     assert float(row["step_seconds.median"]) > 0
+    assert "nothing wrong" in bench("verify", str(archive(tmp_path)), folder=tmp_path)[0]
     # Again, nothing is timed.
     again, err = bench("time", "small.yaml", folder=tmp_path)
     assert (again, err) == (out, "")
