@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections import Counter
@@ -54,6 +55,8 @@ class Confirmed:
 
     each: every seed's steps to target, math.inf for a miss.
     probed: what probes saw of each seed, as {reading: {step: value}}.
+    tested: the test error of each seed that met the target.
+    digest: a hash of every reading of every seed; equal where trainings were equal to the last bit.
     """
 
     steps: MedianInterval
@@ -63,6 +66,16 @@ class Confirmed:
     seeds: int
     budget: int
     test_error: float | None
+    tested: tuple[float, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One ordinary training step, timed in fresh processes; a value for each process, in their order."""
+
+    step_seconds: tuple[float, ...]  # the median over a process's windows
+    peak_memory_bytes: tuple[float, ...]  # the process's peak
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,7 @@ class Summary:
     found: Found | None
     confirmed: Confirmed | None
     train_seconds: float
+    timed: Timed | None = None
 
     @property
     def steps_to_target(self) -> float | None:
@@ -132,7 +146,8 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
     if not again:
         return None
     steps = [_first_step(archive, study, trial) or math.inf for trial in again]
-    readings = [_by_name(archive.readings(trial.key)) for trial in again]
+    rows = [archive.readings(trial.key) for trial in again]
+    readings = [_by_name(seen) for seen in rows]
     tests = [
         value
         for seen, step in zip(readings, steps, strict=True)
@@ -148,6 +163,8 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
         seeds=len(again),
         budget=budget,
         test_error=statistics.median(tests) if tests else None,
+        tested=tuple(tests),
+        digest=hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,9 +32,11 @@ class Table:
     def render(self, style: Format, width: int | None = None) -> str:
         """The whole table as text; a table of at most `width` columns of characters, where one is given."""
         if style == "markdown":
-            return "\n".join([f"### {self.title}", "", self._body(style, []), *(f"\n{note}" for note in self.notes)])
+            title, notes = markdown(self.title), [markdown(note) for note in self.notes]
+            return "\n".join([f"### {title}", "", self._body(style, []), *(f"\n{note}" for note in notes)])
         if style == "latex":
-            return "\n".join([f"% {self.title}", self._body(style, []), *(f"% {note}" for note in self.notes)])
+            title, notes = _one_line(self.title), [_one_line(note) for note in self.notes]
+            return "\n".join([f"% {title}", self._body(style, []), *(f"% {note}" for note in notes)])
         if width is None:
             return "\n".join([self.title, "", self._body(style, []), *self.notes])
         left_out: list[str] = []
@@ -47,9 +50,26 @@ class Table:
     def _body(self, style: Format, left_out: list[str]) -> str:
         places = [place for place, column in enumerate(self.columns) if column not in left_out]
         columns = [self.columns[place] for place in places]
-        rows = [
-            [row[place].replace("|", "\\|") if style == "markdown" else row[place] for place in places]
-            for row in self.rows
-        ]
+        escape = _ESCAPES.get(style, str)
+        rows = [[escape(row[place]) for place in places] for row in self.rows]
         align = ["right" if column in self.numeric else "left" for column in columns]
         return tabulate(rows, columns, tablefmt=_TABULATE[style], colalign=align, disable_numparse=True)
+
+
+# What Markdown would take for markup, but for what it cannot: an underscore inside a word.
+_MARKUP = re.compile(r"[\\|*`&<>\[\]~]|(?<!\w)_|_(?!\w)")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown that shows it as it is, on one line, in a cell of a table too."""
+    escaped = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), text)
+    return "<br>".join(escaped.splitlines())
+
+
+def _one_line(text: str) -> str:
+    # A second line would leave a LaTeX comment, and an empty one end a cell's paragraph.
+    return " ".join(text.splitlines())
+
+
+_ESCAPES = {"markdown": markdown, "latex": _one_line}

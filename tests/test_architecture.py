@@ -49,6 +49,12 @@ ALLOWED = {
     "measures": {"archive", "plan", "search", "stats", "suite"},
     "scaling": {"measures", "stats"},
     "table": set(),
+    "evidence": {"stats"},
+    "sides": {"archive", "measures", "suite"},
+    "baseline": {"errors", "measures", "sides"},
+    "compare": {"evidence", "sides", "stats"},
+    "gate": {"compare", "errors", "evidence", "plan", "sides", "stats", "suite"},
+    "publish": {"analyses", "compare", "gate", "sides", "stats", "table"},
     "analyses": {"measures", "scaling", "stats", "table"},
     "curves": {"errors", "scaling"},
     "report": {"analyses", "archive", "components", "contracts", "measures", "plan", "scaling", "table"},
@@ -60,8 +66,8 @@ ALLOWED = {
         *("exact", "measure", "measures", "plan", "runner", "scaling", "stats"),
     },
     "cli": {
-        *("archive", "calibrate", "check", "components", "contracts", "curves", "doctor", "errors", "executors"),
-        *("importers", "live", "plan", "report", "runner", "suite"),
+        *("archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
+        *("errors", "executors", "gate", "importers", "live", "plan", "publish", "report", "runner", "sides", "suite"),
     },
     "__main__": {"cli"},
 }
@@ -74,7 +80,8 @@ HOMES = {
     },
     "torchvision": {"datasets", "doctor"},
     "sklearn": {"datasets"},
-    "scipy": {"probes", "scaling", "search", "stats"},
+    "scipy": {"evidence", "gate", "probes", "scaling", "search", "stats"},
+    "junitparser": {"publish"},
     "sqlite3": {"archive"},
     "yaml": {"document"},
     "tabulate": {"table"},
@@ -83,7 +90,7 @@ HOMES = {
     "multiprocessing": {"executors"},
     "subprocess": {"environment"},
     "pydantic": {
-        *("check", "components", "measures", "search", "suite"),
+        *("baseline", "check", "components", "measures", "search", "suite"),
         *("models", "datasets", "optimizers", "schedules", "probes"),
     },
 }

@@ -1,0 +1,38 @@
+"""Sides of a comparison made by hand, of summaries made by hand."""
+
+from __future__ import annotations
+
+from bench import check, document, plan, sides
+from bench.measures import Timed
+from bench.sides import Side
+
+HERE = {"device": "a processor", "device_type": "cpu", "threads": 1, "cuda": None, "torch": "2.15.0", "commit": "abc"}
+
+SUITE = """
+suite: gated
+gate: {gate}
+workloads:
+  - name: w
+    model: softmax
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: {sizes}
+    target: {{validation_error: {{at_most: 0.1}}}}
+    max_steps: 10000
+    search: {{trials: 16, learning_rate: {{log_uniform: [0.01, 1]}}}}
+"""
+
+
+def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,)):
+    return plan.make(check.check(document.parse(SUITE.format(gate=gate, sizes=list(sizes)))))
+
+
+def side(*summaries, name="base", **environment):
+    """A side of studies, as if they had been measured here, but for what `environment` says."""
+    samples = [sides.sample_of(summary) for summary in summaries]
+    return Side(name, "gated", ({**HERE, **environment},), {sample.key: sample for sample in samples})
+
+
+def timed(seconds, memory=None):
+    """Processes by their step times; memory in bytes, if it matters."""
+    return Timed(tuple(seconds), tuple(memory or [1e9] * len(seconds)))
