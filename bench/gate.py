@@ -27,8 +27,8 @@ from bench.compare import (
     values_of,
 )
 from bench.errors import BenchError
-from bench.plan import Plan
-from bench.sides import TIMING_CONDITIONS, Key, Sample, Side, unlike
+from bench.plan import Plan, Study
+from bench.sides import TIMING_CONDITIONS, Sample, Side, unlike
 from bench.stats import Interval
 from bench.suite import Rule, StepsRule, ThroughputRule
 
@@ -106,15 +106,22 @@ def gate(plan: Plan, base: Side, candidate: Side, conditions: tuple[str, ...] = 
         raise BenchError(
             f"{plan.suite.name}: has no 'gate'; give it rules, such as gate: {{steps_to_target: {{tolerance: 0.25}}}}"
         )
-    keys = [(study.workload.name, study.batch_size) for study in plan.studies]
-    asked = [(key, name, rule) for key in keys for name, rule in rules.rules(key[0]).items()]
-    apart = unlike(base, candidate, conditions)
+    asked = [(study, name, rule) for study in plan.studies for name, rule in rules.rules(study.workload.name).items()]
     seeded = sum(isinstance(rule, StepsRule) and rule.rule == "ranks" for _, _, rule in asked)
-    rulings = [
-        _ruling(base, candidate, key, _measure(name), rule, apart, rules.alpha, seeded) for key, name, rule in asked
-    ]
+    terms = _Terms(rules.alpha, seeded, unlike(base, candidate, conditions))
+    rulings = [_ruling(base, candidate, study, _measure(name), rule, terms) for study, name, rule in asked]
+    keys = {(study.workload.name, study.batch_size) for study in plan.studies}
     rulings += [_gone(base.samples[key]) for key in base.samples if key not in keys]
     return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(_decided(rulings, rules.alpha)))
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What all rulings share: how many rules ask for seeds, and why times cannot be compared, if they cannot."""
+
+    alpha: float
+    seeded: int
+    apart: str | None
 
 
 def _measure(name: str) -> Measure:
@@ -138,14 +145,13 @@ def _gone(sample: Sample) -> Ruling:
 def _ruling(
     base: Side,
     candidate: Side,
-    key: Key,
+    study: Study,
     measure: Measure,
     rule: Rule | ThroughputRule | StepsRule,
-    apart: str | None,
-    alpha: float,
-    seeded: int,
+    terms: _Terms,
 ) -> Ruling:
     """What can be said before p-values are adjusted: errors, what needs no test, or the raw p-values."""
+    key = study.workload.name, study.batch_size
     before, after = base.samples.get(key), candidate.samples.get(key)
     limit = _limit(measure, rule.tolerance)
     ruling = Ruling(*key, measure, rule.tolerance, values_of(before, measure), values_of(after, measure), limit)
@@ -162,8 +168,11 @@ def _ruling(
     if problem := _invalid(measure, before, ruling.base):
         return _error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
     if measure in TIMING:
-        return _timing(ruling, before, after, apart)
-    return _steps(ruling, before, after, isinstance(rule, StepsRule) and rule.rule == "rcp", alpha, seeded)
+        return _timing(ruling, before, after, terms.apart)
+    if after.found is not None and len(after.steps) < study.workload.entry.confirm.seeds:
+        asked = study.workload.entry.confirm.seeds
+        return _error(ruling, INCOMPLETE, f"the candidate has {len(after.steps)} seeds of {asked}; run the suite")
+    return _steps(ruling, before, after, isinstance(rule, StepsRule) and rule.rule == "rcp", terms)
 
 
 def _limit(measure: Measure, tolerance: float | None) -> float | None:
@@ -208,7 +217,8 @@ def _timing(ruling: Ruling, before: Sample, after: Sample, apart: str | None) ->
     return _tested(ruling)
 
 
-def _steps(ruling: Ruling, before: Sample, after: Sample, rcp: bool, alpha: float, seeded: int) -> Ruling:
+def _steps(ruling: Ruling, before: Sample, after: Sample, rcp: bool, terms: _Terms) -> Ruling:
+    alpha, seeded = terms.alpha, terms.seeded
     base, candidate = ruling.base.each, ruling.candidate.each
     if before.found is None:
         return _error(ruling, NOT_COMPARABLE, f"no trial of the base met the target in {before.max_steps:,} steps")

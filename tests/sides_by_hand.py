@@ -20,11 +20,12 @@ workloads:
     target: {{validation_error: {{at_most: 0.1}}}}
     max_steps: 10000
     search: {{trials: 16, learning_rate: {{log_uniform: [0.01, 1]}}}}
+    confirm: {{seeds: {seeds}}}
 """
 
 
-def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,)):
-    return plan.make(check.check(document.parse(SUITE.format(gate=gate, sizes=list(sizes)))))
+def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,), seeds=0):
+    return plan.make(check.check(document.parse(SUITE.format(gate=gate, sizes=list(sizes), seeds=seeds))))
 
 
 def side(*summaries, name="base", **environment):

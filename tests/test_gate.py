@@ -173,6 +173,12 @@ def test_not_a_number_is_an_error_on_either_side():
         assert (judgement.verdict, judgement.exit_code) == ("error", code)
 
 
+def test_a_candidate_with_fewer_seeds_than_the_suite_asks_for_is_incomplete():
+    judgement = gate(plan_of(seeds=5), side(study(BASE)), side(study(BASE[:4])))
+    assert (judgement.verdict, judgement.exit_code) == ("error", INCOMPLETE)
+    assert "the candidate has 4 seeds of 5" in judgement.rulings[0].note
+
+
 def test_a_workload_that_left_the_suite_is_not_passed_over():
     judgement = judge([study(BASE), study(BASE, 64)], [study(BASE)])
     assert [found.verdict for found in judgement.rulings] == ["pass", "error"]
