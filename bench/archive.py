@@ -328,6 +328,11 @@ class Archive:
         """The name of the suite last run into this archive."""
         return self._last_suite()[0]
 
+    def suite_text(self) -> str:
+        """The suite last run into this archive, as its file had it."""
+        row = self._db.execute("SELECT text FROM suites ORDER BY number DESC LIMIT 1").fetchone()
+        return cast("str", row[0]) if row else ""
+
     def studies(self) -> list[StudyRecord]:
         """The studies that the suite last run asks for, in its order."""
         records = {

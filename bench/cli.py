@@ -62,6 +62,7 @@ def _component_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 SuitePath = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite's YAML file.", autocompletion=_suites)]
+ShownPath = Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=_shown)]
 Label = Annotated[str, typer.Option(help="Which archive of the suite: results/<suite>/<label>.sqlite.")]
 Results = Annotated[Path, typer.Option(help="The folder of archives.", file_okay=False)]
 Data = Annotated[
@@ -192,11 +193,12 @@ def run(
 
 @app.command()
 def show(
-    source: Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=_shown)],
+    source: ShownPath,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     analysis: Annotated[
         str, typer.Option(help="Only this one of 'bench list analyses'.", autocompletion=_analyses)
     ] = ALL_ANALYSES,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw steps to target in the terminal first.")] = False,
     label: Label = "main",
     results: Results = Path("results"),
 ) -> None:
@@ -206,10 +208,13 @@ def show(
     """
     from bench.archive import Archive
 
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        path = _archive_path(results, _plan(path).suite.name, label)
-    with Archive.reading(path) as archive:
+    if plot and output != "table":
+        raise BenchError(f"--plot: found --format {output}; a picture in the terminal goes with a table")
+    with Archive.reading(_source(source, label, results)) as archive:
+        if plot:
+            from bench import report
+
+            typer.echo("\n\n".join(report.pictures(archive, _width() or 80)) + "\n")
         typer.echo(_render(archive, output, None if analysis == ALL_ANALYSES else analysis))
 
 
@@ -322,6 +327,49 @@ def _side(path: Path, refusal: type[BenchError]) -> Side:
             return sides.of_archive(archive)
     except ArchiveError as error:
         raise refusal(str(error)) from error
+
+
+@app.command()
+def plot(
+    source: ShownPath,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The picture: .svg, .png or .pdf.", dir_okay=False)
+    ] = Path("plot.svg"),
+    kind: Annotated[
+        str, typer.Option(help="batch_scaling, curves, learning_rates, noise_scale or time.")
+    ] = "batch_scaling",
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Draws an archive into a file: a panel for each workload.
+
+    Example:  bench plot suites/quick.yaml --kind curves -o curves.png
+    """
+    from bench import plot
+    from bench.archive import Archive
+
+    with Archive.reading(_source(source, label, results)) as archive:
+        plot.plot(archive, kind, output)
+    typer.echo(f"picture: {output}")
+
+
+@app.command("report")
+def report_(
+    source: ShownPath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page.", dir_okay=False)] = Path("report.html"),
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Writes an archive as one HTML page that needs nothing else: charts, tables, environment and suite.
+
+    Example:  bench report suites/quick.yaml -o quick.html
+    """
+    from bench.archive import Archive
+    from bench.page import page
+
+    with Archive.reading(_source(source, label, results)) as archive:
+        _write(output, page(archive))
+    typer.echo(f"page: {output}")
 
 
 baselines = typer.Typer(help="Keeps what candidates are compared with, as small files to commit.", no_args_is_help=True)
@@ -474,6 +522,12 @@ def _plan(path: Path) -> Plan:
     from bench import check, plan
 
     return plan.make(check.load(path))
+
+
+def _source(source: str, label: str, results: Path) -> Path:
+    """The archive that is meant: itself, or a suite's."""
+    path = Path(source)
+    return _archive_path(results, _plan(path).suite.name, label) if path.suffix in (".yaml", ".yml") else path
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:

@@ -175,6 +175,11 @@ def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, 
     return paths
 
 
+def curve_of_trial(archive: Archive, study: StudyRecord, trial: TrialRecord) -> dict[int, float]:
+    """The reading that the target is about at every evaluated step of a trial, {step: value}."""
+    return _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
+
+
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
     return archive.first_step(trial.key, study.content["reading"], Threshold(**study.content["threshold"]))
 

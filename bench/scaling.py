@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -168,6 +168,7 @@ def _fit(sizes: Floats, medians: Floats, tried: Floats) -> tuple[Fit, Floats, Fl
     return Fit(*map(float, numpy.exp(solved))), residuals(solved), derivatives(solved)
 
 
+@lru_cache(maxsize=256)  # several analyses and pictures ask for the same curve's
 def fit_curve(curve: Curve, overhead: float = OVERHEAD, reference: float | None = None) -> CurveFit | None:
     """The curve's fit; None where fewer than two batch sizes met the target.
 
@@ -282,7 +283,7 @@ def _doubts(curve: Curve, best: Fit, residuals: Floats) -> list[str]:
 
 def _bent(logs: Floats, residuals: Floats) -> bool:
     """Whether a parabola explains the residuals better than chance would (F test at 5 %), and they matter at all."""
-    from scipy.stats import f
+    from scipy.special import fdtrc
 
     freedom = len(logs) - 3
     if freedom < 2 or numpy.abs(residuals).max() < 0.05:
@@ -290,7 +291,7 @@ def _bent(logs: Floats, residuals: Floats) -> bool:
     fitted = numpy.polyval(numpy.polyfit(logs, residuals, 2), logs)
     left = float(((residuals - fitted) ** 2).sum())
     explained = float((residuals**2).sum()) - left
-    return left <= 0 or float(f.sf(explained / 2 / (left / freedom), 2, freedom)) < 0.05
+    return left <= 0 or float(fdtrc(2, freedom, explained / 2 / (left / freedom))) < 0.05
 
 
 def slopes(curve: Curve) -> list[Slope]:
@@ -349,13 +350,16 @@ def power_law(sizes: Sequence[float], batches: Sequence[float]) -> tuple[float, 
 
     The critical batch size against model or data size, as in Zhang et al. 2024. Needs two sizes; two give no interval.
     """
-    from scipy.stats import linregress, t
+    from scipy.special import stdtrit
 
-    line = linregress(numpy.log(sizes), numpy.log(batches))
-    freedom = len(sizes) - 2
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * float(line.stderr) if freedom else math.inf
-    exponent = float(line.slope)
-    return math.exp(float(line.intercept)), Interval(exponent, exponent - reach, exponent + reach)
+    x, y = numpy.log(sizes), numpy.log(batches)
+    exponent, intercept = map(float, numpy.polyfit(x, y, 1))
+    freedom, reach = len(sizes) - 2, math.inf
+    if freedom:
+        squares = float(((y - intercept - exponent * x) ** 2).sum()) / freedom
+        error = math.sqrt(squares / float(((x - x.mean()) ** 2).sum()))
+        reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    return math.exp(intercept), Interval(exponent, exponent - reach, exponent + reach)
 
 
 def _median(values: Sequence[float]) -> float:
