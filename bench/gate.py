@@ -34,6 +34,8 @@ from bench.suite import Rule, StepsRule, ThroughputRule
 
 PASSED, FAILED, INCONCLUSIVE, NOT_COMPARABLE, INCOMPLETE = 0, 1, 3, 4, 5
 
+GATED: tuple[Measure, ...] = ("steps_to_target", "throughput", "peak_memory")
+
 # Fewer processes on a side give Student's t no spread worth the name.
 FEWEST_PROCESSES = 3
 # A value of the reference this many times its neighbours, or a part as small, is a slip of somebody's pen or machine.
@@ -96,20 +98,31 @@ class Judgement:
         return next((code for code in (FAILED, INCOMPLETE, NOT_COMPARABLE, INCONCLUSIVE) if code in codes), PASSED)
 
 
-def gate(plan: Plan, base: Side, candidate: Side, conditions: tuple[str, ...] = TIMING_CONDITIONS) -> Judgement:
+def gate(
+    plan: Plan,
+    base: Side,
+    candidate: Side,
+    measures: tuple[Measure, ...] = GATED,
+    conditions: tuple[str, ...] = TIMING_CONDITIONS,
+) -> Judgement:
     """Holds the candidate to the rules of a suite, for every study of the suite and what else the base has.
 
-    conditions: what must be alike for times to be compared. Raises BenchError where the suite has no rules.
+    measures: those whose rules apply.  conditions: what must be alike for times to be compared. Raises BenchError where
+    the suite has no rule for them.
     """
     rules = plan.suite.content.gate
-    if rules is None:
-        raise BenchError(
-            f"{plan.suite.name}: has no 'gate'; give it rules, such as gate: {{steps_to_target: {{tolerance: 0.25}}}}"
-        )
-    asked = [(study, name, rule) for study in plan.studies for name, rule in rules.rules(study.workload.name).items()]
+    asked = [
+        (study, measure, rule)
+        for study in plan.studies
+        for measure in measures
+        if rules and (rule := rules.rules(study.workload.name).get(measure))
+    ]
+    if rules is None or not asked:
+        names = " or ".join(measures)
+        raise BenchError(f"{plan.suite.name}: has no 'gate' for {names}; give it rules, such as {{tolerance: 0.1}}")
     seeded = sum(isinstance(rule, StepsRule) and rule.rule == "ranks" for _, _, rule in asked)
     terms = _Terms(rules.alpha, seeded, unlike(base, candidate, conditions))
-    rulings = [_ruling(base, candidate, study, _measure(name), rule, terms) for study, name, rule in asked]
+    rulings = [_ruling(base, candidate, study, measure, rule, terms) for study, measure, rule in asked]
     keys = {(study.workload.name, study.batch_size) for study in plan.studies}
     rulings += [_gone(base.samples[key]) for key in base.samples if key not in keys]
     return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(_decided(rulings, rules.alpha)))
@@ -122,15 +135,6 @@ class _Terms:
     alpha: float
     seeded: int
     apart: str | None
-
-
-def _measure(name: str) -> Measure:
-    measures: dict[str, Measure] = {
-        "steps_to_target": "steps_to_target",
-        "throughput": "throughput",
-        "peak_memory": "peak_memory",
-    }
-    return measures[name]
 
 
 def _error(ruling: Ruling, exit_code: int, note: str) -> Ruling:
@@ -159,16 +163,16 @@ def _ruling(
         return _error(ruling, INCOMPLETE, "the candidate lacks it; run the suite")
     if before is None:
         return _error(ruling, NOT_COMPARABLE, "the base lacks it; accept a new base")
+    if problem := _invalid(measure, before, ruling.base):
+        return _error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
+    if measure in TIMING:
+        return _timing(ruling, before, after, terms.apart)
     if after.status != "measured":
         return _error(ruling, INCOMPLETE, f"the candidate's study was {after.status}; run the suite")
     if before.status != "measured":
         return _error(ruling, NOT_COMPARABLE, f"the base's study was {before.status}; run it, or accept a new base")
     if before.target != after.target:
         return _error(ruling, NOT_COMPARABLE, f"the target was {before.target} and is {after.target}")
-    if problem := _invalid(measure, before, ruling.base):
-        return _error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
-    if measure in TIMING:
-        return _timing(ruling, before, after, terms.apart)
     if after.found is not None and len(after.steps) < study.workload.entry.confirm.seeds:
         asked = study.workload.entry.confirm.seeds
         return _error(ruling, INCOMPLETE, f"the candidate has {len(after.steps)} seeds of {asked}; run the suite")
@@ -188,7 +192,8 @@ def _invalid(measure: Measure, sample: Sample, values: Values) -> str | None:
             return f"found {value:g} among its values"
         if math.isfinite(value) and value > values.budget:
             return f"found {value:,.0f} steps, beyond its budget of {values.budget:,.0f}"
-    if measure == "steps_to_target" and 0 < sample.seeds != len(values.each) and sample.found is not None:
+    measured = measure == "steps_to_target" and sample.status == "measured"
+    if measured and 0 < sample.seeds != len(values.each) and sample.found is not None:
         return f"found {len(values.each)} seeds where {sample.seeds} were asked for"
     known = [value for value in values.each if math.isfinite(value)]
     for place, value in enumerate(known):

@@ -192,7 +192,9 @@ def test_a_regression_comes_before_an_error_and_what_was_not_measured_before_wha
 
 
 def test_a_suite_without_rules_cannot_gate():
-    with pytest.raises(BenchError, match="has no 'gate'; give it rules"):
+    with pytest.raises(
+        BenchError, match="has no 'gate' for steps_to_target or throughput or peak_memory; give it rules"
+    ):
         gate(plan_of("null"), side(), side())
 
 
@@ -221,6 +223,15 @@ def test_a_noisy_machine_is_inconclusive_and_says_what_would_settle_it():
     assert found.detectable < 0.8
     assert "a fall to" in found.note
     assert "processes" in found.note
+
+
+def test_what_was_timed_and_not_trained_can_be_gated_for_speed_alone():
+    quick, slow = (clocked(seconds, status="not measured") for seconds in (SECONDS, worse(1.15, SECONDS)))
+    both = "{steps_to_target: {tolerance: 0.25}, throughput: {tolerance: 0.05}}"
+    found = gate(plan_of(both), side(quick), side(slow), measures=("throughput",))
+    assert [each.verdict for each in found.rulings] == ["fail"]
+    assert gate(plan_of(both), side(quick), side(slow)).exit_code == FAILED
+    assert gate(plan_of(both), side(quick), side(quick)).exit_code == INCOMPLETE
 
 
 def test_one_slow_pair_is_no_evidence():

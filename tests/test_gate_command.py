@@ -117,7 +117,7 @@ CASES = {
     "no base": (["gated.yaml", "nowhere.json", "main"], 4, "nowhere.json: cannot be read"),
     "no archive as base": (["gated.yaml", "nowhere", "main"], 4, "no such archive"),
     "no candidate": (["gated.yaml", "base.json", "nowhere"], 5, "no such archive"),
-    "no rules": (["plain.yaml", "base.json", "main"], 2, "has no 'gate'; give it rules"),
+    "no rules": (["plain.yaml", "base.json", "main"], 2, "has no 'gate' for steps_to_target"),
     "an unknown option": (["gated.yaml", "base.json", "main", "--fail-off"], 2, "No such option"),
 }
 

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 const config = { displaylogo: false, responsive: true };
-const base = { margin: { t: 16, r: 16, b: 48, l: 72 }, hovermode: "closest", font: { family: "system-ui, sans-serif" } };
+const base = { margin: { t: 40, r: 16, b: 48, l: 72 }, hovermode: "closest", font: { family: "system-ui, sans-serif" } };
 
 // Plotly reads a little HTML in its labels: names are no markup.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/\n/g, " ");
