@@ -218,6 +218,9 @@ def show(
         typer.echo(_render(archive, output, None if analysis == ALL_ANALYSES else analysis))
 
 
+FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
+JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]
+JsonPath = Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)]
 BASE_HELP = "An archive, a baseline (.json), or the label of an archive."
 
 
@@ -248,12 +251,10 @@ def gate(
     suite: SuitePath,
     base: Annotated[str, typer.Argument(metavar="BASE", help=BASE_HELP)],
     candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help=BASE_HELP)] = "main",
-    fail_on: Annotated[
-        Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")
-    ] = "regression",
+    fail_on: FailOn = "regression",
     output: Annotated[Format, typer.Option("--format", help="How to print the verdicts.")] = "table",
-    junit: Annotated[Path | None, typer.Option(help="Write them as JUnit XML too.", dir_okay=False)] = None,
-    json: Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)] = None,
+    junit: JUnitPath = None,
+    json: JsonPath = None,
     results: Results = Path("results"),
 ) -> None:
     """Holds a candidate to the rules of a suite ('gate:'), against a base: red only on evidence, green never for want
@@ -269,6 +270,50 @@ def gate(
     before = _side(_place(base, results, plan.suite.name), BaselineError)
     after = _side(_place(candidate, results, plan.suite.name), IncompleteError)
     _publish(gate(plan, before, after), output, fail_on, junit, json)
+
+
+@app.command(epilog="Exit codes: those of 'bench gate'.")
+def ab(
+    suite: SuitePath,
+    base: Annotated[str, typer.Option(help="A Python interpreter, a checkout's folder, or a git revision.")],
+    candidate: Annotated[str, typer.Option(help="What is compared with it: another of these.")],
+    pairs: Annotated[int, typer.Option(help="How often both sides are timed; all are run.", min=3, max=1000)] = 10,
+    fail_on: FailOn = "regression",
+    output: Annotated[Format, typer.Option("--format", help="How to print the verdicts.")] = "table",
+    junit: JUnitPath = None,
+    json: JsonPath = None,
+) -> None:
+    """Gates speed and memory on a machine that has other things to do: times both sides of a pair right after one
+    another, in a random order, each in a fresh process.
+
+    Example:  bench ab suites/quick.yaml --base main --candidate .
+    """
+    from contextlib import ExitStack
+
+    from bench import ab
+    from bench.compare import TIMING
+    from bench.errors import InterruptedRunError
+    from bench.gate import gate, rules_of
+
+    plan = _plan(suite)
+    rules_of(plan, TIMING)  # refused before anything is timed
+    runs = []
+    with ExitStack() as stack:
+        places = {
+            name: stack.enter_context(ab.place(text)) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
+        }
+        try:
+            for run in ab.timed(suite, plan.suite.name, places, pairs):
+                runs.append(run)
+                typer.echo(f"pair {len(runs)} of {pairs}", err=True)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                "stopped; times of half the pairs are no evidence, and nothing was kept"
+            ) from None
+    before, after = (
+        ab.merged([run[name] for run in runs], text) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
+    )
+    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS), output, fail_on, junit, json)
 
 
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:

@@ -30,7 +30,7 @@ from bench.errors import BenchError
 from bench.plan import Plan, Study
 from bench.sides import TIMING_CONDITIONS, Sample, Side, unlike
 from bench.stats import Interval
-from bench.suite import Rule, StepsRule, ThroughputRule
+from bench.suite import AnyRule, Gate, StepsRule
 
 PASSED, FAILED, INCONCLUSIVE, NOT_COMPARABLE, INCOMPLETE = 0, 1, 3, 4, 5
 
@@ -110,22 +110,28 @@ def gate(
     measures: those whose rules apply.  conditions: what must be alike for times to be compared. Raises BenchError where
     the suite has no rule for them.
     """
-    rules = plan.suite.content.gate
-    asked = [
-        (study, measure, rule)
-        for study in plan.studies
-        for measure in measures
-        if rules and (rule := rules.rules(study.workload.name).get(measure))
-    ]
-    if rules is None or not asked:
-        names = " or ".join(measures)
-        raise BenchError(f"{plan.suite.name}: has no 'gate' for {names}; give it rules, such as {{tolerance: 0.1}}")
+    rules, asked = rules_of(plan, measures)
     seeded = sum(isinstance(rule, StepsRule) and rule.rule == "ranks" for _, _, rule in asked)
     terms = _Terms(rules.alpha, seeded, unlike(base, candidate, conditions))
     rulings = [_ruling(base, candidate, study, measure, rule, terms) for study, measure, rule in asked]
     keys = {(study.workload.name, study.batch_size) for study in plan.studies}
     rulings += [_gone(base.samples[key]) for key in base.samples if key not in keys]
     return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(_decided(rulings, rules.alpha)))
+
+
+def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tuple[Study, Measure, AnyRule]]]:
+    """What a suite says of its gate, and each rule with its study; raises BenchError where none is for the measures."""
+    rules = plan.suite.content.gate or Gate()
+    asked = [
+        (study, measure, rule)
+        for study in plan.studies
+        for measure in measures
+        if (rule := rules.rules(study.workload.name).get(measure))
+    ]
+    if not asked:
+        names = " or ".join(measures)
+        raise BenchError(f"{plan.suite.name}: has no 'gate' for {names}; give it rules, such as {{tolerance: 0.1}}")
+    return rules, asked
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ def _ruling(
     candidate: Side,
     study: Study,
     measure: Measure,
-    rule: Rule | ThroughputRule | StepsRule,
+    rule: AnyRule,
     terms: _Terms,
 ) -> Ruling:
     """What can be said before p-values are adjusted: errors, what needs no test, or the raw p-values."""

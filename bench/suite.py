@@ -224,6 +224,9 @@ def _rule_or_tolerance(rule: StepsRule) -> StepsRule:
     return rule
 
 
+AnyRule = Rule | ThroughputRule | StepsRule
+
+
 class Rules(Strict):
     """The rules of a gate, by measure."""
 
@@ -241,7 +244,7 @@ class Gate(Rules):
     alpha: Annotated[Finite, Field(gt=0, lt=0.5)] = 0.05
     workloads: dict[str, Rules] = {}
 
-    def rules(self, workload: str) -> dict[str, Rule | ThroughputRule | StepsRule]:
+    def rules(self, workload: str) -> dict[str, AnyRule]:
         """The rule of each measure that a workload is held to."""
         own = self.workloads.get(workload, Rules())
         found = {name: getattr(own, name) or getattr(self, name) for name in Rules.model_fields}

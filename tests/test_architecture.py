@@ -54,6 +54,7 @@ ALLOWED = {
     "baseline": {"errors", "measures", "sides"},
     "compare": {"evidence", "sides", "stats"},
     "gate": {"compare", "errors", "evidence", "plan", "sides", "stats", "suite"},
+    "ab": {"archive", "errors", "sides"},
     "pictures": {"analyses", "archive", "measures", "scaling", "stats"},
     "terminal": {"errors", "scaling"},
     "page": {"archive", "errors", "measures", "report", "scaling", "stats"},
@@ -70,7 +71,7 @@ ALLOWED = {
         *("exact", "measure", "measures", "plan", "runner", "scaling", "stats"),
     },
     "cli": {
-        *("archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
+        *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
         *("errors", "executors", "gate", "importers", "live", "page", "plan", "plot", "publish", "report", "runner"),
         *("sides", "suite"),
     },
@@ -96,7 +97,7 @@ HOMES = {
     "rich": {"live", "cli"},
     "typer": {"cli"},
     "multiprocessing": {"executors"},
-    "subprocess": {"environment"},
+    "subprocess": {"ab", "environment"},
     "pydantic": {
         *("baseline", "check", "components", "measures", "search", "suite"),
         *("models", "datasets", "optimizers", "schedules", "probes"),
