@@ -39,7 +39,7 @@ class _Study(_Strict):
     precision: str | None
     seeds: Annotated[int, Field(ge=0)]
     found: PositiveInt | None
-    max_steps: PositiveInt
+    max_steps: Annotated[int, Field(ge=0)]
     steps: tuple[_Positive | None, ...]
     budget: Annotated[int, Field(ge=0)]
     test_errors: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]

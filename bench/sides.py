@@ -64,16 +64,18 @@ def of_archive(archive: Archive) -> Side:
 def sample_of(summary: Summary) -> Sample:
     """A study's raw values."""
     content, confirmed, timed = summary.study.content, summary.confirmed, summary.timed
+    threshold = content.get("threshold")
     return Sample(
         workload=summary.study.workload,
         batch_size=summary.study.batch_size,
         study=summary.study.id,
         status=summary.status,
-        target=f"{content['reading']} {Threshold(**content['threshold'])} of {content['dataset']}",
+        # What is only timed has none of these.
+        target=f"{content['reading']} {Threshold(**threshold)} of {content['dataset']}" if threshold else "",
         precision=content.get("precision"),
-        seeds=content["seeds"],
+        seeds=content.get("seeds", 0),
         found=summary.found.steps if summary.found else None,
-        max_steps=content["max_steps"],
+        max_steps=content.get("max_steps", 0),
         steps=confirmed.each if confirmed else (),
         budget=confirmed.budget if confirmed else 0,
         test_errors=confirmed.tested if confirmed else (),
