@@ -94,7 +94,7 @@ def p_values(measure: Measure, base: Values, candidate: Values, ratio: float = 1
     Times and memory are compared in pairs of processes, others over seeds.
     """
     if measure in TIMING:
-        more, less = pairs_p(_logs(base, candidate), ratio)
+        more, less = pairs_p(pair_logs(base, candidate), ratio)
     else:
         more, less = steps_p(candidate.each, base.each, ratio, (candidate.budget, base.budget))
     return float(more), float(less)
@@ -107,7 +107,7 @@ def ratio_of(measure: Measure, base: Values, candidate: Values) -> Interval | No
     if not base.median or not candidate.median:
         return None
     if measure in TIMING:
-        return pairs_ratio(_logs(base, candidate)) if paired(base, candidate) else None
+        return pairs_ratio(pair_logs(base, candidate)) if paired(base, candidate) else None
     above, below = candidate.median.median, base.median.median
     if not (math.isfinite(above) and math.isfinite(below) and below > 0):
         return Interval(math.nan, math.nan, math.nan)
@@ -121,7 +121,8 @@ def paired(base: Values, candidate: Values) -> bool:
     return len(base.each) == len(candidate.each)
 
 
-def _logs(base: Values, candidate: Values) -> list[float]:
+def pair_logs(base: Values, candidate: Values) -> list[float]:
+    """The logarithm of each pair's ratio, the candidate's process over the base's."""
     return [math.log(after / before) for before, after in zip(base.each, candidate.each, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""How sure one may be that a candidate differs from its base: p-values, intervals, and what would have been seen.
+"""How sure one may be that a candidate differs from its base: p-values and intervals.
 
 A ratio is the candidate's over the base's. Leading axes of arrays are comparisons of their own, so that a simulation
 asks the questions that a gate asks.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy
@@ -18,8 +19,6 @@ from bench.stats import CONFIDENCE, Interval
 
 Floats = NDArray[numpy.floating]
 
-POWER = 0.8
-MOST_RUNS = 1000
 _RELABELLINGS = 10_000
 
 
@@ -144,35 +143,14 @@ def least_p(candidate: int, base: int) -> float:
     return 1 / math.comb(candidate + base, candidate)
 
 
-def spread_of(candidate: Sequence[float], base: Sequence[float]) -> tuple[float, float]:
-    """(pooled standard deviation of the logarithms, its degrees of freedom), from what met the target; NaN for neither
-    side with two.
-    """
-    squares = freedom = 0.0
-    for sample in (candidate, base):
-        logs = [math.log(value) for value in sample if math.isfinite(value)]
-        if len(logs) > 1:
-            mean = sum(logs) / len(logs)
-            squares += sum((log - mean) ** 2 for log in logs)
-            freedom += len(logs) - 1
-    return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0.0)
+def rcp_bound(reference: Sequence[float], runs: int, alpha: float) -> float:
+    """The least mean that so many runs may have: MLPerf's reference convergence points.
 
-
-def reach(deviation: float, share: float, freedom: float, alpha: float) -> float:
-    """How far from its null a mean logarithm must lie to be told from it with probability POWER at level alpha.
-
-    deviation: of one observation.  share: its variance's factor, such as 1/n + 1/m for two samples.
+    Without the fastest and the slowest run of each side, the reference's mean less t(1 - alpha, n1 + n2 - 2) sd
+    sqrt(1/n1 + 1/n2), sd being the reference's population deviation (as in MLCommons' rcp_checker).
     """
     from scipy.special import stdtrit
 
-    if not freedom >= 1:
-        return math.inf
-    return deviation * math.sqrt(share) * float(stdtrit(freedom, 1 - alpha) + stdtrit(freedom, POWER))
-
-
-def runs_needed(off: float, reach_of: Callable[[int], float]) -> int | None:
-    """The fewest runs n with reach_of(n) <= |off|, `off` being the mean logarithm less its null; None for more than
-    MOST_RUNS.
-    """
-    counts = range(2, MOST_RUNS + 1)
-    return next((count for count in counts if reach_of(count) <= abs(off)), None)
+    kept = sorted(reference)[1:-1]
+    freedom, share = len(kept) + runs - 2 - 2, 1 / len(kept) + 1 / (runs - 2)
+    return statistics.fmean(kept) - float(stdtrit(freedom, 1 - alpha)) * statistics.pstdev(kept) * math.sqrt(share)

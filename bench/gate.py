@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench import evidence
+from bench import evidence, settle
 from bench.compare import (
     TIMING,
     Measure,
@@ -21,6 +21,7 @@ from bench.compare import (
     higher_is_better,
     identical,
     p_values,
+    pair_logs,
     paired,
     ratio_of,
     unlike_precision,
@@ -242,7 +243,7 @@ def _steps(ruling: Ruling, before: Sample, after: Sample, rcp: bool, terms: _Ter
     if rcp:
         return _rcp(ruling, alpha)
     if not base or not candidate or evidence.least_p(len(candidate), len(base)) > alpha / seeded:
-        needed = next(n for n in range(1, evidence.MOST_RUNS) if evidence.least_p(n, n) <= alpha / seeded)
+        needed = next(n for n in range(1, settle.MOST_RUNS) if evidence.least_p(n, n) <= alpha / seeded)
         few = INCOMPLETE if len(candidate) < needed else NOT_COMPARABLE
         rules = f"{seeded} rules" if seeded > 1 else "one rule"
         note = f"{len(base)} and {len(candidate)} seeds cannot carry {rules}; confirm with {needed} on both sides"
@@ -264,19 +265,6 @@ def _never(ruling: Ruling, after: Sample) -> Ruling:
     return _error(ruling, INCOMPLETE, note)
 
 
-def rcp_bound(reference: Sequence[float], runs: int, alpha: float) -> float:
-    """The least mean that so many runs may have: MLPerf's reference convergence points.
-
-    Without the fastest and the slowest run of each side, the reference's mean less t(1 - alpha, n1 + n2 - 2) sd
-    sqrt(1/n1 + 1/n2), sd being the reference's population deviation (as in MLCommons' rcp_checker).
-    """
-    from scipy.special import stdtrit
-
-    kept = sorted(reference)[1:-1]
-    freedom, share = len(kept) + runs - 2 - 2, 1 / len(kept) + 1 / (runs - 2)
-    return statistics.fmean(kept) - float(stdtrit(freedom, 1 - alpha)) * statistics.pstdev(kept) * math.sqrt(share)
-
-
 def _rcp(ruling: Ruling, alpha: float) -> Ruling:
     base, candidate = ruling.base.each, ruling.candidate.each
     if min(len(base), len(candidate)) < 4:
@@ -286,7 +274,7 @@ def _rcp(ruling: Ruling, alpha: float) -> Ruling:
         missed = "candidate" if math.inf in candidate else "base"
         note = f"a seed of the {missed} missed the target, and a mean needs them all"
         return _error(ruling, INCOMPLETE if missed == "candidate" else NOT_COMPARABLE, note)
-    bound, mean = rcp_bound(base, len(candidate), alpha), statistics.fmean(sorted(candidate)[1:-1])
+    bound, mean = evidence.rcp_bound(base, len(candidate), alpha), statistics.fmean(sorted(candidate)[1:-1])
     note = f"the mean without fastest and slowest is {mean:.4g}, and reference convergence points allow {bound:.4g}"
     ruling = replace(ruling, ratio=ratio_of(ruling.measure, ruling.base, ruling.candidate), note=note)
     if mean >= bound:
@@ -320,33 +308,18 @@ def _decided(rulings: Sequence[Ruling], alpha: float) -> list[Ruling]:
 
 
 def _unsettled(ruling: Ruling, alpha: float) -> Ruling:
-    """An inconclusive ruling with what it could have seen; seeds that missed tell no spread, and count as not there."""
+    """An inconclusive ruling with what it could have seen, were it alone at this level, and what would settle it."""
     assert ruling.limit is not None
-    sign = -1.0 if higher_is_better(ruling.measure) else 1.0
-    if ruling.measure in TIMING:
-        logs = [math.log(after / before) for before, after in zip(ruling.base.each, ruling.candidate.each, strict=True)]
-        deviation, freedom, share = statistics.stdev(logs), len(logs) - 1.0, 1 / len(logs)
-        off, unit = statistics.fmean(logs) - math.log(ruling.limit), "processes"
-        factor = 1.0
+    timed = ruling.measure in TIMING
+    if timed:
+        seen, needed = settle.processes(pair_logs(ruling.base, ruling.candidate), ruling.limit, alpha)
     else:
-        deviation, freedom = evidence.spread_of(ruling.candidate.each, ruling.base.each)
-        counts = [sum(map(math.isfinite, side.each)) for side in (ruling.base, ruling.candidate)]
-        share, unit, factor = sum(1 / count if count else math.inf for count in counts), "seeds", 2.0
-        off = math.log(ruling.ratio.value / ruling.limit) if ruling.ratio and ruling.ratio.resolved else 0.0
-
-    def reach_with(count: int) -> float:
-        # Seeds come in pairs of sides, processes in pairs that are one observation each.
-        if unit == "seeds" and evidence.least_p(count, count) > alpha:
-            return math.inf
-        return evidence.reach(deviation, factor / count, factor * (count - 1), alpha)
-
-    seen = evidence.reach(deviation, share, freedom, alpha) if freedom else math.inf
-    needed = evidence.runs_needed(off, reach_with) if freedom else None
-    detectable = ruling.limit * math.exp(sign * seen) if math.isfinite(seen) else None
+        seen, needed = settle.seeds(ruling.candidate.each, ruling.base.each, ruling.ratio, ruling.limit, alpha)
+    falls, unit = higher_is_better(ruling.measure), "processes" if timed else "seeds"
+    detectable = ruling.limit * math.exp(-seen if falls else seen) if math.isfinite(seen) else None
+    change = f"{'a fall' if falls else 'a rise'} to {detectable:.3g} times the base" if detectable else ""
     notes = [
-        f"could have seen {'a fall' if sign < 0 else 'a rise'} to {detectable:.3g} times the base"
-        if detectable
-        else "too few met the target to tell the spread",
-        f"{needed:,} {unit} a side would settle it" if needed else f"no {evidence.MOST_RUNS:,} {unit} would settle it",
+        f"could have seen {change}" if change else "too few met the target to tell the spread",
+        f"{needed:,} {unit} a side would settle it" if needed else f"no {settle.MOST_RUNS:,} {unit} would settle it",
     ]
     return replace(ruling, exit_code=INCONCLUSIVE, detectable=detectable, needed=needed, note="; ".join(notes))

@@ -13,8 +13,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from bench import evidence
-from bench.gate import rcp_bound
+from bench import evidence, settle
 
 BUDGETS = (1e9, 1e9)
 
@@ -131,7 +130,7 @@ REFERENCE = [16, 14, 16, 17, 16, 16, 15, 16, 15, 16]
 
 
 def test_the_worked_case_of_mlperf_is_allowed():
-    bound = rcp_bound(REFERENCE, 5, 0.05)
+    bound = evidence.rcp_bound(REFERENCE, 5, 0.05)
     # Without 14 and 17: mean 15.75, deviation 0.4330; t(0.95, 9) = 1.8331; sqrt(1/8 + 1/3) = 0.6770.
     assert bound == pytest.approx(15.75 - 1.8331 * 0.4330 * 0.6770, abs=1e-3)
     assert (15 + 15 + 16) / 3 > bound > (14 + 15 + 15) / 3
@@ -212,8 +211,8 @@ def test_where_nothing_met_the_target_nothing_passes_and_nothing_fails():
 @pytest.mark.parametrize(("seeds", "spread"), GRID)
 def test_what_is_said_to_be_detectable_is_detected_four_times_of_five(seeds, spread):
     deviation = math.sqrt(math.log1p(spread**2))
-    seen = 1.1 * math.exp(evidence.reach(deviation, 2 / seeds, 2 * seeds - 2, ALPHA))
-    assert verdicts(Cell(seeds, spread), seen, 0.1)[0] == pytest.approx(evidence.POWER, abs=0.1)
+    seen = 1.1 * math.exp(settle.reach(deviation, 2 / seeds, 2 * seeds - 2, ALPHA))
+    assert verdicts(Cell(seeds, spread), seen, 0.1)[0] == pytest.approx(settle.POWER, abs=0.1)
 
 
 def power_table():
