@@ -234,8 +234,11 @@ def test_what_was_timed_and_not_trained_can_be_gated_for_speed_alone():
     assert gate(plan_of(both), side(quick), side(quick)).exit_code == INCOMPLETE
 
 
-def test_one_slow_pair_is_no_evidence():
-    assert ruling([clocked(SECONDS)], [clocked([*SECONDS[:4], 0.0200])], SPEED).verdict == "inconclusive"
+@pytest.mark.parametrize("moment", [0.0200, 0.1030, 0.0010])
+def test_one_pair_in_a_bad_moment_of_the_machine_is_no_evidence_and_no_error(moment):
+    troubled = [*SECONDS[:4], moment]
+    assert ruling([clocked(SECONDS)], [clocked(troubled)], SPEED).verdict == "inconclusive"
+    assert ruling([clocked(troubled)], [clocked(SECONDS)], SPEED).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,6 @@ def test_one_slow_pair_is_no_evidence():
             INCOMPLETE,
         ),
         (clocked([*SECONDS[:4], math.nan]), clocked(SECONDS), "found nan among its values", NOT_COMPARABLE),
-        (clocked([*SECONDS[:4], 0.103]), clocked(SECONDS), "does not validate", NOT_COMPARABLE),
         (clocked(SECONDS), clocked(SECONDS, precision="bf16"), "the precision was None and is bf16", NOT_COMPARABLE),
     ],
 )
