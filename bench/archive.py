@@ -551,6 +551,7 @@ def _content(study: Study | Timing) -> dict[str, Any]:
         "seeds": entry.confirm.seeds,
         "slack": workload.slack,
         "probes": entry.probes,
+        "precision": entry.precision,
         "space": {
             name: dimension.model_dump() if isinstance(dimension, Dimension) else dimension
             for name, dimension in workload.space.items()

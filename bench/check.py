@@ -25,14 +25,19 @@ from bench.suite import (
     Confirm,
     Entry,
     Evaluate,
+    Gate,
     Interconnect,
     Measure,
     Race,
+    Rule,
+    Rules,
     Search,
     Spec,
+    StepsRule,
     Suite,
     SuiteFile,
     Threshold,
+    ThroughputRule,
     TimingOptions,
     one_or_more,
     spec_of,
@@ -53,7 +58,7 @@ def check(source: Document) -> Suite:
     content = None
     try:
         content = SuiteFile.model_validate(data)
-        problems += _check_size(source, content) or _check_names(source, content)
+        problems += _check_size(source, content) or [*_check_names(source, content), *_check_gate(source, content)]
     except ValidationError as error:
         problems += [_problem(source, detail, data) for detail in error.errors()]
     for index, workload in enumerate(_list(data.get("workloads"))):
@@ -128,6 +133,9 @@ _KNOWN_KEYS: dict[str, type[BaseModel]] = {
     "race": Race,
     "timing": TimingOptions,
     "interconnect": Interconnect,
+    "steps_to_target": StepsRule,
+    "throughput": ThroughputRule,
+    "peak_memory": Rule,
 }
 _SHAPES = {
     "workloads": "a list of workloads, each begun by '- name:'",
@@ -143,6 +151,8 @@ _SHAPES = {
     "timing": "a mapping, such as {processes: 5, precision: 0.02, seconds: 1}",
     "interconnect": "a mapping, such as {bandwidth_bytes_per_second: 25.0e9, latency_seconds: 1.0e-5}",
     "probes": "a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}",
+    "gate": "a mapping of measures to rules, such as {steps_to_target: {tolerance: 0.25}}",
+    **dict.fromkeys(Rules.model_fields, "a rule, such as {tolerance: 0.1}"),
     **dict.fromkeys(DIMENSIONS, "[low, high]"),
     "choice": "a list of values, such as [0, 0.9]",
 }
@@ -168,7 +178,8 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         return _at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
     if kind == "extra_forbidden":
         section = next((_KNOWN_KEYS[str(part)] for part in reversed(path[:-1]) if part in _KNOWN_KEYS), None)
-        section = section or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
+        gate = (Rules if "workloads" in path else Gate) if path[0] == "gate" else None
+        section = section or gate or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
         known = [field.alias or name for name, field in section.model_fields.items()]
         return _at(source, path, f"unknown; {nearest(key, known)}")
     if kind == "literal_error" and "target" in path:
@@ -226,6 +237,21 @@ def _check_names(source: Document, content: SuiteFile) -> list[Problem]:
             if first != index:
                 message = f"makes a workload '{name}', and so does workloads[{first}]; give one another name"
                 problems.append(_at(source, ("workloads", index, "name"), message))
+    return problems
+
+
+def _check_gate(source: Document, content: SuiteFile) -> list[Problem]:
+    gate = content.gate
+    if gate is None:
+        return []
+    names = [name for entry in content.workloads for name, *_ in entry.combinations()]
+    problems = [
+        _at(source, ("gate", "workloads", name), f"unknown workload; {nearest(name, names)}")
+        for name in gate.workloads
+        if name not in names
+    ]
+    if not any(gate.rules(name) for name in names):
+        problems.append(_at(source, ("gate",), f"holds no rule; should be {_SHAPES['gate']}"))
     return problems
 
 

@@ -13,11 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from bench.errors import BenchError, BrokenArchiveError
+from bench.errors import (
+    ArchiveError,
+    BaselineError,
+    BenchError,
+    BrokenArchiveError,
+    IncompleteError,
+    VerdictError,
+)
 
 if TYPE_CHECKING:
     from bench.archive import Archive
+    from bench.gate import Judgement
     from bench.plan import Plan
+    from bench.sides import Side
 
 app = typer.Typer(
     name="bench",
@@ -61,6 +70,7 @@ def _component_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 SuitePath = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite's YAML file.", autocompletion=_suites)]
+ShownPath = Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=_shown)]
 Label = Annotated[str, typer.Option(help="Which archive of the suite: results/<suite>/<label>.sqlite.")]
 Results = Annotated[Path, typer.Option(help="The folder of archives.", file_okay=False)]
 Data = Annotated[
@@ -182,11 +192,12 @@ def time_(
 
 @app.command()
 def show(
-    source: Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=_shown)],
+    source: ShownPath,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     analysis: Annotated[
         str, typer.Option(help="Only this one of 'bench list analyses'.", autocompletion=_analyses)
     ] = ALL_ANALYSES,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw steps to target in the terminal first.")] = False,
     label: Label = "main",
     results: Results = Path("results"),
 ) -> None:
@@ -196,11 +207,248 @@ def show(
     """
     from bench.archive import Archive
 
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        path = _archive_path(results, _plan(path).suite.name, label)
-    with Archive.reading(path) as archive:
+    if plot and output != "table":
+        raise BenchError(f"--plot: found --format {output}; a picture in the terminal goes with a table")
+    with Archive.reading(_source(source, label, results)) as archive:
+        if plot:
+            from bench import report
+
+            typer.echo("\n\n".join(report.pictures(archive, _width() or 80)) + "\n")
         typer.echo(_render(archive, output, None if analysis == ALL_ANALYSES else analysis))
+
+
+FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
+JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]
+JsonPath = Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)]
+BASE_HELP = "An archive, a baseline (.json), or the label of an archive."
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="An archive, a baseline (.json), or SUITE/LABEL.")],
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="What is compared with it.")],
+    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    results: Results = Path("results"),
+) -> None:
+    """Compares two archives: both values of every measure, their ratio, and whether chance explains it.
+
+    Examples:  bench compare quick/main quick/mine   |   bench compare baseline.json results/quick/main.sqlite
+    """
+    from bench import report
+    from bench.compare import compare
+    from bench.publish.tables import comparison_table
+
+    sides = [_side(_place(name, results), ArchiveError) for name in (base, candidate)]
+    typer.echo(report.rendered([comparison_table(compare(*sides))], output, _width()))
+
+
+@app.command(
+    epilog="Exit codes: 0 passed; 1 a regression; 2 wrong usage; 3 inconclusive (only with --fail-on inconclusive); "
+    "4 the base is missing or not comparable; 5 the candidate was not measured whole; 130 stopped by Ctrl-C."
+)
+def gate(
+    suite: SuitePath,
+    base: Annotated[str, typer.Argument(metavar="BASE", help=BASE_HELP)],
+    candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help=BASE_HELP)] = "main",
+    fail_on: FailOn = "regression",
+    output: Annotated[Format, typer.Option("--format", help="How to print the verdicts.")] = "table",
+    junit: JUnitPath = None,
+    json: JsonPath = None,
+    results: Results = Path("results"),
+) -> None:
+    """Holds a candidate to the rules of a suite ('gate:'), against a base: red only on evidence, green never for want
+    of it.
+
+    In a GitHub workflow the verdicts are annotations and a table on its page too.
+
+    Example:  bench gate suites/quick.yaml results/baselines/quick.json main
+    """
+    from bench.gate import gate
+
+    plan = _plan(suite)
+    before = _side(_place(base, results, plan.suite.name), BaselineError)
+    after = _side(_place(candidate, results, plan.suite.name), IncompleteError)
+    _publish(gate(plan, before, after), output, fail_on, junit, json)
+
+
+@app.command(epilog="Exit codes: those of 'bench gate'.")
+def ab(
+    suite: SuitePath,
+    base: Annotated[str, typer.Option(help="A Python interpreter, a checkout's folder, or a git revision.")],
+    candidate: Annotated[str, typer.Option(help="What is compared with it: another of these.")],
+    pairs: Annotated[int, typer.Option(help="How often both sides are timed; all are run.", min=3, max=1000)] = 10,
+    fail_on: FailOn = "regression",
+    output: Annotated[Format, typer.Option("--format", help="How to print the verdicts.")] = "table",
+    junit: JUnitPath = None,
+    json: JsonPath = None,
+) -> None:
+    """Gates speed and memory on a machine that has other things to do: times both sides of a pair right after one
+    another, in a random order, each in a fresh process.
+
+    Example:  bench ab suites/quick.yaml --base main --candidate .
+    """
+    from contextlib import ExitStack
+
+    from bench import ab
+    from bench.compare import TIMING
+    from bench.errors import InterruptedRunError
+    from bench.gate import gate, rules_of
+
+    plan = _plan(suite, timed=True)
+    rules_of(plan, TIMING)  # refused before anything is timed
+    runs = []
+    with ExitStack() as stack:
+        places = {
+            name: stack.enter_context(ab.place(text)) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
+        }
+        try:
+            for run in ab.timed(suite, plan.suite.name, places, pairs):
+                runs.append(run)
+                typer.echo(f"pair {len(runs)} of {pairs}", err=True)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                "stopped; times of half the pairs are no evidence, and nothing was kept"
+            ) from None
+    before, after = (
+        ab.merged([run[name] for run in runs], text) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
+    )
+    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS), output, fail_on, junit, json)
+
+
+def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:
+    """Shows a gate's answer everywhere it is asked for; raises VerdictError where it is no pass."""
+    from bench import report
+    from bench.gate import INCONCLUSIVE
+    from bench.publish.annotations import annotations
+    from bench.publish.document import document as as_document
+    from bench.publish.junit import junit as as_junit
+    from bench.publish.summary import summary
+    from bench.publish.tables import judgement_table, title
+
+    if document:
+        _write(document, as_document(judgement))
+    if junit:
+        _write(junit, as_junit(judgement))
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(page).open("a", encoding="utf-8") as stream:
+            stream.write(summary(judgement))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        # To the error stream, which a workflow reads too, so that --format json stays a document.
+        typer.echo("\n".join(annotations(judgement)), err=True)
+    typer.echo(report.rendered([judgement_table(judgement)], output, _width()))
+    code = judgement.exit_code
+    if code and (code != INCONCLUSIVE or fail_on == "inconclusive"):
+        raise VerdictError(title(judgement), code)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+
+
+def _place(name: str, results: Path, suite: str | None = None) -> Path:
+    """Where a side lies: a file as it is, and a label in the folder of archives."""
+    if Path(name).suffix in (".json", ".sqlite"):
+        return Path(name)
+    named, _, label = name.rpartition("/")
+    if not (named or suite):
+        raise BenchError(f"found '{name}'; should be an archive (.sqlite), a baseline (.json) or SUITE/LABEL")
+    return _archive_path(results, named or suite or "", label)
+
+
+def _side(path: Path, refusal: type[BenchError]) -> Side:
+    """One side of a comparison; raises `refusal` where its archive cannot be read."""
+    from bench import baseline, sides
+    from bench.archive import Archive
+
+    if path.suffix == ".json":
+        return baseline.read(path)
+    try:
+        with Archive.reading(path) as archive:
+            return sides.of_archive(archive)
+    except ArchiveError as error:
+        raise refusal(str(error)) from error
+
+
+@app.command()
+def plot(
+    source: ShownPath,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The picture: .svg, .png or .pdf.", dir_okay=False)
+    ] = Path("plot.svg"),
+    kind: Annotated[
+        str, typer.Option(help="batch_scaling, curves, learning_rates, noise_scale or time.")
+    ] = "batch_scaling",
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Draws an archive into a file: a panel for each workload.
+
+    Example:  bench plot suites/quick.yaml --kind curves -o curves.png
+    """
+    from bench import plot
+    from bench.archive import Archive
+
+    with Archive.reading(_source(source, label, results)) as archive:
+        plot.plot(archive, kind, output)
+    typer.echo(f"picture: {output}")
+
+
+@app.command("report")
+def report_(
+    source: ShownPath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page.", dir_okay=False)] = Path("report.html"),
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Writes an archive as one HTML page that needs nothing else: charts, tables, environment and suite.
+
+    Example:  bench report suites/quick.yaml -o quick.html
+    """
+    from bench.archive import Archive
+    from bench.page import page
+
+    with Archive.reading(_source(source, label, results)) as archive:
+        _write(output, page(archive))
+    typer.echo(f"page: {output}")
+
+
+baselines = typer.Typer(help="Keeps what candidates are compared with, as small files to commit.", no_args_is_help=True)
+app.add_typer(baselines, name="baseline")
+BaselinePath = Annotated[Path, typer.Option("-o", "--output", help="The baseline's file.", dir_okay=False)]
+ArchivePath = Annotated[str, typer.Argument(metavar="ARCHIVE", help="An archive, or SUITE/LABEL.")]
+
+
+@baselines.command()
+def save(source: ArchivePath, output: BaselinePath, results: Results = Path("results")) -> None:
+    """Saves an archive as a new baseline: raw values, environments and hashes.
+
+    Example:  bench baseline save quick/main -o results/baselines/quick.json
+    """
+    from bench import baseline
+
+    baseline.save(_side(_place(source, results), ArchiveError), output)
+    typer.echo(f"baseline: {output}")
+
+
+@baselines.command()
+def accept(
+    source: ArchivePath,
+    output: BaselinePath,
+    reason: Annotated[str, typer.Option(help="Why the new numbers are right; kept in the file.")],
+    results: Results = Path("results"),
+) -> None:
+    """Replaces a baseline by an archive, and keeps the reason.
+
+    Example:  bench baseline accept quick/main -o results/baselines/quick.json --reason "torch 2.15"
+    """
+    from bench import baseline
+
+    baseline.accept(_side(_place(source, results), ArchiveError), output, reason)
+    typer.echo(f"baseline: {output}")
 
 
 @app.command()
@@ -422,7 +670,7 @@ def _measure(
     from bench import live, runner
     from bench.archive import Archive
     from bench.contracts import Failed, Lost, Retried
-    from bench.errors import IncompleteError, InterruptedRunError
+    from bench.errors import InterruptedRunError
     from bench.executors.local import LocalExecutor
 
     failures: dict[str, Failed | Lost] = {}
@@ -475,6 +723,12 @@ def _plan(path: Path, *, timed: bool = False) -> Plan:
     from bench import check, plan
 
     return plan.make(check.load(path), timed=timed)
+
+
+def _source(source: str, label: str, results: Path) -> Path:
+    """The archive that is meant: itself, or a suite's."""
+    path = Path(source)
+    return _archive_path(results, _plan(path).suite.name, label) if path.suffix in (".yaml", ".yml") else path
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:

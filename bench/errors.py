@@ -12,6 +12,8 @@ BenchError
   IncompleteError      a run that ended before everything it planned was measured
     FaultyDeviceError  a run that was stopped because its device failed again and again
   CalibrationError     a measurement of a workload with an exact answer that missed it
+  BaselineError        a baseline that is missing, or cannot be read as one
+  VerdictError         a gate that did not pass
 
 An error's text is one sentence to the person who can mend it: where, what was found, what would be right.
 """
@@ -100,6 +102,20 @@ class CalibrationError(BenchError):
     """A check against an exact answer that failed: what bench measures here is not to be believed."""
 
     exit_code = 1
+
+
+class BaselineError(BenchError):
+    """What a candidate is to be compared with is missing, or is not to be believed."""
+
+    exit_code = 4
+
+
+class VerdictError(BenchError):
+    """A gate that did not pass; its exit code says why."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 _MOST_WORDS = 24

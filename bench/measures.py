@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections import Counter
@@ -54,6 +55,8 @@ class Confirmed:
 
     each: every seed's steps to target, math.inf for a miss.
     probed: what probes saw of each seed, as {reading: {step: value}}.
+    tested: the test error of each seed that met the target.
+    digest: a hash of every reading of every seed; equal where trainings were equal to the last bit.
     """
 
     steps: MedianInterval
@@ -63,6 +66,8 @@ class Confirmed:
     seeds: int
     budget: int
     test_error: float | None
+    tested: tuple[float, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,8 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
     if not again:
         return None
     steps = [_first_step(archive, study, trial) or math.inf for trial in again]
-    readings = [_by_name(archive.readings(trial.key)) for trial in again]
+    rows = [archive.readings(trial.key) for trial in again]
+    readings = [_by_name(seen) for seen in rows]
     tests = [
         value
         for seen, step in zip(readings, steps, strict=True)
@@ -267,6 +273,8 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
         seeds=len(again),
         budget=budget,
         test_error=statistics.median(tests) if tests else None,
+        tested=tuple(tests),
+        digest=hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
     )
 
 
@@ -275,6 +283,11 @@ def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, 
     for step, name, value in readings:
         paths.setdefault(name, {})[step] = value
     return paths
+
+
+def curve_of_trial(archive: Archive, study: StudyRecord, trial: TrialRecord) -> dict[int, float]:
+    """The reading that the target is about at every evaluated step of a trial, {step: value}."""
+    return _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
 
 
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal, get_args
 
-from bench import components
+from bench import components, terminal
 from bench.analyses._show import raw_median
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
@@ -18,7 +18,7 @@ from bench.contracts import Outcome
 from bench.errors import ComponentError, nearest
 from bench.measures import Summary, summaries
 from bench.plan import Plan
-from bench.scaling import Curve, fit_curve
+from bench.scaling import Curve, curve_of, fit_curve
 from bench.table import Format as TableFormat
 from bench.table import Table, harmless, plain
 
@@ -161,6 +161,13 @@ def _concluded(rows: Sequence[Summary], analysis: str | None) -> dict[str, list[
         raise ComponentError(f"found no analysis '{analysis}'; {nearest(analysis, analyses())}")
     names = [analysis] if analysis else analyses()
     return {name: components.find("analyses", name).load()(rows) for name in names}
+
+
+def pictures(archive: Archive, width: int) -> list[str]:
+    """Steps to target against batch size as text, for each workload that was measured."""
+    groups = groupby(summaries(archive), key=lambda row: row.study.workload)
+    curves = [curve_of(list(group)) for _, group in groups]
+    return [terminal.drawn(curve, width) for curve in curves if curve.points]
 
 
 def fit_tables(curves: Sequence[Curve], overhead: float, reference: float | None) -> list[Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -193,6 +193,7 @@ def _fit(sizes: Floats, logs: Floats, tried: Floats) -> tuple[Fit, Floats, Float
     return Fit(math.exp(solved[0]), math.exp(solved[1]), unseen), residuals(solved), derivatives(solved)
 
 
+@lru_cache(maxsize=256)  # several analyses and pictures ask for the same curve's
 def fit_curve(curve: Curve, overhead: float = OVERHEAD, reference: float | None = None) -> CurveFit | None:
     """The curve's fit; None where fewer than two batch sizes met the target.
 
@@ -322,7 +323,7 @@ def _bent(logs: Floats, residuals: Floats, derivatives: Floats) -> bool:
     """Whether a parabola beside the model's two terms lowers the residuals more than chance would (F test at 5 %, one
     degree of freedom for the parabola), and they matter at all.
     """
-    from scipy.stats import f
+    from scipy.special import fdtrc
 
     freedom = len(logs) - 3
     if freedom < 2 or numpy.abs(residuals).max() < 0.05:
@@ -333,7 +334,7 @@ def _bent(logs: Floats, residuals: Floats, derivatives: Floats) -> bool:
         float(((residuals - columns @ numpy.linalg.lstsq(columns, residuals)[0]) ** 2).sum())
         for columns in (derivatives, beside)
     )
-    return after <= 0 or float(f.sf((before - after) / (after / freedom), 1, freedom)) < 0.05
+    return after <= 0 or float(fdtrc(1, freedom, (before - after) / (after / freedom))) < 0.05
 
 
 def slopes(curve: Curve) -> list[Slope]:
@@ -397,13 +398,16 @@ def power_law(sizes: Sequence[float], batches: Sequence[float]) -> tuple[float, 
 
     The critical batch size against model or data size, as in Zhang et al. 2024. Needs two sizes; two give no interval.
     """
-    from scipy.stats import linregress, t
+    from scipy.special import stdtrit
 
-    line = linregress(numpy.log(sizes), numpy.log(batches))
-    freedom = len(sizes) - 2
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * float(line.stderr) if freedom else math.inf
-    exponent = float(line.slope)
-    return math.exp(float(line.intercept)), Interval(exponent, exponent - reach, exponent + reach)
+    x, y = numpy.log(sizes), numpy.log(batches)
+    exponent, intercept = map(float, numpy.polyfit(x, y, 1))
+    freedom, reach = len(sizes) - 2, math.inf
+    if freedom:
+        squares = float(((y - intercept - exponent * x) ** 2).sum()) / freedom
+        error = math.sqrt(squares / float(((x - x.mean()) ** 2).sum()))
+        reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    return math.exp(intercept), Interval(exponent, exponent - reach, exponent + reach)
 
 
 def _median(values: Sequence[float]) -> float:

@@ -81,12 +81,12 @@ def ratio_of_means(
     without = [(above - one, below - other) for one, other in zip(numerators, denominators, strict=True)]
     if count == 1 or any(one <= 0 or other <= 0 for one, other in without):
         return Interval(above / below, 0.0, math.inf)
-    # SciPy takes most of a second to import.
-    from scipy.stats import t
+    # All of scipy.stats takes most of a second to import, this a fifth of one.
+    from scipy.special import stdtrit
 
     logs = [math.log(one / other) for one, other in without]
     mean = sum(logs) / count
     deviation = math.sqrt((count - 1) / count * sum((log - mean) ** 2 for log in logs))
-    reach = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation
+    reach = float(stdtrit(count - 1, (1 + confidence) / 2)) * deviation
     centre = math.log(above / below)
     return Interval(above / below, math.exp(centre - reach), math.exp(min(centre + reach, 700.0)))

@@ -284,14 +284,69 @@ class Entry(Strict):
         return self.batch_sizes.sizes(most) if isinstance(self.batch_sizes, BatchRange) else self.batch_sizes
 
 
+class Rule(Strict):
+    """How much worse a candidate may be, as a share of the base: `{tolerance: 0.1}`."""
+
+    tolerance: Annotated[Finite, Field(ge=0, le=10)]
+
+
+class ThroughputRule(Strict):
+    """How much of the base's throughput a candidate may lose, as a share of it."""
+
+    tolerance: Annotated[Finite, Field(ge=0, lt=1)]
+
+
+class StepsRule(Strict):
+    """How many more steps to target a candidate may need, as a share of the base's; or `{rule: rcp}`, MLPerf's test
+    that it does not need suspiciously few.
+    """
+
+    tolerance: Annotated[Finite, Field(ge=0, le=10)] | None = None
+    rule: Literal["ranks", "rcp"] = "ranks"
+
+
+def _rule_or_tolerance(rule: StepsRule) -> StepsRule:
+    if (rule.tolerance is None) != (rule.rule == "rcp"):
+        raise ValueError("should be {tolerance: number}, or {rule: rcp}, which takes no tolerance")
+    return rule
+
+
+AnyRule = Rule | ThroughputRule | StepsRule
+
+
+class Rules(Strict):
+    """The rules of a gate, by measure."""
+
+    steps_to_target: Annotated[StepsRule, AfterValidator(_rule_or_tolerance)] | None = None
+    throughput: ThroughputRule | None = None
+    peak_memory: Rule | None = None
+
+
+class Gate(Rules):
+    """What fails a candidate: rules for every workload, and those of single workloads in their place.
+
+    `alpha`: how often, at most, a gate may fail where nothing is worse than tolerated.
+    """
+
+    alpha: Annotated[Finite, Field(gt=0, lt=0.5)] = 0.05
+    workloads: dict[str, Rules] = {}
+
+    def rules(self, workload: str) -> dict[str, AnyRule]:
+        """The rule of each measure that a workload is held to."""
+        own = self.workloads.get(workload, Rules())
+        found = {name: getattr(own, name) or getattr(self, name) for name in Rules.model_fields}
+        return {name: rule for name, rule in found.items() if rule}
+
+
 class SuiteFile(Strict):
-    """A suite: workloads to measure, and what they share."""
+    """A suite: workloads to measure, what they share, and what a candidate is held to."""
 
     suite: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
     description: str = ""
     max_trials: PositiveInt = DEFAULT_MAX_TRIALS
     defaults: dict[str, Any] = {}
     workloads: Annotated[list[Entry], Field(min_length=1)]
+    gate: Gate | None = None
 
 
 class Suite(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from typing import Any, Literal
 from tabulate import tabulate
 
 Format = Literal["table", "markdown", "latex"]
-# What Markdown would make a link, code or HTML of.
-_MARKDOWN = {"|": "\\|", "<": "&lt;", "`": "\\`", "](": "]\\("}
+# What Markdown would take for markup, but for what it cannot: an underscore inside a word.
+_MARKUP = re.compile(r"[\\|*`&<>\[\]~]|(?<!\w)_|_(?!\w)")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _TABULATE = {"table": "simple", "markdown": "pipe", "latex": "latex_booktabs"}
 
 
@@ -32,13 +34,15 @@ def harmless(cell: object) -> object:
     return cell
 
 
+def markdown(text: str) -> str:
+    """Text as Markdown that shows it as it is, on one line, in a cell of a table too."""
+    escaped = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), plain(text))
+    return "<br>".join(escaped.splitlines())
+
+
 def _written(text: str, style: Format) -> str:
     """Text of an archive, which anybody may have written, as it is put into a table of a style."""
-    text = plain(text).replace("\n", " ")
-    if style == "markdown":
-        for special, escaped in _MARKDOWN.items():
-            text = text.replace(special, escaped)
-    return text
+    return markdown(text) if style == "markdown" else " ".join(plain(text).splitlines())
 
 
 @dataclass(frozen=True)

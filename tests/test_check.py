@@ -77,6 +77,40 @@ BROKEN = [
     (2, "defaults: {modle: mlp}", "/defaults.modle", "unknown; did you mean 'model'?"),
     (2, "defaults: {name: b}", "/defaults.name", "unknown here; a name belongs to one workload, so give it there"),
     (2, "defaults: {search: 3}", "/defaults.search", "found 3; should be a mapping, such as {trials: 16,"),
+    (2, "gate: 3", "/gate", "found 3; should be a mapping of measures to rules, such as {steps_to_target: {tol"),
+    (2, "gate: {}", "/gate", "holds no rule; should be a mapping of measures to rules"),
+    (2, "gate: {alpha: 0.05}", "/gate", "holds no rule; should be a mapping of measures to rules"),
+    (2, "gate: {alpha: 2, peak_memory: {tolerance: 1}}", "/gate.alpha", "found 2; should be less than 0.5"),
+    (2, "gate: {throughputs: {tolerance: 1}}", "/gate.throughputs", "unknown; did you mean 'throughput'?"),
+    (2, "gate: {throughput: 0.1}", "/gate.throughput", "found 0.1; should be a rule, such as {tolerance: 0.1}"),
+    (2, "gate: {throughput: {tolerance: 1}}", "/gate.throughput.tolerance", "found 1; should be less than 1"),
+    (2, "gate: {throughput: {tolerence: 1}}", "/gate.throughput.tolerence", "unknown; did you mean 'tolerance'?"),
+    (2, "gate: {peak_memory: {}}", "/gate.peak_memory", "has no 'tolerance'; peak_memory needs one"),
+    (2, "gate: {steps_to_target: {}}", "/gate.steps_to_target", "should be {tolerance: number}, or {rule: rcp}"),
+    (
+        2,
+        "gate: {steps_to_target: {tolerance: 0.1, rule: rcp}}",
+        "/gate.steps_to_target",
+        "should be {tolerance: number}, or {rule: rcp}, which takes no tolerance",
+    ),
+    (
+        2,
+        "gate: {steps_to_target: {tolerance: -1}}",
+        "/gate.steps_to_target.tolerance",
+        "found -1; should be at least 0",
+    ),
+    (
+        2,
+        "gate: {workloads: {b: {peak_memory: {tolerance: 1}}}}",
+        "/gate.workloads.b",
+        "unknown workload; there is a",
+    ),
+    (
+        2,
+        "gate: {workloads: {a: {peak_memry: {tolerance: 1}}}}",
+        "/gate.workloads.a.peak_memry",
+        "unknown; did you mean 'peak_memory'?",
+    ),
     (4, "- name: a/b", ".name", "found 'a/b'; should be letters, digits, spaces and . _ + -, a letter or digit first"),
     (4, "- name: [a]", ".name", 'found ["a"]; should be text'),
     (12, "probes: {noise_scal: {}}", ".probes.noise_scal", "found 'noise_scal'; did you mean 'noise_scale'?"),
@@ -257,6 +291,14 @@ BROKEN = [
     (18, "evaluate: {resolution: 5}", ".evaluate.resolution", "found 5; should be at most 1"),
     (18, "evaluate: {cost: 1e-320}", ".evaluate.cost", "found 1e-320; should be at least 0.001"),
 ]
+
+
+def test_rules_of_a_workload_stand_in_place_of_those_for_all_and_change_no_trial():
+    gate = "gate: {steps_to_target: {tolerance: 0.2}, workloads: {a: {steps_to_target: {tolerance: 0.5}}}}"
+    suite = checked(with_lines({2: gate}))
+    assert {name: rule.tolerance for name, rule in suite.content.gate.rules("a").items()} == {"steps_to_target": 0.5}
+    studies = [[study.id for study in plan.make(each).studies] for each in (suite, checked(SUITE))]
+    assert studies[0] == studies[1]
 
 
 def test_the_suite_that_is_broken_below_is_sound():

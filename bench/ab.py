@@ -1,0 +1,130 @@
+"""Two sides timed in turns on one machine, so that what else the machine does falls on both alike.
+
+A pair is a run of `bench time` on either side, one after the other, in an order that is drawn anew for each pair. Every
+run is a fresh process, and the unit of evidence: steps within one are not independent (GOLDEN: of 60 processes of the
+same code a test of their pooled steps calls 71 % of pairs different). All pairs are run: who stops when the numbers
+please finds what he looks for.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from bench import sides
+from bench.archive import Archive
+from bench.errors import BenchError, IncompleteError
+from bench.sides import Side
+
+Name = Literal["base", "candidate"]
+NAMES: tuple[Name, Name] = ("base", "candidate")
+# torch may be what changed; the machine may not.
+CONDITIONS = ("device_type", "device", "threads")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a side runs: an interpreter, and the folder it is started in, whose modules come before installed ones."""
+
+    python: str
+    folder: Path
+
+
+@contextmanager
+def place(text: str) -> Iterator[Place]:
+    """The place that is meant by an interpreter, a checkout's folder, or a git revision of the folder bench runs in.
+
+    A revision is checked out into a worktree, which is gone afterwards. Raises BenchError for anything else.
+    """
+    path = Path(text).expanduser()
+    if path.is_dir():
+        yield Place(sys.executable, path.resolve())
+    elif path.is_file() and os.access(path, os.X_OK):
+        # Not resolved: the interpreter of a virtual environment is a link, and knows by its own place where it is.
+        yield Place(str(path.absolute()), Path.cwd())
+    else:
+        if _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}") is None:
+            raise BenchError(
+                f"found '{text}'; should be a Python interpreter, the folder of a checkout, or a git revision"
+            )
+        inside = _git("rev-parse", "--show-prefix") or ""
+        with TemporaryDirectory(prefix="bench-ab-") as folder:
+            tree = Path(folder) / "tree"
+            _git("worktree", "add", "--detach", "--force", str(tree), text)
+            try:
+                yield Place(sys.executable, tree / inside)
+            finally:
+                _git("worktree", "remove", "--force", str(tree))
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def timed(suite: Path, name: str, places: Mapping[Name, Place], pairs: int) -> Iterator[dict[Name, Side]]:
+    """Both sides of each pair, as it is timed; raises IncompleteError where a run fails."""
+    order = random.Random(f"{name} {pairs}")
+    for pair in range(pairs):
+        found: dict[Name, Side] = {}
+        for side in order.sample(NAMES, len(NAMES)):
+            with TemporaryDirectory(prefix="bench-ab-") as results:
+                _run(side, places[side], suite, Path(results))
+                found[side] = _read(Path(results) / name / f"{side}.sqlite", f"{side}, {pair + 1} runs")
+        yield {side: found[side] for side in NAMES}
+
+
+def _run(side: Name, where: Place, suite: Path, results: Path) -> None:
+    command = [where.python, "-m", "bench", "time", str(suite.absolute()), "--label", side, "--results", str(results)]
+    # A session of its own, so that whatever it starts can be ended with it.
+    process = subprocess.Popen(
+        [*command, "--format", "json"],
+        cwd=where.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, told = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if process.returncode:
+        last = told.strip().splitlines()[-1:] or ["it said nothing"]
+        raise IncompleteError(f"{side}: 'bench time' in {where.folder} ended with {process.returncode}: {last[0]}")
+
+
+def _read(path: Path, name: str) -> Side:
+    with Archive.reading(path) as archive:
+        return replace(sides.of_archive(archive), name=name)
+
+
+def merged(runs: Sequence[Side], name: str) -> Side:
+    """All runs of a side as one: a process's step time and peak memory are the medians of what a run timed."""
+    samples = {}
+    for key, last in runs[-1].samples.items():
+        of_all = [run.samples[key] for run in runs if key in run.samples]
+        samples[key] = replace(
+            last,
+            step_seconds=tuple(statistics.median(each.step_seconds) for each in of_all if each.step_seconds),
+            peak_memory_bytes=tuple(
+                statistics.median(each.peak_memory_bytes) for each in of_all if each.peak_memory_bytes
+            ),
+        )
+    environments = {str(environment): environment for run in runs for environment in run.environments}
+    return Side(name, runs[-1].suite, tuple(environments.values()), samples)

@@ -1,0 +1,1 @@
+"""Where comparisons and verdicts go: one kind of output a file."""

@@ -1,0 +1,107 @@
+"""What a comparison reads of each side: an archive, or a baseline that was saved of one, as samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.archive import Archive
+from bench.measures import Status, Summary, summaries
+from bench.suite import Threshold
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A study, as raw values.
+
+    study: its id, a hash of all that makes it what it is.  target: dataset, reading and threshold, in words.
+    seeds: how many confirmations were asked for.  found: the search's steps to target, None where no trial of it met
+    the target in `max_steps`.  steps: of every seed, math.inf for a miss: beyond `budget`.  test_errors: of the seeds
+    that met it.  trajectory: a hash of every reading of every seed.  step_seconds and peak_memory_bytes: a value for
+    each process, in their order.
+    """
+
+    workload: str
+    batch_size: int
+    study: str
+    status: Status
+    target: str
+    precision: str | None
+    seeds: int
+    found: int | None
+    max_steps: int
+    steps: tuple[float, ...]
+    budget: int
+    test_errors: tuple[float, ...]
+    trajectory: str
+    step_seconds: tuple[float, ...]
+    peak_memory_bytes: tuple[float, ...]
+
+    @property
+    def key(self) -> Key:
+        return self.workload, self.batch_size
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: where it came from, its environments, and its samples by workload and batch size."""
+
+    name: str
+    suite: str
+    environments: tuple[dict[str, Any], ...]
+    samples: dict[Key, Sample]
+
+
+def of_archive(archive: Archive) -> Side:
+    """Everything a comparison may ask of an archive."""
+    samples = map(sample_of, summaries(archive))
+    environments = tuple(archive.environments().values())
+    return Side(str(archive.path), archive.suite_name(), environments, {sample.key: sample for sample in samples})
+
+
+def sample_of(summary: Summary) -> Sample:
+    """A study's raw values."""
+    content, confirmed, timed = summary.study.content, summary.confirmed, summary.timed
+    threshold = content.get("threshold")
+    return Sample(
+        workload=summary.study.workload,
+        batch_size=summary.study.batch_size,
+        study=summary.study.id,
+        status=summary.status,
+        # What is only timed has none of these.
+        target=f"{content['reading']} {Threshold(**threshold)} of {content['dataset']}" if threshold else "",
+        precision=timed.study.content["precision"] if timed else content.get("precision"),
+        seeds=content.get("seeds", 0),
+        found=summary.found.steps if summary.found else None,
+        max_steps=content.get("max_steps", 0),
+        steps=confirmed.each if confirmed else (),
+        budget=confirmed.budget if confirmed else 0,
+        test_errors=confirmed.tested if confirmed else (),
+        trajectory=confirmed.digest if confirmed else "",
+        step_seconds=timed.step_seconds if timed else (),
+        peak_memory_bytes=timed.peak_memory_bytes if timed else (),
+    )
+
+
+# What must be alike for one time or amount of memory to be compared with another.
+TIMING_CONDITIONS = ("device_type", "device", "threads", "cuda", "torch")
+
+
+def unlike(base: Side, candidate: Side, conditions: tuple[str, ...] = TIMING_CONDITIONS) -> str | None:
+    """Why times of the two sides cannot be compared, as the end of a sentence; None where they can."""
+    found = [
+        {tuple(environment.get(name) for name in conditions) for environment in side.environments}
+        for side in (base, candidate)
+    ]
+    for seen, side in zip(found, ("base", "candidate"), strict=True):
+        if len(seen) > 1:
+            return f"the {side} was measured in {len(seen)} environments; measure it in one"
+    if not all(found):
+        return "where they were measured is not known"
+    (here,), (there,) = found
+    differ = [
+        f"{name} {one} and {other}" for name, one, other in zip(conditions, here, there, strict=True) if one != other
+    ]
+    return f"measured under unlike conditions: {', '.join(differ)}" if differ else None

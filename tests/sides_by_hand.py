@@ -1,0 +1,49 @@
+"""Sides of a comparison made by hand, of summaries made by hand."""
+
+from __future__ import annotations
+
+from bench import check, document, plan, sides
+from bench.archive import StudyRecord
+from bench.measures import Process, Timed
+from bench.sides import Side
+
+HERE = {"device": "a processor", "device_type": "cpu", "threads": 1, "cuda": None, "torch": "2.15.0", "commit": "abc"}
+
+SUITE = """
+suite: gated
+gate: {gate}
+workloads:
+  - name: w
+    model: softmax
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: {sizes}
+    target: {{validation_error: {{at_most: 0.1}}}}
+    max_steps: 10000
+    measure: {measure}
+    search: {{trials: 16, learning_rate: {{log_uniform: [0.01, 1]}}}}
+    confirm: {{seeds: {seeds}}}
+"""
+
+
+def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,), seeds=0):
+    timed = any(measure in gate for measure in ("throughput", "step_seconds", "peak_memory"))
+    measure = "[steps_to_target, throughput]" if timed else "[steps_to_target]"
+    text = SUITE.format(gate=gate, sizes=list(sizes), seeds=seeds, measure=measure)
+    return plan.make(check.check(document.parse(text)))
+
+
+def side(*summaries, name="base", **environment):
+    """A side of studies, as if they had been measured here, but for what `environment` says."""
+    samples = [sides.sample_of(summary) for summary in summaries]
+    return Side(name, "gated", ({**HERE, **environment},), {sample.key: sample for sample in samples})
+
+
+def timed(seconds, memory=None, precision="fp32"):
+    """Processes by their step times; memory in bytes, if it matters."""
+    study = StudyRecord("timed", "w", 32, {"measure": "throughput", "precision": precision}, True, ())
+    processes = [
+        Process((each,), {"peak_memory_bytes": peak}, True, HERE)
+        for each, peak in zip(seconds, memory or [1e9] * len(seconds), strict=True)
+    ]
+    return Timed(study, tuple(processes), infeasible=False)

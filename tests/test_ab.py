@@ -1,0 +1,184 @@
+"""Two sides timed in turns. An interpreter that takes `bench time` for something quick stands in for a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sides_by_hand import SUITE, side, timed
+from summaries import summary
+from test_run import bench
+
+from bench import ab
+
+GATE = "{throughput: {tolerance: 0.05}}"
+
+# `-m bench time SUITE --label L --results DIR --format json`: writes what a run would have timed, and that it ran.
+STAND_IN = """#!{python}
+import json, os, sys, time
+from pathlib import Path
+assert sys.argv[1:4] == ["-m", "bench", "time"] and sys.argv[9:] == ["--format", "json"], sys.argv
+suite, label, results = Path(sys.argv[4]), sys.argv[6], Path(sys.argv[8])
+assert suite.is_absolute() and suite.exists()
+log = Path({log!r})
+number = log.read_text().count(label) if log.exists() else 0
+with log.open("a") as stream:
+    stream.write(f"{{label}} {{os.getcwd()}}\\n")
+{body}
+(results / "gated").mkdir()
+(results / "gated" / f"{{label}}.sqlite").write_text(json.dumps(0.01 * {factor} * (1 + 0.002 * (number % 3))))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a suite and stand-ins; what they wrote is read as an archive would be."""
+
+    def read(path, name):
+        return side(_study(json.loads(path.read_text())), name=name)
+
+    monkeypatch.setattr(ab, "_read", read)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gated.yaml").write_text(SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target]"))
+    return tmp_path
+
+
+def _study(*seconds):
+    return replace(summary(32, None, status="not measured"), timed=timed(seconds))
+
+
+def stand_in(folder, name, factor=1.0, body=""):
+    path = folder / name
+    text = STAND_IN.format(python=sys.executable, log=str(folder / "log"), factor=factor, body=body)
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return name
+
+
+def told(folder):
+    return [line.split()[0] for line in (folder / "log").read_text().splitlines()]
+
+
+def test_a_slower_candidate_fails_and_the_same_one_does_not(folder):
+    for name, factor in (("same", 1.0), ("slow", 1.15)):
+        stand_in(folder, name, factor)
+    arguments = ["ab", "gated.yaml", "--base", "same", "--pairs", "5", "--json", "gate.json"]
+    out, err = bench(*arguments, "--candidate", "same", folder=folder)
+    assert "pair 5 of 5" in err
+    assert "gate gated: pass (1 pass); same against same" in out
+    out, _ = bench(*arguments, "--candidate", "slow", folder=folder, code=1)
+    assert "gate gated: fail (1 fail); slow against same" in out
+    (ruling,) = json.loads((folder / "gate.json").read_text())["rulings"]
+    assert ruling["measure"] == "throughput"
+    assert len(ruling["candidate"]["values"]) == 5
+    assert ruling["ratio"]["value"] == pytest.approx(1 / 1.15, rel=0.01)
+
+
+def test_both_sides_of_a_pair_run_next_to_one_another_in_an_order_that_changes(folder):
+    stand_in(folder, "python")
+    places = dict.fromkeys(ab.NAMES, ab.Place(str(folder / "python"), folder))
+    found = list(ab.timed(folder / "gated.yaml", "gated", places, 12))
+    assert [list(pair) for pair in found] == [["base", "candidate"]] * 12
+    runs = told(folder)
+    pairs = [tuple(runs[place : place + 2]) for place in range(0, 24, 2)]
+    assert {tuple(sorted(pair)) for pair in pairs} == {("base", "candidate")}
+    assert 2 <= sum(pair[0] == "base" for pair in pairs) <= 10
+
+
+def test_a_run_that_fails_ends_it_with_what_it_said(folder):
+    stand_in(folder, "good")
+    stand_in(folder, "bad", body="sys.exit('no such device')")
+    _, err = bench("ab", "gated.yaml", "--base", "good", "--candidate", "bad", folder=folder, code=5)
+    assert "candidate: 'bench time' in" in err
+    assert "ended with 1: no such device" in err
+
+
+def test_what_is_neither_interpreter_nor_checkout_nor_revision_is_a_sentence(folder):
+    _, err = bench("ab", "gated.yaml", "--base", "nowhere", "--candidate", "nowhere", folder=folder, code=2)
+    assert "found 'nowhere'; should be a Python interpreter, the folder of a checkout, or a git revision" in err
+
+
+def test_a_suite_without_a_rule_for_time_or_memory_is_refused(folder):
+    stand_in(folder, "same")
+    (folder / "gated.yaml").write_text(
+        SUITE.format(gate="{steps_to_target: {tolerance: 0.1}}", sizes=[32], seeds=0, measure="[steps_to_target]")
+    )
+    _, err = bench("ab", "gated.yaml", "--base", "same", "--candidate", "same", folder=folder, code=2)
+    assert "has no 'gate' for throughput" in err
+    assert not (folder / "log").exists()
+
+
+def git(*arguments):
+    identity = {
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
+    environment = {**os.environ, **identity}
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def test_a_revision_is_checked_out_where_bench_was_started_and_taken_away_again(folder, monkeypatch):
+    git("init", "-q")
+    (folder / "inside").mkdir()
+    (folder / "inside" / "model.py").write_text("old")
+    git("add", "-A")
+    git("commit", "-q", "-m", "old")
+    (folder / "inside" / "model.py").write_text("new")
+    git("commit", "-q", "-a", "-m", "new")
+    monkeypatch.chdir(folder / "inside")
+    with ab.place("HEAD~1") as old, ab.place(".") as new:
+        assert (old.folder / "model.py").read_text() == "old"
+        assert (new.folder / "model.py").read_text() == "new"
+        assert old.python == new.python == sys.executable
+        kept = old.folder
+    assert not kept.exists()
+    assert git("worktree", "list").count("\n") == 1
+
+
+def test_an_interpreter_of_a_virtual_environment_is_not_taken_for_the_one_it_links_to(folder):
+    (folder / "venv").mkdir()
+    (folder / "venv" / "python").symlink_to(sys.executable)
+    with ab.place("venv/python") as found:
+        assert found == ab.Place(str(folder / "venv" / "python"), folder)
+
+
+def test_ctrl_c_ends_what_a_run_started_and_exits_with_130(folder):
+    body = """
+import subprocess
+child = subprocess.Popen(["sleep", "300"])
+Path("child").write_text(str(child.pid))
+time.sleep(300)
+"""
+    stand_in(folder, "long", body=body)
+    command = [sys.executable, "-m", "bench", "ab", "gated.yaml", "--base", "long", "--candidate", "long"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 30
+    while not (folder / "child").exists() or not (folder / "child").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "times of half the pairs are no evidence" in err
+    child = Path("/proc") / (folder / "child").read_text() / "status"
+    assert not child.exists() or "zombie" in child.read_text()
+
+
+def test_a_side_that_timed_several_processes_a_run_counts_once_a_run():
+    runs = [side(_study(0.01, 0.02, 0.09)), side(_study(0.03, 0.04, 0.05))]
+    assert ab.merged(runs, "both").samples["w", 32].step_seconds == (0.02, 0.04)
+
+
+def test_runs_in_unlike_environments_stay_unlike():
+    runs = [side(_study(0.01)), side(_study(0.01), device="another")]
+    assert len(ab.merged(runs, "both").environments) == 2

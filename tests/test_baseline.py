@@ -1,0 +1,108 @@
+"""A baseline is a side that survives being written down, and is not believed when it was spoiled."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from sides_by_hand import side
+from summaries import summary
+from test_gate import clocked, study
+
+from bench import baseline
+from bench.errors import BaselineError, BenchError, IncompleteError
+
+SEEDS = [100, 104, math.inf, 110, 102]
+
+
+def saved(folder, *summaries):
+    made = side(*(summaries or (clocked([0.01, 0.02, 0.03]), study(SEEDS, 64, digest="x"), summary(8, None))))
+    baseline.save(made, folder / "b.json")
+    return made, folder / "b.json"
+
+
+def test_a_side_read_back_is_the_side_that_was_saved(tmp_path):
+    made, path = saved(tmp_path)
+    found = baseline.read(path)
+    assert found.samples == made.samples
+    assert (found.suite, found.environments) == (made.suite, made.environments)
+
+
+def test_the_file_is_sorted_small_and_ends_in_a_newline_so_that_it_reviews_well(tmp_path):
+    _, path = saved(tmp_path)
+    text = path.read_text()
+    assert text.endswith("}\n")
+    content = json.loads(text)
+    assert [study["batch_size"] for study in content["studies"]] == [8, 32, 64]
+    assert json.dumps(content, indent=1, sort_keys=True) + "\n" == text
+    assert len(text) < 1_000 * len(content["studies"])
+    assert content["schema_version"] == 1
+
+
+def test_a_miss_is_null_and_nothing_else_is(tmp_path):
+    _, path = saved(tmp_path)
+    steps = [study["steps"] for study in json.loads(path.read_text())["studies"]]
+    assert steps[2] == [100.0, 104.0, None, 110.0, 102.0] or steps[2] == [100, 104, None, 110, 102]
+
+
+def test_a_baseline_is_not_overwritten_but_replaced_for_a_reason(tmp_path):
+    made, path = saved(tmp_path)
+    with pytest.raises(BenchError, match="is there already; 'bench baseline accept' replaces it"):
+        baseline.save(made, path)
+    other = side(study([200] * 5))
+    baseline.accept(other, path, "a wider layer")
+    assert baseline.read(path).samples == other.samples
+    assert [entry["reason"] for entry in json.loads(path.read_text())["history"]] == ["saved", "a wider layer"]
+    assert [file.name for file in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_there_is_nothing_to_accept_without_a_baseline_or_a_reason(tmp_path):
+    with pytest.raises(BaselineError, match="cannot be read"):
+        baseline.accept(side(study(SEEDS)), tmp_path / "none.json", "because")
+    _, path = saved(tmp_path)
+    with pytest.raises(BenchError, match="say why the new numbers are right"):
+        baseline.accept(side(study(SEEDS)), path, "  ")
+
+
+def test_what_was_not_measured_whole_is_no_baseline(tmp_path):
+    with pytest.raises(IncompleteError, match="w at batch size 32 was not measured; run the suite"):
+        saved(tmp_path, study(SEEDS, status="not measured"))
+    assert list(tmp_path.iterdir()) == []
+
+
+SPOILED = {
+    "is not JSON": (lambda text: text[:-20], "Invalid JSON"),
+    "of another schema": (
+        lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
+        "version 2; this ben",
+    ),
+    "a word for a number": (
+        lambda text: text.replace('"budget": 270', '"budget": "270"', 1),
+        "studies.1.budget: should be",
+    ),
+    "an infinity": (lambda text: text.replace("100.0,", "Infinity,").replace("100,", "Infinity,"), "finite number"),
+    "a negative step": (lambda text: text.replace("104", "-104"), "should be greater than 0"),
+    "a key too many": (lambda text: text.replace('"found"', '"foound": 1, "found"', 1), "foound"),
+    "a study too many": (lambda text: text.replace('"batch_size": 64', '"batch_size": 32'), "twice"),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILED)
+def test_a_spoiled_baseline_is_refused_in_a_sentence(tmp_path, fault):
+    _, path = saved(tmp_path)
+    spoil, sentence = SPOILED[fault]
+    text = path.read_text()
+    path.write_text(spoil(text))
+    assert path.read_text() != text
+    with pytest.raises(BaselineError) as caught:
+        baseline.read(path)
+    assert sentence in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_baseline_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(BaselineError, match="not UTF-8"):
+        baseline.read(tmp_path / "b.json")

@@ -1,0 +1,203 @@
+"""The gate as a CI job runs it: real processes, real trainings, and the exit code of each answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import yaml
+from test_run import bench, start
+
+from bench import seals
+
+README = Path(__file__).parent.parent / "README.md"
+
+SUITE = """
+suite: gated
+gate: {gate}
+workloads:
+  - name: digits-softmax
+    model: softmax
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: [64, 256]
+    measure: {measure}
+    target: {{validation_error: {{at_most: 0.08}}}}
+    max_steps: 2000
+    search: {{trials: 4, learning_rate: {learning_rate}}}
+    confirm: {{seeds: {seeds}}}
+"""
+RATES = "{log_uniform: [0.01, 10]}"
+
+
+def write(folder, name="gated.yaml", gate="{steps_to_target: {tolerance: 0.25}}", learning_rate=RATES, seeds=5):
+    measure = "[steps_to_target, throughput]" if "throughput" in gate else "[steps_to_target]"
+    text = SUITE.format(gate=gate, measure=measure, learning_rate=learning_rate, seeds=seeds)
+    (folder / name).write_text(text)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    """A folder with a suite, its archive `main`, the baseline that was saved of it, and archives of planted faults."""
+    folder = tmp_path_factory.mktemp("gated")
+    write(folder)
+    bench("run", "gated.yaml", folder=folder)
+    bench("baseline", "save", "gated/main", "-o", "base.json", folder=folder)
+    write(folder, "slow.yaml", learning_rate="0.02")
+    bench("run", "slow.yaml", "--label", "slow", folder=folder)
+    write(folder, "few.yaml", seeds=3)
+    bench("run", "few.yaml", "--label", "few", folder=folder)
+    with changed(folder, "less") as db:
+        (planned,) = db.execute("SELECT planned FROM suites").fetchone()
+        db.execute("UPDATE suites SET planned = ?", (json.dumps(json.loads(planned)[:1]),))
+    with changed(folder, "elsewhere") as db:
+        (content,) = db.execute(
+            "SELECT json_set(content, '$.device', 'another processor') FROM environments"
+        ).fetchone()
+        db.execute("INSERT INTO environments VALUES (?, ?)", (sha256(content.encode()).hexdigest()[:16], content))
+        db.execute("UPDATE trials SET environment = (SELECT id FROM environments WHERE content = ?)", (content,))
+        db.execute("DELETE FROM environments WHERE content != ?", (content,))
+    with changed(folder, "unfinished") as db:
+        db.execute("UPDATE studies SET finished = 0 WHERE batch_size = 64")
+    rewritten(folder, "shifted.json", lambda steps: [round(1.2 * value) for value in steps])
+    rewritten(folder, "typo.json", lambda steps: [10 * steps[0], *steps[1:]], budget=10**6)
+    text = (folder / "base.json").read_text()
+    first = json.loads(text)["studies"][0]["steps"][0]
+    (folder / "nan.json").write_text(text.replace(f"{first},", "NaN,", 1))
+    return folder
+
+
+class changed:  # noqa: N801 (it reads as a verb)
+    """A copy of the archive under another label, open to be spoiled."""
+
+    def __init__(self, folder, label):
+        results = folder / "results" / "gated"
+        self.path = results / f"{label}.sqlite"
+        self.path.write_bytes((results / "main.sqlite").read_bytes())
+
+    def __enter__(self):
+        self.db = sqlite3.connect(self.path)
+        return self.db
+
+    def __exit__(self, *_):
+        with closing(self.db):
+            self.db.execute("DELETE FROM seals")
+            seals.seal_all(self.db)
+            self.db.commit()
+
+
+def rewritten(folder, name, steps_of, **changes):
+    """The baseline with other steps to target, as another training would have left them."""
+    content = json.loads((folder / "base.json").read_text())
+    for study in content["studies"]:
+        study |= {"steps": steps_of(study["steps"]), "trajectory": "another", **changes}
+    (folder / name).write_text(json.dumps(content))
+
+
+def exits(folder, *arguments, **environment):
+    """(exit code, stdout, stderr) of `bench gate` in a process of its own."""
+    process = start("gate", *arguments, folder=folder, **environment)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+CASES = {
+    "the same archive": (["gated.yaml", "base.json", "main"], 0, "identical"),
+    "a smaller learning rate, forced": (["gated.yaml", "base.json", "slow"], 1, "fail"),
+    "a workload that is missing": (["gated.yaml", "base.json", "less"], 5, "the candidate lacks it; run the suite"),
+    "a workload the base lacks": (["gated.yaml", "less", "main"], 4, "the base lacks it"),
+    "an unfinished run": (["gated.yaml", "base.json", "unfinished"], 5, "the candidate's study was not measured"),
+    "three seeds where five are needed": (["gated.yaml", "base.json", "few"], 5, "the candidate has 3 seeds of 5"),
+    "a NaN in the base": (["gated.yaml", "nan.json", "main"], 4, "should be a finite number"),
+    "a NaN in the candidate": (["gated.yaml", "base.json", "nan.json"], 4, "should be a finite number"),
+    "a typo ten times its neighbours": (["gated.yaml", "typo.json", "main"], 4, "where its neighbours have"),
+    "times on another device": (["speed.yaml", "main", "elsewhere"], 4, "device"),
+    "times that were never taken": (["speed.yaml", "main", "main"], 5, "the candidate was not timed"),
+    "steps on another device": (["gated.yaml", "main", "elsewhere"], 0, "identical"),
+    "evidence for neither": (["gated.yaml", "base.json", "shifted.json"], 0, "inconclusive"),
+    "evidence for neither, when asked for": (
+        ["gated.yaml", "base.json", "shifted.json", "--fail-on", "inconclusive"],
+        3,
+        "seeds a side would settle it",
+    ),
+    "no base": (["gated.yaml", "nowhere.json", "main"], 4, "nowhere.json: cannot be read"),
+    "no archive as base": (["gated.yaml", "nowhere", "main"], 4, "no such archive"),
+    "no candidate": (["gated.yaml", "base.json", "nowhere"], 5, "no such archive"),
+    "no rules": (["plain.yaml", "base.json", "main"], 2, "has no 'gate' for steps_to_target"),
+    "an unknown option": (["gated.yaml", "base.json", "main", "--fail-off"], 2, "No such option"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_answer_has_its_exit_code(gated, case):
+    write(gated, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
+    write(gated, "plain.yaml", gate="null")
+    arguments, expected, sentence = CASES[case]
+    code, out, err = exits(gated, *arguments)
+    assert code == expected, out + err
+    assert sentence in out + err
+
+
+def test_the_help_says_what_each_exit_code_means():
+    out, _ = bench("gate", "--help", folder=Path.cwd())
+    for code in ("0 passed", "1 a", "2 wrong", "3 inconclusive", "4 the base", "5 the", "130 stopped"):
+        assert code in " ".join(out.split())
+
+
+def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
+    check = "assert not {'torch', 'sklearn', 'scipy.stats', 'matplotlib'} & set(sys.modules)"
+    program = f"import sys; from bench.cli import main\ntry: main()\nfinally: {check}"
+    for command in (["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]):
+        environment = {**os.environ, "PYTHONPATH": str(README.parent)}
+        done = subprocess.run(
+            ["python", "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
+            cwd=gated,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert "AssertionError" not in done.stderr
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_numbers_behind_a_verdict_are_in_its_document(gated):
+    exits(gated, "gated.yaml", "base.json", "slow", "--json", "out/gate.json")
+    document = json.loads((gated / "out" / "gate.json").read_text())
+    assert (document["verdict"], document["exit_code"]) == ("fail", 1)
+    assert document["counts"]["fail"] == len(document["rulings"]) == 2
+    for ruling in document["rulings"]:
+        assert len(ruling["base"]["values"]) == len(ruling["candidate"]["values"]) == 5
+        assert ruling["p_worse"] <= 0.05
+        assert ruling["ratio"]["low"] > ruling["limit"] == 1.25
+    assert document["base"]["environments"][0]["device_type"] == "cpu"
+
+
+def test_the_workflow_of_the_readme_does_what_it_says(gated, tmp_path):
+    """Its steps, run in their order as a runner would, with its files; the suite is a smaller one."""
+    text = README.read_text().split("A workflow, whole:\n\n```yaml\n")[1].split("```")[0]
+    steps = [step["run"] for step in yaml.safe_load(text)["jobs"]["gate"]["steps"] if "run" in step]
+    assert steps[0] == "pip install -e ."
+    names = {"suites/quick.yaml": "gated.yaml", "results/baselines/quick.json": "base.json"}
+    page = tmp_path / "summary.md"
+    runner = {
+        **os.environ,
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(page),
+        "PYTHONPATH": str(README.parent),
+    }
+    for step in steps[1:]:
+        for published, here in names.items():
+            step = step.replace(published, here)
+        done = subprocess.run(["bash", "-ec", step], cwd=gated, env=runner, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert page.read_text().startswith("### gate gated: identical")
+    assert "::notice title=bench gate::gate gated: identical" in done.stderr
+    assert (gated / "results" / "gate.xml").exists()
+    assert json.loads((gated / "results" / "gate.json").read_text())["verdict"] == "identical"
