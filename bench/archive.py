@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -34,7 +34,7 @@ from bench.contracts import (
     Started,
 )
 from bench.errors import ArchiveError
-from bench.plan import Phase, Plan, Study, Timing, Trial
+from bench.plan import Phase, Plan, Study, TimedMeasure, Timing, Trial
 from bench.search import Dimension, Space, Value
 from bench.suite import Threshold, TimingOptions
 
@@ -485,9 +485,9 @@ class Archive:
 
     def _study(self, name: str, workload: str, batch_size: int, content: str, finished: int) -> StudyRecord:
         said = json.loads(content)
-        study = StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
-        (_TRAINED if study.measure == "steps_to_target" else _TIMED).validate_python(said)
-        return study
+        timed = isinstance(said, dict) and said.get("measure") in get_args(TimedMeasure)
+        (_TIMED if timed else _TRAINED).validate_python(said)
+        return StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
 
     def rows(self, table: Table, trial: int | None = None) -> list[tuple[Any, ...]]:
         """Every row of a table as it is kept, in the order of its key; of readings, those of a trial."""
