@@ -48,7 +48,7 @@ def bare(model: str, batch_size: int, device: torch.device):
 
     def run(steps: int) -> None:
         for row in rows[:steps]:
-            loss = nn.functional.cross_entropy(net(inputs[row]), targets[row])
+            loss = nn.functional.cross_entropy(net(inputs.index_select(0, row)), targets.index_select(0, row))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
