@@ -125,6 +125,7 @@ def merged(runs: Sequence[Side], name: str) -> Side:
             peak_memory_bytes=tuple(
                 statistics.median(each.peak_memory_bytes) for each in of_all if each.peak_memory_bytes
             ),
+            timed_in=sides.each_once(environment for each in of_all for environment in each.timed_in),
         )
-    environments = {str(environment): environment for run in runs for environment in run.environments}
-    return Side(name, runs[-1].suite, tuple(environments.values()), samples)
+    environments = sides.each_once(environment for run in runs for environment in run.environments)
+    return Side(name, runs[-1].suite, environments, samples)

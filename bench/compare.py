@@ -136,35 +136,34 @@ def identical(measure: Measure, base: Sample, candidate: Sample) -> bool:
 
 def compare(base: Side, candidate: Side) -> Comparison:
     """Every measure that either side has, in the order of the candidate's studies, then what only the base has."""
-    apart = unlike(base, candidate)
     keys = list(dict.fromkeys([*candidate.samples, *base.samples]))
-    rows = [row for key in keys for row in _rows(base, candidate, key, apart)]
+    rows = [row for key in keys for row in _rows(base, candidate, key)]
     tested = [row for row in rows if row.p is not None]
     level = iter(adjusted([row.p for row in tested if row.p is not None]))
     rows = [_decided(row, next(level)) if row.p is not None else row for row in rows]
     return Comparison(base, candidate, tuple(rows), _means(rows))
 
 
-def _rows(base: Side, candidate: Side, key: Key, apart: str | None) -> list[Row]:
+def _rows(base: Side, candidate: Side, key: Key) -> list[Row]:
     before, after = base.samples.get(key), candidate.samples.get(key)
     rows = []
     for measure in MEASURES:
         row = Row(*key, measure, values_of(before, measure), values_of(after, measure), "~")
         if row.base.each or row.candidate.each or measure == "steps_to_target":
-            rows.append(_filled(row, before, after, apart))
+            rows.append(_filled(row, before, after))
     return rows
 
 
-def _filled(row: Row, before: Sample | None, after: Sample | None, apart: str | None) -> Row:
+def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
     measure, base, candidate = row.measure, row.base, row.candidate
     if before is None or after is None:
         return replace(row, difference="only in candidate" if after else "only in base")
     if before.target != after.target:
         return replace(row, difference="unlike", note=f"the target was {before.target} and is {after.target}")
-    if measure in TIMING and (reason := apart or unlike_precision(before, after)):
-        return replace(row, difference="unlike", note=reason)
     if not base.each or not candidate.each:
         return replace(row, note=_nothing(before, after, base))
+    if measure in TIMING and (reason := unlike(before, after)):
+        return replace(row, difference="unlike", note=reason)
     if any(map(math.isnan, base.each + candidate.each)):
         return replace(row, note="a value is not a number")
     if measure in TIMING and not paired(base, candidate):
@@ -175,12 +174,6 @@ def _filled(row: Row, before: Sample | None, after: Sample | None, apart: str | 
     if min(len(base.each), len(candidate.each)) < 2:
         return replace(row, ratio=ratio, note="one value says nothing of its spread")
     return replace(row, ratio=ratio, p=min(1.0, 2 * min(p_values(measure, base, candidate))))
-
-
-def unlike_precision(before: Sample, after: Sample) -> str | None:
-    """Why times of two studies cannot be compared, where they computed in different precisions."""
-    same = before.precision == after.precision
-    return None if same else f"the precision was {before.precision} and is {after.precision}"
 
 
 def _nothing(before: Sample, after: Sample, base: Values) -> str:

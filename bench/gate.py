@@ -24,7 +24,6 @@ from bench.compare import (
     pair_logs,
     paired,
     ratio_of,
-    unlike_precision,
     values_of,
 )
 from bench.errors import BenchError
@@ -113,7 +112,7 @@ def gate(
     """
     rules, asked = rules_of(plan, measures)
     seeded = sum(isinstance(rule, StepsRule) and rule.rule == "ranks" for _, _, rule in asked)
-    terms = _Terms(rules.alpha, seeded, unlike(base, candidate, conditions))
+    terms = _Terms(rules.alpha, seeded, conditions)
     rulings = [_ruling(base, candidate, study, measure, rule, terms) for study, measure, rule in asked]
     keys = {(study.workload.name, study.batch_size) for study in plan.units}
     rulings += [_gone(base.samples[key]) for key in base.samples if key not in keys]
@@ -138,11 +137,11 @@ def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tupl
 
 @dataclass(frozen=True)
 class _Terms:
-    """What all rulings share: how many rules ask for seeds, and why times cannot be compared, if they cannot."""
+    """What all rulings share: how many rules ask for seeds, and what must be alike for times to be compared."""
 
     alpha: float
     seeded: int
-    apart: str | None
+    conditions: tuple[str, ...]
 
 
 def _error(ruling: Ruling, exit_code: int, note: str) -> Ruling:
@@ -174,7 +173,7 @@ def _ruling(
     if problem := _invalid(measure, before, ruling.base):
         return _error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
     if measure in TIMING:
-        return _timing(ruling, before, after, terms.apart)
+        return _timing(ruling, before, after, terms.conditions)
     if after.status != "measured":
         return _error(ruling, INCOMPLETE, f"the candidate's study was {after.status}; run the suite")
     if before.status != "measured":
@@ -214,14 +213,14 @@ def _invalid(measure: Measure, sample: Sample, values: Values) -> str | None:
     return None
 
 
-def _timing(ruling: Ruling, before: Sample, after: Sample, apart: str | None) -> Ruling:
+def _timing(ruling: Ruling, before: Sample, after: Sample, conditions: tuple[str, ...]) -> Ruling:
     base, candidate = ruling.base.each, ruling.candidate.each
-    if reason := apart or unlike_precision(before, after):
-        return _error(ruling, NOT_COMPARABLE, reason)
     if not candidate:
         return _error(ruling, INCOMPLETE, "the candidate was not timed; run 'bench time'")
     if not base:
         return _error(ruling, NOT_COMPARABLE, "the base was not timed; run 'bench time' there, or accept a new base")
+    if reason := unlike(before, after, conditions):
+        return _error(ruling, NOT_COMPARABLE, reason)
     if not all(math.isfinite(value) and value > 0 for value in candidate):
         return _error(ruling, INCOMPLETE, "the candidate has a value that is no amount; time it again")
     if identical(ruling.measure, before, after):

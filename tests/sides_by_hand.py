@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench import check, document, plan, sides
 from bench.archive import StudyRecord
 from bench.measures import Process, Timed
@@ -35,8 +37,10 @@ def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,), seeds=0):
 
 def side(*summaries, name="base", **environment):
     """A side of studies, as if they had been measured here, but for what `environment` says."""
-    samples = [sides.sample_of(summary) for summary in summaries]
-    return Side(name, "gated", ({**HERE, **environment},), {sample.key: sample for sample in samples})
+    here = {**HERE, **environment}
+    found = [sides.sample_of(summary) for summary in summaries]
+    samples = [replace(sample, timed_in=(here,)) if sample.timed_in else sample for sample in found]
+    return Side(name, "gated", (here,), {sample.key: sample for sample in samples})
 
 
 def timed(seconds, memory=None, precision="fp32"):

@@ -18,6 +18,7 @@ from summaries import summary
 from test_run import bench
 
 from bench import ab
+from bench.sides import unlike
 
 GATE = "{throughput: {tolerance: 0.05}}"
 
@@ -47,7 +48,7 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ab, "_read", read)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gated.yaml").write_text(SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target]"))
+    (tmp_path / "gated.yaml").write_text(SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target, throughput]"))
     return tmp_path
 
 
@@ -181,4 +182,6 @@ def test_a_side_that_timed_several_processes_a_run_counts_once_a_run():
 
 def test_runs_in_unlike_environments_stay_unlike():
     runs = [side(_study(0.01)), side(_study(0.01), device="another")]
-    assert len(ab.merged(runs, "both").environments) == 2
+    merged = ab.merged(runs, "both")
+    assert len(merged.environments) == 2
+    assert "timed in 2 environments" in unlike(merged.samples["w", 32], merged.samples["w", 32])

@@ -269,7 +269,7 @@ def test_times_that_cannot_be_compared_are_an_error(base, candidate, sentence, c
 def test_times_of_another_device_torch_or_number_of_threads_are_not_comparable(changed):
     judgement = judge([clocked(SECONDS)], [clocked(SECONDS)], SPEED, **changed)
     assert (judgement.verdict, judgement.exit_code) == ("error", NOT_COMPARABLE)
-    assert "measured under unlike conditions" in judgement.rulings[0].note
+    assert "timed under unlike conditions" in judgement.rulings[0].note
 
 
 def test_what_else_an_environment_says_does_not_matter():

@@ -32,6 +32,7 @@ workloads:
     max_steps: 2000
     search: {{trials: 4, learning_rate: {learning_rate}}}
     confirm: {{seeds: {seeds}}}
+    timing: {{processes: 3, seconds: 0.2}}
 """
 RATES = "{log_uniform: [0.01, 10]}"
 
@@ -56,7 +57,10 @@ def gated(tmp_path_factory):
     with changed(folder, "less") as db:
         (planned,) = db.execute("SELECT planned FROM suites").fetchone()
         db.execute("UPDATE suites SET planned = ?", (json.dumps(json.loads(planned)[:1]),))
-    with changed(folder, "elsewhere") as db:
+    write(folder, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
+    bench("run", "speed.yaml", "--label", "timed", folder=folder)
+    bench("baseline", "save", "gated/timed", "-o", "timed.json", folder=folder)
+    with changed(folder, "elsewhere", "timed") as db:
         (content,) = db.execute(
             "SELECT json_set(content, '$.device', 'another processor') FROM environments"
         ).fetchone()
@@ -76,10 +80,10 @@ def gated(tmp_path_factory):
 class changed:  # noqa: N801 (it reads as a verb)
     """A copy of the archive under another label, open to be spoiled."""
 
-    def __init__(self, folder, label):
+    def __init__(self, folder, label, source="main"):
         results = folder / "results" / "gated"
         self.path = results / f"{label}.sqlite"
-        self.path.write_bytes((results / "main.sqlite").read_bytes())
+        self.path.write_bytes((results / f"{source}.sqlite").read_bytes())
 
     def __enter__(self):
         self.db = sqlite3.connect(self.path)
@@ -118,7 +122,9 @@ CASES = {
     "a NaN in the base": (["gated.yaml", "nan.json", "main"], 4, "should be a finite number"),
     "a NaN in the candidate": (["gated.yaml", "base.json", "nan.json"], 4, "should be a finite number"),
     "a typo ten times its neighbours": (["gated.yaml", "typo.json", "main"], 4, "where its neighbours have"),
-    "times on another device": (["speed.yaml", "main", "elsewhere"], 4, "device"),
+    "times on another device": (["speed.yaml", "timed", "elsewhere"], 4, "device"),
+    "times of what was trained too": (["speed.yaml", "timed", "timed"], 0, "pass (2 pass)"),
+    "times that a baseline keeps": (["speed.yaml", "timed.json", "timed"], 0, "pass (2 pass)"),
     "times that were never taken": (["speed.yaml", "main", "main"], 5, "the candidate was not timed"),
     "steps on another device": (["gated.yaml", "main", "elsewhere"], 0, "identical"),
     "evidence for neither": (["gated.yaml", "base.json", "shifted.json"], 0, "inconclusive"),
@@ -137,7 +143,6 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_answer_has_its_exit_code(gated, case):
-    write(gated, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
     write(gated, "plain.yaml", gate="null")
     arguments, expected, sentence = CASES[case]
     code, out, err = exits(gated, *arguments)
