@@ -48,7 +48,9 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ab, "_read", read)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gated.yaml").write_text(SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target, throughput]"))
+    (tmp_path / "gated.yaml").write_text(
+        SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target, throughput]")
+    )
     return tmp_path
 
 
