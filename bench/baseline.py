@@ -47,6 +47,8 @@ class _Study(_Strict):
     step_seconds: tuple[_Positive, ...]
     peak_memory_bytes: tuple[_Positive, ...]
     timed_in: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    timing: str | None = None
+    infeasible: bool = False
 
 
 class _Accepted(_Strict):
@@ -134,10 +136,13 @@ def _write(side: Side, path: Path, history: tuple[_Accepted, ...], reason: str) 
         "studies": [_raw(side.samples[key], environments) for key in sorted(side.samples)],
     }
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.part")
-    half.write_text(f"{text}\n", encoding="utf-8")
-    half.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(f"{text}\n", encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
 
 
 def _text(environment: dict[str, Any]) -> str:

@@ -312,7 +312,7 @@ def ab(
     before, after = (
         ab.merged([run[name] for run in runs], text) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
     )
-    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS), output, fail_on, junit, json)
+    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS, same_source=False), output, fail_on, junit, json)
 
 
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:
@@ -330,8 +330,12 @@ def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | N
     if junit:
         _write(junit, as_junit(judgement))
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(page).open("a", encoding="utf-8") as stream:
-            stream.write(summary(judgement))
+        try:
+            with Path(page).open("a", encoding="utf-8") as stream:
+                stream.write(summary(judgement))
+        except OSError as error:
+            # Its exit code is what a gate is for.
+            typer.echo(f"warning: {page}: cannot be written: {error.strerror}; the verdicts stand below", err=True)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         # To the error stream, which a workflow reads too, so that --format json stays a document.
         typer.echo("\n".join(annotations(judgement)), err=True)

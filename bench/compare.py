@@ -134,6 +134,14 @@ def identical(measure: Measure, base: Sample, candidate: Sample) -> bool:
     return measure == "peak_memory" and len(memory) == 1 and bool(base.peak_memory_bytes)
 
 
+def contradiction(base: Sample, candidate: Sample) -> str | None:
+    """What cannot be: trainings equal to the last bit of which one side tells other numbers. None where none is."""
+    told = [(sample.steps, sample.budget, sample.test_errors) for sample in (base, candidate)]
+    if identical("steps_to_target", base, candidate) and told[0] != told[1]:
+        return "it holds other numbers than the candidate of trainings equal to the last bit"
+    return None
+
+
 def compare(base: Side, candidate: Side) -> Comparison:
     """Every measure that either side has, in the order of the candidate's studies, then what only the base has."""
     keys = list(dict.fromkeys([*candidate.samples, *base.samples]))
@@ -160,6 +168,10 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
         return replace(row, difference="only in candidate" if after else "only in base")
     if before.target != after.target:
         return replace(row, difference="unlike", note=f"the target was {before.target} and is {after.target}")
+    if measure in TIMING and (before.infeasible or after.infeasible):
+        sides = {"base": before, "candidate": after}
+        unfit = [name for name, sample in sides.items() if sample.infeasible]
+        return replace(row, note=f"{' and '.join(unfit)}: did not fit in memory")
     if not base.each or not candidate.each:
         return replace(row, note=_nothing(before, after, base))
     if measure in TIMING and (reason := unlike(before, after)):
@@ -168,6 +180,8 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
         return replace(row, note="a value is not a number")
     if measure in TIMING and not paired(base, candidate):
         return replace(row, note=f"{len(base.each)} and {len(candidate.each)} processes do not pair")
+    if measure not in TIMING and (reason := contradiction(before, after)):
+        return replace(row, difference="unlike", note=reason)
     if identical(measure, before, after):
         return replace(row, difference="identical", ratio=Interval(1.0, 1.0, 1.0))
     ratio = ratio_of(measure, base, candidate)

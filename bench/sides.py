@@ -22,7 +22,8 @@ class Sample:
     the target in `max_steps`.  steps: of every seed, math.inf for a miss: beyond `budget`.  test_errors: of the seeds
     that met it.  trajectory: a hash of every reading of every seed.  step_seconds and peak_memory_bytes: a value for
     each process, in their order.  timed_in: the environments of these processes, each once; training may have another,
-    since it may share the processor with other trainings.
+    since it may share the processor with other trainings.  timing: the id of what was timed.  infeasible: whether it
+    did not fit in memory.
     """
 
     workload: str
@@ -41,10 +42,16 @@ class Sample:
     step_seconds: tuple[float, ...]
     peak_memory_bytes: tuple[float, ...]
     timed_in: tuple[dict[str, Any], ...]
+    timing: str | None
+    infeasible: bool
 
     @property
     def key(self) -> Key:
         return self.workload, self.batch_size
+
+    @property
+    def fits(self) -> bool:
+        return not self.infeasible and self.status != "infeasible"
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ def sample_of(summary: Summary) -> Sample:
         step_seconds=timed.step_seconds if timed else (),
         peak_memory_bytes=timed.peak_memory_bytes if timed else (),
         timed_in=each_once(process.environment for process in timed.processes) if timed else (),
+        timing=timed.study.id if timed else None,
+        infeasible=bool(timed and timed.infeasible),
     )
 
 

@@ -325,7 +325,8 @@ class Rules(Strict):
 class Gate(Rules):
     """What fails a candidate: rules for every workload, and those of single workloads in their place.
 
-    `alpha`: how often, at most, a gate may fail where nothing is worse than tolerated.
+    `alpha`: how often, at most, a gate may fail where nothing is worse than tolerated; for steps to target, and again
+    for times and memory.
     """
 
     alpha: Annotated[Finite, Field(gt=0, lt=0.5)] = 0.05

@@ -114,7 +114,8 @@ def exits(folder, *arguments, **environment):
 
 CASES = {
     "the same archive": (["gated.yaml", "base.json", "main"], 0, "identical"),
-    "a smaller learning rate, forced": (["gated.yaml", "base.json", "slow"], 1, "fail"),
+    "a smaller learning rate, forced": (["slow.yaml", "base.json", "slow"], 1, "fail"),
+    "a candidate of another suite": (["gated.yaml", "base.json", "slow"], 5, "measured of another suite or source"),
     "a workload that is missing": (["gated.yaml", "base.json", "less"], 5, "the candidate lacks it; run the suite"),
     "a workload the base lacks": (["gated.yaml", "less", "main"], 4, "the base lacks it"),
     "an unfinished run": (["gated.yaml", "base.json", "unfinished"], 5, "the candidate's study was not measured"),
@@ -173,7 +174,7 @@ def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
 
 
 def test_the_numbers_behind_a_verdict_are_in_its_document(gated):
-    exits(gated, "gated.yaml", "base.json", "slow", "--json", "out/gate.json")
+    exits(gated, "slow.yaml", "base.json", "slow", "--json", "out/gate.json")
     document = json.loads((gated / "out" / "gate.json").read_text())
     assert (document["verdict"], document["exit_code"]) == ("fail", 1)
     assert document["counts"]["fail"] == len(document["rulings"]) == 2
@@ -182,6 +183,12 @@ def test_the_numbers_behind_a_verdict_are_in_its_document(gated):
         assert ruling["p_worse"] <= 0.05
         assert ruling["ratio"]["low"] > ruling["limit"] == 1.25
     assert document["base"]["environments"][0]["device_type"] == "cpu"
+
+
+def test_a_page_that_cannot_be_written_is_a_warning_and_the_exit_code_is_the_gates(gated):
+    code, out, err = exits(gated, "gated.yaml", "base.json", "main", GITHUB_STEP_SUMMARY=str(gated))
+    assert (code, "identical" in out) == (0, True)
+    assert "cannot be written: Is a directory; the verdicts stand below" in err
 
 
 def test_the_workflow_of_the_readme_does_what_it_says(gated, tmp_path):

@@ -13,13 +13,12 @@ import pytest
 from junitparser import JUnitXml
 from lxml import etree
 from markdown_it import MarkdownIt
-from sides_by_hand import plan_of, side
+from sides_by_hand import gate, plan_of, side
 from summaries import summary
 from test_gate import BASE, study, worse
 
 from bench import report
 from bench.compare import compare
-from bench.gate import gate
 from bench.publish.annotations import MOST, annotations
 from bench.publish.document import document
 from bench.publish.junit import junit
