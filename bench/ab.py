@@ -60,8 +60,11 @@ def place(text: str) -> Iterator[Place]:
         inside = _git("rev-parse", "--show-prefix") or ""
         with TemporaryDirectory(prefix="bench-ab-") as folder:
             tree = Path(folder) / "tree"
-            _git("worktree", "add", "--detach", "--force", str(tree), text)
+            if _git("worktree", "add", "--detach", "--force", str(tree), text) is None:
+                raise BenchError(f"{text}: git cannot check it out; see 'git worktree add {text}'")
             try:
+                if not (tree / inside).is_dir():
+                    raise BenchError(f"{text}: has no folder {inside}; start from one that it has")
                 yield Place(sys.executable, tree / inside)
             finally:
                 _git("worktree", "remove", "--force", str(tree))
@@ -90,14 +93,17 @@ def timed(suite: Path, name: str, places: Mapping[Name, Place], pairs: int) -> I
 def _run(side: Name, where: Place, suite: Path, results: Path) -> None:
     command = [where.python, "-m", "bench", "time", str(suite.absolute()), "--label", side, "--results", str(results)]
     # A session of its own, so that whatever it starts can be ended with it.
-    process = subprocess.Popen(
-        [*command, "--format", "json"],
-        cwd=where.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [*command, "--format", "json"],
+            cwd=where.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BenchError(f"{side}: {where.python} cannot be started: {error.strerror}") from error
     try:
         _, told = process.communicate()
     except BaseException:

@@ -18,6 +18,7 @@ from summaries import summary
 from test_run import bench
 
 from bench import ab
+from bench.errors import BenchError
 from bench.sides import unlike
 
 GATE = "{throughput: {tolerance: 0.05}}"
@@ -146,6 +147,24 @@ def test_a_revision_is_checked_out_where_bench_was_started_and_taken_away_again(
         kept = old.folder
     assert not kept.exists()
     assert git("worktree", "list").count("\n") == 1
+
+
+def test_a_revision_without_the_folder_one_stands_in_is_a_sentence(folder, monkeypatch):
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "old")
+    (folder / "inside").mkdir()
+    monkeypatch.chdir(folder / "inside")
+    with pytest.raises(BenchError, match="HEAD: has no folder inside/"), ab.place("HEAD"):
+        pass
+    assert git("worktree", "list").count("\n") == 1
+
+
+def test_a_file_that_cannot_be_started_is_a_sentence(folder):
+    stand_in(folder, "broken")
+    (folder / "broken").write_text("no program")
+    _, err = bench("ab", "gated.yaml", "--base", "broken", "--candidate", "broken", folder=folder, code=2)
+    assert "broken cannot be started: Exec format error" in err
 
 
 def test_an_interpreter_of_a_virtual_environment_is_not_taken_for_the_one_it_links_to(folder):
