@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
     for command in (["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]):
         environment = {**os.environ, "PYTHONPATH": str(README.parent)}
         done = subprocess.run(
-            ["python", "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
+            [sys.executable, "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
             cwd=gated,
             env=environment,
             capture_output=True,
