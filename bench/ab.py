@@ -34,10 +34,13 @@ CONDITIONS = ("device_type", "device", "threads")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a side runs: an interpreter, and the folder it is started in, whose modules come before installed ones."""
+    """Where a side runs: an interpreter, and the folder it is started in, whose modules come before installed ones, but
+    where the interpreter itself is what is compared: what `installed` there counts.
+    """
 
     python: str
     folder: Path
+    installed: bool = False
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def place(text: str) -> Iterator[Place]:
         yield Place(sys.executable, path.resolve())
     elif path.is_file() and os.access(path, os.X_OK):
         # Not resolved: the interpreter of a virtual environment is a link, and knows by its own place where it is.
-        yield Place(str(path.absolute()), Path.cwd())
+        yield Place(str(path.absolute()), Path.cwd(), installed=True)
     else:
         if _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}") is None:
             raise BenchError(
@@ -93,10 +96,12 @@ def timed(suite: Path, name: str, places: Mapping[Name, Place], pairs: int) -> I
 def _run(side: Name, where: Place, suite: Path, results: Path) -> None:
     command = [where.python, "-m", "bench", "time", str(suite.absolute()), "--label", side, "--results", str(results)]
     # A session of its own, so that whatever it starts can be ended with it.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"} if where.installed else None
     try:
         process = subprocess.Popen(
             [*command, "--format", "json"],
             cwd=where.folder,
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -167,11 +167,24 @@ def test_a_file_that_cannot_be_started_is_a_sentence(folder):
     assert "broken cannot be started: Exec format error" in err
 
 
+def test_the_folder_one_stands_in_does_not_shadow_what_an_interpreter_has_installed(folder):
+    (folder / "shadow.py").write_text("")
+    stand_in(folder, "own", body="import importlib.util\nassert not importlib.util.find_spec('shadow'), sys.path")
+    # As `-m` does, and a script does not.
+    text = (
+        (folder / "own")
+        .read_text()
+        .replace("import json, os", "import sys; sys.flags.safe_path or sys.path.insert(0, '')\nimport json, os")
+    )
+    (folder / "own").write_text(text)
+    bench("ab", "gated.yaml", "--base", "own", "--candidate", "own", "--pairs", "3", folder=folder)
+
+
 def test_an_interpreter_of_a_virtual_environment_is_not_taken_for_the_one_it_links_to(folder):
     (folder / "venv").mkdir()
     (folder / "venv" / "python").symlink_to(sys.executable)
     with ab.place("venv/python") as found:
-        assert found == ab.Place(str(folder / "venv" / "python"), folder)
+        assert found == ab.Place(str(folder / "venv" / "python"), folder, installed=True)
 
 
 def test_ctrl_c_ends_what_a_run_started_and_exits_with_130(folder):
