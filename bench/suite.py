@@ -298,7 +298,8 @@ class ThroughputRule(Strict):
 
 class StepsRule(Strict):
     """How many more steps to target a candidate may need, as a share of the base's; or `{rule: rcp}`, MLPerf's test
-    that it does not need suspiciously few.
+    that it does not need suspiciously few, which no slowdown breaks. Not both: a workload has one rule for a measure,
+    and `rcp` refuses equal runs more often than alpha (bench/evidence.py).
     """
 
     tolerance: Annotated[Finite, Field(ge=0, le=10)] | None = None

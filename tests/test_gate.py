@@ -11,6 +11,7 @@ from summaries import summary
 
 from bench import gate as stages
 from bench.errors import BenchError
+from bench.evidence import rcp_p
 from bench.gate import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 from bench.sides import Side
 
@@ -98,6 +99,13 @@ def test_a_candidate_that_never_meets_a_target_is_no_failure_without_clear_room_
     assert (found.verdict, found.exit_code) == ("error", INCOMPLETE)
     found = ruling([summary(32, 90)], [summary(32, None)])
     assert (found.verdict, found.exit_code) == ("error", INCOMPLETE)
+
+
+def test_a_candidate_that_misses_more_seeds_than_the_base_is_no_pass():
+    base = [100, 104, 98, 110, 102, 101, 99, 103, 105, 97]
+    found = ruling([study(base)], [study([*worse(0.5, base[:9]), math.inf])])
+    assert (found.verdict, found.exit_code) == ("inconclusive", INCONCLUSIVE)
+    assert found.note == "seeds that missed the target in 270 steps: 1 of the candidate and 0 of the base"
 
 
 def test_steps_to_target_may_be_compared_across_devices():
@@ -378,6 +386,18 @@ def test_reference_convergence_points_allow_what_is_not_suspiciously_fast(candid
     found = ruling([study(REFERENCE, steps=14)], [study(candidates, steps=14)], RCP)
     assert found.verdict == verdict
     assert "allow 15.21" in found.note
+
+
+def test_reference_convergence_points_are_adjusted_with_the_rules_beside_them():
+    sizes = (1, 2, 4, 8)
+    borderline = [15, 15, 15, 15, 15]
+    assert ruling([study(REFERENCE, steps=14)], [study(borderline, steps=14)], RCP).verdict == "fail"
+    base = [study(REFERENCE, size, steps=14) for size in sizes]
+    candidate = [*(study([16] * 5, size, steps=14) for size in sizes[:3]), study(borderline, 8, steps=14)]
+    last = judge(base, candidate, RCP, sizes).rulings[-1]
+    alone = rcp_p(REFERENCE, borderline)
+    assert last.p_worse == pytest.approx(4 * alone)
+    assert last.verdict == "pass"
 
 
 def test_a_typo_in_the_reference_cannot_make_the_bound_vacuous():
