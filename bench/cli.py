@@ -364,16 +364,16 @@ def _place(name: str, results: Path, suite: str | None = None) -> Path:
 
 
 def _side(path: Path, refusal: type[BenchError]) -> Side:
-    """One side of a comparison; raises `refusal` where its archive cannot be read."""
+    """One side of a comparison; raises `refusal` where it cannot be read."""
     from bench import baseline, sides
     from bench.archive import Archive
 
-    if path.suffix == ".json":
-        return baseline.read(path)
     try:
+        if path.suffix == ".json":
+            return baseline.read(path)
         with Archive.reading(path) as archive:
             return sides.of_archive(archive)
-    except ArchiveError as error:
+    except (ArchiveError, BaselineError) as error:
         raise refusal(str(error)) from error
 
 

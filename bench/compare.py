@@ -173,7 +173,7 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
         unfit = [name for name, sample in sides.items() if sample.infeasible]
         return replace(row, note=f"{' and '.join(unfit)}: did not fit in memory")
     if not base.each or not candidate.each:
-        return replace(row, note=_nothing(before, after, base))
+        return replace(row, note=_nothing(measure, before, after, base))
     if measure in TIMING and (reason := unlike(before, after)):
         return replace(row, difference="unlike", note=reason)
     if any(map(math.isnan, base.each + candidate.each)):
@@ -190,13 +190,15 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
     return replace(row, ratio=ratio, p=min(1.0, 2 * min(p_values(measure, base, candidate))))
 
 
-def _nothing(before: Sample, after: Sample, base: Values) -> str:
+def _nothing(measure: Measure, before: Sample, after: Sample, base: Values) -> str:
     sample, name = (after, "candidate") if base.each else (before, "base")
+    if measure in TIMING:
+        return f"{name}: not timed"
     if sample.status != "measured":
         return f"{name}: {sample.status}"
     if sample.found is None:
         return f"{name}: no trial met the target in {sample.max_steps:,} steps"
-    return f"{name}: not confirmed with fresh seeds" if not sample.seeds else f"{name}: not timed"
+    return f"{name}: no test error" if sample.steps else f"{name}: not confirmed with fresh seeds"
 
 
 def _decided(row: Row, p: float) -> Row:

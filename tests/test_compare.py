@@ -94,6 +94,11 @@ def test_what_did_not_fit_in_memory_is_told():
         assert (row.difference, row.note) == ("~", "candidate: did not fit in memory")
 
 
+def test_what_was_not_timed_is_told_as_that_whatever_else_it_is():
+    row = rows([study(BASE, seconds=SECONDS)], [study(BASE, status="not measured")])[32, "throughput"]
+    assert row.note == "candidate: not timed"
+
+
 def test_misses_leave_the_ratio_unresolved_and_the_verdict_to_their_order():
     row = rows([study(BASE)], [study([math.inf] * 4 + [250.0])])[32, "steps_to_target"]
     assert not row.ratio.resolved

@@ -90,6 +90,7 @@ def test_the_page_of_a_workflow_is_cut_below_its_limit_and_says_so(judgement):
     assert len(text.encode()) <= MOST_BYTES
     shown = cells(text)[1:]
     assert f"{12_000 - len(shown):,} of 12,000 rows are left out for want of room." in text
+    assert text.count("are left out") == 1
     assert {row[-1] for row in shown} <= {"fail", "error"}
 
 
