@@ -285,7 +285,9 @@ def ab(
     """Gates speed and memory on a machine that has other things to do: times both sides of a pair right after one
     another, in a random order, each in a fresh process.
 
-    Example:  bench ab suites/quick.yaml --base main --candidate .
+    It needs a rule for them, such as gate: {throughput: {tolerance: 0.05}}, and the workloads to measure throughput.
+
+    Example:  bench ab my.yaml --base main --candidate .
     """
     from contextlib import ExitStack
 
