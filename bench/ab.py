@@ -34,10 +34,13 @@ CONDITIONS = ("device_type", "device", "threads")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a side runs: an interpreter, and the folder it is started in, whose modules come before installed ones."""
+    """Where a side runs: an interpreter, and the folder it is started in, whose modules come before installed ones, but
+    where the interpreter itself is what is compared: what `installed` there counts.
+    """
 
     python: str
     folder: Path
+    installed: bool = False
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def place(text: str) -> Iterator[Place]:
         yield Place(sys.executable, path.resolve())
     elif path.is_file() and os.access(path, os.X_OK):
         # Not resolved: the interpreter of a virtual environment is a link, and knows by its own place where it is.
-        yield Place(str(path.absolute()), Path.cwd())
+        yield Place(str(path.absolute()), Path.cwd(), installed=True)
     else:
         if _git("rev-parse", "--verify", "--quiet", f"{text}^{{commit}}") is None:
             raise BenchError(
@@ -60,8 +63,11 @@ def place(text: str) -> Iterator[Place]:
         inside = _git("rev-parse", "--show-prefix") or ""
         with TemporaryDirectory(prefix="bench-ab-") as folder:
             tree = Path(folder) / "tree"
-            _git("worktree", "add", "--detach", "--force", str(tree), text)
+            if _git("worktree", "add", "--detach", "--force", str(tree), text) is None:
+                raise BenchError(f"{text}: git cannot check it out; see 'git worktree add {text}'")
             try:
+                if not (tree / inside).is_dir():
+                    raise BenchError(f"{text}: has no folder {inside}; start from one that it has")
                 yield Place(sys.executable, tree / inside)
             finally:
                 _git("worktree", "remove", "--force", str(tree))
@@ -90,14 +96,19 @@ def timed(suite: Path, name: str, places: Mapping[Name, Place], pairs: int) -> I
 def _run(side: Name, where: Place, suite: Path, results: Path) -> None:
     command = [where.python, "-m", "bench", "time", str(suite.absolute()), "--label", side, "--results", str(results)]
     # A session of its own, so that whatever it starts can be ended with it.
-    process = subprocess.Popen(
-        [*command, "--format", "json"],
-        cwd=where.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"} if where.installed else None
+    try:
+        process = subprocess.Popen(
+            [*command, "--format", "json"],
+            cwd=where.folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BenchError(f"{side}: {where.python} cannot be started: {error.strerror}") from error
     try:
         _, told = process.communicate()
     except BaseException:
@@ -125,6 +136,7 @@ def merged(runs: Sequence[Side], name: str) -> Side:
             peak_memory_bytes=tuple(
                 statistics.median(each.peak_memory_bytes) for each in of_all if each.peak_memory_bytes
             ),
+            timed_in=sides.each_once(environment for each in of_all for environment in each.timed_in),
         )
-    environments = {str(environment): environment for run in runs for environment in run.environments}
-    return Side(name, runs[-1].suite, tuple(environments.values()), samples)
+    environments = sides.each_once(environment for run in runs for environment in run.environments)
+    return Side(name, runs[-1].suite, environments, samples)

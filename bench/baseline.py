@@ -29,7 +29,7 @@ class _Strict(BaseModel):
 
 
 class _Study(_Strict):
-    """A Sample as JSON has it: a miss is null."""
+    """A Sample as JSON has it: a miss is null, and an environment its place among the file's."""
 
     workload: str
     batch_size: PositiveInt
@@ -46,6 +46,9 @@ class _Study(_Strict):
     trajectory: str
     step_seconds: tuple[_Positive, ...]
     peak_memory_bytes: tuple[_Positive, ...]
+    timed_in: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    timing: str | None = None
+    infeasible: bool = False
 
 
 class _Accepted(_Strict):
@@ -66,7 +69,10 @@ class _File(_Strict):
 def read(path: Path) -> Side:
     """A baseline as a side; raises BaselineError where it is missing, or not one of ours."""
     content = _read(path)
-    samples = [_sample(study) for study in content.studies]
+    places = {place for study in content.studies for place in study.timed_in}
+    if places - set(range(len(content.environments))):
+        raise BaselineError(f"{path}: a study was timed in an environment it does not hold; save it again")
+    samples = [_sample(study, content.environments) for study in content.studies]
     found = {sample.key: sample for sample in samples}
     if len(found) < len(samples):
         raise BaselineError(f"{path}: holds a workload at one batch size twice; save it again with 'bench baseline'")
@@ -92,9 +98,10 @@ def _read(path: Path) -> _File:
     return content
 
 
-def _sample(study: _Study) -> Sample:
+def _sample(study: _Study, environments: tuple[dict[str, Any], ...]) -> Sample:
     steps = tuple(math.inf if value is None else value for value in study.steps)
-    return Sample(**{**dict(study), "steps": steps})
+    timed_in = tuple(environments[place] for place in study.timed_in)
+    return Sample(**{**dict(study), "steps": steps, "timed_in": timed_in})
 
 
 def save(side: Side, path: Path) -> None:
@@ -120,20 +127,29 @@ def _write(side: Side, path: Path, history: tuple[_Accepted, ...], reason: str) 
             raise IncompleteError(
                 f"{side.name}: {sample.workload} at batch size {sample.batch_size:,} was not measured; run the suite"
             )
+    environments = sorted(side.environments, key=_text)
     content = {
         "schema_version": SCHEMA,
         "suite": side.suite,
-        "environments": sorted(side.environments, key=json.dumps),
+        "environments": environments,
         "history": [*map(dict, history), {"date": datetime.date.today().isoformat(), "reason": reason}],
-        "studies": [_raw(side.samples[key]) for key in sorted(side.samples)],
+        "studies": [_raw(side.samples[key], environments) for key in sorted(side.samples)],
     }
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.part")
-    half.write_text(f"{text}\n", encoding="utf-8")
-    half.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(f"{text}\n", encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
 
 
-def _raw(sample: Sample) -> dict[str, Any]:
+def _text(environment: dict[str, Any]) -> str:
+    return json.dumps(environment, sort_keys=True)
+
+
+def _raw(sample: Sample, environments: list[dict[str, Any]]) -> dict[str, Any]:
     steps = [value if math.isfinite(value) else None for value in sample.steps]
-    return {**asdict(sample), "steps": steps}
+    timed_in = sorted(environments.index(environment) for environment in sample.timed_in)
+    return {**asdict(sample), "steps": steps, "timed_in": timed_in}

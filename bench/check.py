@@ -250,6 +250,15 @@ def _check_gate(source: Document, content: SuiteFile) -> list[Problem]:
         for name in gate.workloads
         if name not in names
     ]
+    for entry in content.workloads:
+        for name, *_ in entry.combinations():
+            for measure in gate.rules(name):
+                needed = "steps_to_target" if measure == "steps_to_target" else "throughput"
+                if needed not in entry.measure:
+                    own = getattr(gate.workloads.get(name), measure, None)
+                    path = ("gate", "workloads", name, measure) if own else ("gate", measure)
+                    message = f"a rule for '{name}', which does not measure {needed}; add it to its 'measure'"
+                    problems.append(_at(source, path, message))
     if not any(gate.rules(name) for name in names):
         problems.append(_at(source, ("gate",), f"holds no rule; should be {_SHAPES['gate']}"))
     return problems

@@ -285,7 +285,9 @@ def ab(
     """Gates speed and memory on a machine that has other things to do: times both sides of a pair right after one
     another, in a random order, each in a fresh process.
 
-    Example:  bench ab suites/quick.yaml --base main --candidate .
+    It needs a rule for them, such as gate: {throughput: {tolerance: 0.05}}, and the workloads to measure throughput.
+
+    Example:  bench ab my.yaml --base main --candidate .
     """
     from contextlib import ExitStack
 
@@ -312,7 +314,7 @@ def ab(
     before, after = (
         ab.merged([run[name] for run in runs], text) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
     )
-    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS), output, fail_on, junit, json)
+    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS, same_source=False), output, fail_on, junit, json)
 
 
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:
@@ -330,8 +332,12 @@ def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | N
     if junit:
         _write(junit, as_junit(judgement))
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(page).open("a", encoding="utf-8") as stream:
-            stream.write(summary(judgement))
+        try:
+            with Path(page).open("a", encoding="utf-8") as stream:
+                stream.write(summary(judgement))
+        except OSError as error:
+            # Its exit code is what a gate is for.
+            typer.echo(f"warning: {page}: cannot be written: {error.strerror}; the verdicts stand below", err=True)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         # To the error stream, which a workflow reads too, so that --format json stays a document.
         typer.echo("\n".join(annotations(judgement)), err=True)
@@ -360,16 +366,16 @@ def _place(name: str, results: Path, suite: str | None = None) -> Path:
 
 
 def _side(path: Path, refusal: type[BenchError]) -> Side:
-    """One side of a comparison; raises `refusal` where its archive cannot be read."""
+    """One side of a comparison; raises `refusal` where it cannot be read."""
     from bench import baseline, sides
     from bench.archive import Archive
 
-    if path.suffix == ".json":
-        return baseline.read(path)
     try:
+        if path.suffix == ".json":
+            return baseline.read(path)
         with Archive.reading(path) as archive:
             return sides.of_archive(archive)
-    except ArchiveError as error:
+    except (ArchiveError, BaselineError) as error:
         raise refusal(str(error)) from error
 
 

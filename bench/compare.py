@@ -134,41 +134,54 @@ def identical(measure: Measure, base: Sample, candidate: Sample) -> bool:
     return measure == "peak_memory" and len(memory) == 1 and bool(base.peak_memory_bytes)
 
 
+def contradiction(base: Sample, candidate: Sample) -> str | None:
+    """What cannot be: trainings equal to the last bit of which one side tells other numbers. None where none is."""
+    told = [(sample.steps, sample.budget, sample.test_errors) for sample in (base, candidate)]
+    if identical("steps_to_target", base, candidate) and told[0] != told[1]:
+        return "it holds other numbers than the candidate of trainings equal to the last bit"
+    return None
+
+
 def compare(base: Side, candidate: Side) -> Comparison:
     """Every measure that either side has, in the order of the candidate's studies, then what only the base has."""
-    apart = unlike(base, candidate)
     keys = list(dict.fromkeys([*candidate.samples, *base.samples]))
-    rows = [row for key in keys for row in _rows(base, candidate, key, apart)]
+    rows = [row for key in keys for row in _rows(base, candidate, key)]
     tested = [row for row in rows if row.p is not None]
     level = iter(adjusted([row.p for row in tested if row.p is not None]))
     rows = [_decided(row, next(level)) if row.p is not None else row for row in rows]
     return Comparison(base, candidate, tuple(rows), _means(rows))
 
 
-def _rows(base: Side, candidate: Side, key: Key, apart: str | None) -> list[Row]:
+def _rows(base: Side, candidate: Side, key: Key) -> list[Row]:
     before, after = base.samples.get(key), candidate.samples.get(key)
     rows = []
     for measure in MEASURES:
         row = Row(*key, measure, values_of(before, measure), values_of(after, measure), "~")
         if row.base.each or row.candidate.each or measure == "steps_to_target":
-            rows.append(_filled(row, before, after, apart))
+            rows.append(_filled(row, before, after))
     return rows
 
 
-def _filled(row: Row, before: Sample | None, after: Sample | None, apart: str | None) -> Row:
+def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
     measure, base, candidate = row.measure, row.base, row.candidate
     if before is None or after is None:
         return replace(row, difference="only in candidate" if after else "only in base")
     if before.target != after.target:
         return replace(row, difference="unlike", note=f"the target was {before.target} and is {after.target}")
-    if measure in TIMING and (reason := apart or unlike_precision(before, after)):
-        return replace(row, difference="unlike", note=reason)
+    if measure in TIMING and (before.infeasible or after.infeasible):
+        sides = {"base": before, "candidate": after}
+        unfit = [name for name, sample in sides.items() if sample.infeasible]
+        return replace(row, note=f"{' and '.join(unfit)}: did not fit in memory")
     if not base.each or not candidate.each:
-        return replace(row, note=_nothing(before, after, base))
+        return replace(row, note=_nothing(measure, before, after, base))
+    if measure in TIMING and (reason := unlike(before, after)):
+        return replace(row, difference="unlike", note=reason)
     if any(map(math.isnan, base.each + candidate.each)):
         return replace(row, note="a value is not a number")
     if measure in TIMING and not paired(base, candidate):
         return replace(row, note=f"{len(base.each)} and {len(candidate.each)} processes do not pair")
+    if measure not in TIMING and (reason := contradiction(before, after)):
+        return replace(row, difference="unlike", note=reason)
     if identical(measure, before, after):
         return replace(row, difference="identical", ratio=Interval(1.0, 1.0, 1.0))
     ratio = ratio_of(measure, base, candidate)
@@ -177,19 +190,15 @@ def _filled(row: Row, before: Sample | None, after: Sample | None, apart: str | 
     return replace(row, ratio=ratio, p=min(1.0, 2 * min(p_values(measure, base, candidate))))
 
 
-def unlike_precision(before: Sample, after: Sample) -> str | None:
-    """Why times of two studies cannot be compared, where they computed in different precisions."""
-    same = before.precision == after.precision
-    return None if same else f"the precision was {before.precision} and is {after.precision}"
-
-
-def _nothing(before: Sample, after: Sample, base: Values) -> str:
+def _nothing(measure: Measure, before: Sample, after: Sample, base: Values) -> str:
     sample, name = (after, "candidate") if base.each else (before, "base")
+    if measure in TIMING:
+        return f"{name}: not timed"
     if sample.status != "measured":
         return f"{name}: {sample.status}"
     if sample.found is None:
         return f"{name}: no trial met the target in {sample.max_steps:,} steps"
-    return f"{name}: not confirmed with fresh seeds" if not sample.seeds else f"{name}: not timed"
+    return f"{name}: no test error" if sample.steps else f"{name}: not confirmed with fresh seeds"
 
 
 def _decided(row: Row, p: float) -> Row:

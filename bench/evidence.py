@@ -148,9 +148,27 @@ def rcp_bound(reference: Sequence[float], runs: int, alpha: float) -> float:
 
     Without the fastest and the slowest run of each side, the reference's mean less t(1 - alpha, n1 + n2 - 2) sd
     sqrt(1/n1 + 1/n2), sd being the reference's population deviation (as in MLCommons' rcp_checker).
+
+    A trimmed sample's deviation is too small for this t: at alpha 5 % the rule refuses 17 % of equal normal runs with
+    5 seeds a side, 9 % with 10 of the reference and 5, 7 % with 20 and 10 (a simulation of 4,000 each).
     """
     from scipy.special import stdtrit
 
+    middle, error, freedom = _rcp(reference, runs)
+    return middle - float(stdtrit(freedom, 1 - alpha)) * error
+
+
+def rcp_p(reference: Sequence[float], candidate: Sequence[float]) -> float:
+    """The alpha at which the candidate's mean, without its fastest and slowest run, is `rcp_bound`."""
+    from scipy.special import stdtr
+
+    middle, error, freedom = _rcp(reference, len(candidate))
+    off = statistics.fmean(sorted(candidate)[1:-1]) - middle
+    return float(stdtr(freedom, off / error)) if error else float(off >= 0)
+
+
+def _rcp(reference: Sequence[float], runs: int) -> tuple[float, float, int]:
+    """The reference's mean, the standard error of its difference from that of so many runs, and degrees of freedom."""
     kept = sorted(reference)[1:-1]
-    freedom, share = len(kept) + runs - 2 - 2, 1 / len(kept) + 1 / (runs - 2)
-    return statistics.fmean(kept) - float(stdtrit(freedom, 1 - alpha)) * statistics.pstdev(kept) * math.sqrt(share)
+    share = 1 / len(kept) + 1 / (runs - 2)
+    return statistics.fmean(kept), statistics.pstdev(kept) * math.sqrt(share), len(kept) + runs - 2 - 2

@@ -2,7 +2,8 @@
 
 For each rule two questions are asked: is the candidate worse than tolerated (then it fails), and is it surely not
 (then it passes)? Where neither can be said the verdict is inconclusive, with what would have been seen and how many
-runs would settle it. The p-values of each question are adjusted together for the false discovery rate.
+runs would settle it. The p-values of each question are adjusted for the false discovery rate, those of steps together
+and those of times and memory together.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from bench.compare import (
     TIMING,
     Measure,
     Values,
+    contradiction,
     higher_is_better,
     identical,
     p_values,
     pair_logs,
     paired,
     ratio_of,
-    unlike_precision,
     values_of,
 )
 from bench.errors import BenchError
@@ -42,6 +43,9 @@ FEWEST_PROCESSES = 3
 # Steps of the reference this many times their neighbours, or a part as small, are a slip of somebody's pen.
 SLIP = 5.0
 
+# A candidate that is not the suite's says nothing of the suite.
+OTHER = "measured of another suite or source; run the suite"
+
 Verdict = Literal["fail", "error", "inconclusive", "pass", "identical"]
 VERDICTS: tuple[Verdict, ...] = ("fail", "error", "inconclusive", "pass", "identical")
 
@@ -51,7 +55,8 @@ class Ruling:
     """One rule applied to one study.
 
     limit: the ratio, the candidate's over the base's, at which the rule is broken; None for `rcp`.  p_worse, p_within:
-    adjusted p-values for "worse than the limit" and for "not so bad"; None where nothing was tested.  detectable: the
+    adjusted p-values for "worse than the limit" and for "not so bad"; None where nothing was tested, as is of `rcp` the
+    second.  detectable: the
     ratio that would have been failed four times of five, were this rule alone broken; needed: the seeds or processes a
     side that would settle it if all else stayed as it is, None for more than a thousand.  note: why, in a sentence.
     exit_code: what the verdict alone would have the gate exit with.
@@ -105,16 +110,24 @@ def gate(
     candidate: Side,
     measures: tuple[Measure, ...] = GATED,
     conditions: tuple[str, ...] = TIMING_CONDITIONS,
+    *,
+    same_source: bool = True,
 ) -> Judgement:
     """Holds the candidate to the rules of a suite, for every study of the suite and what else the base has.
 
-    measures: those whose rules apply.  conditions: what must be alike for times to be compared. Raises BenchError where
-    the suite has no rule for them.
+    measures: those whose rules apply.  conditions: what must be alike for times to be compared.  same_source: whether
+    the candidate must have been measured of the suite's very words and of the code that is here. Raises BenchError
+    where the suite has no rule for the measures.
     """
     rules, asked = rules_of(plan, measures)
     seeded = sum(isinstance(rule, StepsRule) and rule.rule == "ranks" for _, _, rule in asked)
-    terms = _Terms(rules.alpha, seeded, unlike(base, candidate, conditions))
-    rulings = [_ruling(base, candidate, study, measure, rule, terms) for study, measure, rule in asked]
+    terms = _Terms(rules.alpha, seeded, conditions, same_source)
+    units = [unit for unit, _, _ in asked]
+    rulings = [
+        _ruling(base, candidate, unit, measure, rule, terms)
+        for unit, measure, rule in asked
+        if not any(_beyond(unit, side, units) for side in (base, candidate))
+    ]
     keys = {(study.workload.name, study.batch_size) for study in plan.units}
     rulings += [_gone(base.samples[key]) for key in base.samples if key not in keys]
     return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(_decided(rulings, rules.alpha)))
@@ -138,15 +151,26 @@ def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tupl
 
 @dataclass(frozen=True)
 class _Terms:
-    """What all rulings share: how many rules ask for seeds, and why times cannot be compared, if they cannot."""
+    """What all rulings share: how many rules ask for seeds, and what must be alike."""
 
     alpha: float
     seeded: int
-    apart: str | None
+    conditions: tuple[str, ...]
+    same_source: bool
 
 
 def _error(ruling: Ruling, exit_code: int, note: str) -> Ruling:
     return replace(ruling, verdict="error", exit_code=exit_code, note=note)
+
+
+def _beyond(unit: Study | Timing, side: Side, units: Sequence[Study | Timing]) -> bool:
+    """Whether a side ended before a batch size, at a smaller one that did not fit: there it is judged."""
+    smaller = (
+        side.samples.get((each.workload.name, each.batch_size))
+        for each in units
+        if each.workload.name == unit.workload.name and each.batch_size < unit.batch_size
+    )
+    return unit.workload.open_ended and any(sample and not sample.fits for sample in smaller)
 
 
 def _gone(sample: Sample) -> Ruling:
@@ -174,7 +198,13 @@ def _ruling(
     if problem := _invalid(measure, before, ruling.base):
         return _error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
     if measure in TIMING:
-        return _timing(ruling, before, after, terms.apart)
+        return _timing(ruling, before, after, study, terms)
+    if before.status == after.status == "infeasible" and study.workload.open_ended:
+        return _same(ruling)
+    if before.status == "measured" and after.status == "infeasible":
+        return _unfit(ruling, _elsewhere(base, candidate))
+    if before.status == "infeasible":
+        return _error(ruling, NOT_COMPARABLE, "the base's study was infeasible; accept a base in which it fits")
     if after.status != "measured":
         return _error(ruling, INCOMPLETE, f"the candidate's study was {after.status}; run the suite")
     if before.status != "measured":
@@ -184,6 +214,8 @@ def _ruling(
     if after.found is not None and len(after.steps) < study.workload.entry.confirm.seeds:
         asked = study.workload.entry.confirm.seeds
         return _error(ruling, INCOMPLETE, f"the candidate has {len(after.steps)} seeds of {asked}; run the suite")
+    if terms.same_source and after.study != study.id:
+        return _error(ruling, INCOMPLETE, OTHER)
     return _steps(ruling, before, after, isinstance(rule, StepsRule) and rule.rule == "rcp", terms)
 
 
@@ -214,14 +246,34 @@ def _invalid(measure: Measure, sample: Sample, values: Values) -> str | None:
     return None
 
 
-def _timing(ruling: Ruling, before: Sample, after: Sample, apart: str | None) -> Ruling:
+def _elsewhere(base: Side, candidate: Side) -> str | None:
+    here, there = ({environment.get("device") for environment in side.environments} for side in (base, candidate))
+    return None if here == there and len(here) == 1 else "the candidate does not fit, on another device than the base"
+
+
+def _unfit(ruling: Ruling, apart: str | None) -> Ruling:
+    """What does not fit in memory where the base did fails, unless it had another memory."""
+    if apart:
+        return _error(ruling, NOT_COMPARABLE, apart)
+    return replace(ruling, verdict="fail", exit_code=FAILED, note="no longer fits in memory")
+
+
+def _timing(ruling: Ruling, before: Sample, after: Sample, timing: Study | Timing, terms: _Terms) -> Ruling:
     base, candidate = ruling.base.each, ruling.candidate.each
-    if reason := apart or unlike_precision(before, after):
-        return _error(ruling, NOT_COMPARABLE, reason)
-    if not candidate:
+    if not candidate and not after.infeasible:
         return _error(ruling, INCOMPLETE, "the candidate was not timed; run 'bench time'")
-    if not base:
+    if not base and not before.infeasible:
         return _error(ruling, NOT_COMPARABLE, "the base was not timed; run 'bench time' there, or accept a new base")
+    if terms.same_source and after.timing != timing.id:
+        return _error(ruling, INCOMPLETE, OTHER)
+    if reason := unlike(before, after, terms.conditions):
+        return _error(ruling, NOT_COMPARABLE, reason)
+    if before.infeasible and after.infeasible and timing.workload.open_ended:
+        return _same(ruling)
+    if before.infeasible:
+        return _error(ruling, NOT_COMPARABLE, "the base did not fit in memory; accept a base in which it fits")
+    if after.infeasible:
+        return _unfit(ruling, None)
     if not all(math.isfinite(value) and value > 0 for value in candidate):
         return _error(ruling, INCOMPLETE, "the candidate has a value that is no amount; time it again")
     if identical(ruling.measure, before, after):
@@ -237,11 +289,13 @@ def _steps(ruling: Ruling, before: Sample, after: Sample, rcp: bool, terms: _Ter
     base, candidate = ruling.base.each, ruling.candidate.each
     if before.found is None:
         return _error(ruling, NOT_COMPARABLE, f"no trial of the base met the target in {before.max_steps:,} steps")
+    if reason := contradiction(before, after):
+        return _error(ruling, NOT_COMPARABLE, f"the base does not validate: {reason}")
     if identical(ruling.measure, before, after):
         return _same(ruling)
     if any(math.isnan(value) or value <= 0 for value in candidate):
         return _error(ruling, INCOMPLETE, "the candidate has a value that is no amount; run the suite again")
-    if after.found is None:
+    if after.found is None and base:
         return _never(ruling, after)
     if rcp:
         return _rcp(ruling, alpha)
@@ -259,11 +313,13 @@ def _same(ruling: Ruling) -> Ruling:
 
 
 def _never(ruling: Ruling, after: Sample) -> Ruling:
-    """A candidate no trial of which met the target fails if the base, at its limit, would have had the time to."""
-    median = statistics.median(ruling.base.each)
-    if after.max_steps >= median * (ruling.limit or 1.0):
+    """A candidate no trial of which met the target fails if every seed of the base, at the limit, would have had the
+    time to: no test stands behind it, so there must be room.
+    """
+    slowest = max(ruling.base.each)
+    if after.max_steps >= slowest * (ruling.limit or 1.0):
         note = f"no trial of the candidate met the target in {after.max_steps:,} steps"
-        return replace(ruling, verdict="fail", exit_code=FAILED, note=f"{note}; the base needs {median:,.0f}")
+        return replace(ruling, verdict="fail", exit_code=FAILED, note=f"{note}; the base needs {slowest:,.0f} at most")
     note = f"no trial of the candidate met the target in {after.max_steps:,} steps, too few to tell; raise max_steps"
     return _error(ruling, INCOMPLETE, note)
 
@@ -279,10 +335,8 @@ def _rcp(ruling: Ruling, alpha: float) -> Ruling:
         return _error(ruling, INCOMPLETE if missed == "candidate" else NOT_COMPARABLE, note)
     bound, mean = evidence.rcp_bound(base, len(candidate), alpha), statistics.fmean(sorted(candidate)[1:-1])
     note = f"the mean without fastest and slowest is {mean:.4g}, and reference convergence points allow {bound:.4g}"
-    ruling = replace(ruling, ratio=ratio_of(ruling.measure, ruling.base, ruling.candidate), note=note)
-    if mean >= bound:
-        return replace(ruling, verdict="pass")
-    return replace(ruling, verdict="fail", exit_code=FAILED)
+    ratio = ratio_of(ruling.measure, ruling.base, ruling.candidate)
+    return replace(ruling, ratio=ratio, p_worse=evidence.rcp_p(base, candidate), note=note)
 
 
 def _tested(ruling: Ruling) -> Ruling:
@@ -294,20 +348,45 @@ def _tested(ruling: Ruling) -> Ruling:
 
 
 def _decided(rulings: Sequence[Ruling], alpha: float) -> list[Ruling]:
-    tested = [place for place, ruling in enumerate(rulings) if ruling.p_worse is not None]
-    worse = evidence.adjusted([rulings[place].p_worse or 0.0 for place in tested])
-    within = evidence.adjusted([rulings[place].p_within or 0.0 for place in tested])
+    """Adjusts p-values over steps, and over times and memory: what is timed too must not cost steps their power."""
     decided = list(rulings)
-    for place, p_worse, p_within in zip(tested, worse, within, strict=True):
+    for timed in (False, True):
+        tested = [
+            place
+            for place, ruling in enumerate(rulings)
+            if ruling.p_worse is not None and (ruling.measure in TIMING) == timed
+        ]
+        _decide(decided, tested, alpha)
+    return decided
+
+
+def _decide(rulings: list[Ruling], tested: Sequence[int], alpha: float) -> None:
+    """Replaces the rulings at some places, which were tested, by what they come to together."""
+    worse = evidence.adjusted([rulings[place].p_worse or 0.0 for place in tested])
+    asked = [place for place in tested if rulings[place].p_within is not None]
+    within = dict(zip(asked, evidence.adjusted([rulings[place].p_within or 0.0 for place in asked]), strict=True))
+    for place, p_worse in zip(tested, worse, strict=True):
+        p_within = within.get(place)
         ruling = replace(rulings[place], p_worse=p_worse, p_within=p_within)
         if p_worse <= alpha:
             ruling = replace(ruling, verdict="fail", exit_code=FAILED)
+        elif p_within is None:
+            ruling = replace(ruling, verdict="pass")  # of reference convergence points, which refuse or allow
         elif p_within <= alpha:
-            ruling = replace(ruling, verdict="pass")
+            ruling = _passed(ruling)
         else:
             ruling = _unsettled(ruling, alpha / len(tested))
-        decided[place] = ruling
-    return decided
+        rulings[place] = ruling
+
+
+def _passed(ruling: Ruling) -> Ruling:
+    """A pass, but where the candidate misses more: ranks may hide a seed that fails among others that are sooner."""
+    until = min(ruling.base.budget, ruling.candidate.budget)
+    before, after = (sum(value > until for value in values.each) for values in (ruling.base, ruling.candidate))
+    if ruling.measure == "steps_to_target" and after > before:
+        note = f"seeds that missed the target in {until:,.0f} steps: {after} of the candidate and {before} of the base"
+        return replace(ruling, verdict="inconclusive", exit_code=INCONCLUSIVE, note=note)
+    return replace(ruling, verdict="pass")
 
 
 def _unsettled(ruling: Ruling, alpha: float) -> Ruling:

@@ -46,7 +46,8 @@ def page(archive: Archive) -> str:
 
 
 def _data(archive: Archive) -> dict[str, Any]:
-    groups = groupby(summaries(archive), key=lambda row: row.study.workload)
+    trained = [row for row in summaries(archive) if row.trained]
+    groups = groupby(trained, key=lambda row: row.study.workload)
     found = tables(archive)
     return {
         "advice": [note for table in found for note in table.notes if note.startswith("advice: ")],

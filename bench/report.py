@@ -15,7 +15,7 @@ from bench.analyses._show import raw_median
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
 from bench.contracts import Outcome
-from bench.errors import ComponentError, nearest
+from bench.errors import BenchError, ComponentError, nearest
 from bench.measures import Summary, summaries
 from bench.plan import Plan
 from bench.scaling import Curve, curve_of, fit_curve
@@ -167,6 +167,8 @@ def pictures(archive: Archive, width: int) -> list[str]:
     """Steps to target against batch size as text, for each workload that was measured."""
     groups = groupby(summaries(archive), key=lambda row: row.study.workload)
     curves = [curve_of(list(group)) for _, group in groups]
+    if not any(curve.points for curve in curves):
+        raise BenchError(f"{archive.path}: holds nothing to draw, since no steps to target were measured")
     return [terminal.drawn(curve, width) for curve in curves if curve.points]
 
 

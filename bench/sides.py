@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ class Sample:
     seeds: how many confirmations were asked for.  found: the search's steps to target, None where no trial of it met
     the target in `max_steps`.  steps: of every seed, math.inf for a miss: beyond `budget`.  test_errors: of the seeds
     that met it.  trajectory: a hash of every reading of every seed.  step_seconds and peak_memory_bytes: a value for
-    each process, in their order.
+    each process, in their order.  timed_in: the environments of these processes, each once; training may have another,
+    since it may share the processor with other trainings.  timing: the id of what was timed.  infeasible: whether it
+    did not fit in memory.
     """
 
     workload: str
@@ -38,10 +41,17 @@ class Sample:
     trajectory: str
     step_seconds: tuple[float, ...]
     peak_memory_bytes: tuple[float, ...]
+    timed_in: tuple[dict[str, Any], ...]
+    timing: str | None
+    infeasible: bool
 
     @property
     def key(self) -> Key:
         return self.workload, self.batch_size
+
+    @property
+    def fits(self) -> bool:
+        return not self.infeasible and self.status != "infeasible"
 
 
 @dataclass(frozen=True)
@@ -82,26 +92,36 @@ def sample_of(summary: Summary) -> Sample:
         trajectory=confirmed.digest if confirmed else "",
         step_seconds=timed.step_seconds if timed else (),
         peak_memory_bytes=timed.peak_memory_bytes if timed else (),
+        timed_in=each_once(process.environment for process in timed.processes) if timed else (),
+        timing=timed.study.id if timed else None,
+        infeasible=bool(timed and timed.infeasible),
     )
+
+
+def each_once(environments: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Environments without repeats, in their order."""
+    return tuple({repr(environment): environment for environment in environments}.values())
 
 
 # What must be alike for one time or amount of memory to be compared with another.
 TIMING_CONDITIONS = ("device_type", "device", "threads", "cuda", "torch")
 
 
-def unlike(base: Side, candidate: Side, conditions: tuple[str, ...] = TIMING_CONDITIONS) -> str | None:
-    """Why times of the two sides cannot be compared, as the end of a sentence; None where they can."""
+def unlike(base: Sample, candidate: Sample, conditions: tuple[str, ...] = TIMING_CONDITIONS) -> str | None:
+    """Why times of the two cannot be compared, as the end of a sentence; None where they can."""
+    if base.precision != candidate.precision:
+        return f"the precision was {base.precision} and is {candidate.precision}"
     found = [
-        {tuple(environment.get(name) for name in conditions) for environment in side.environments}
-        for side in (base, candidate)
+        {tuple(environment.get(name) for name in conditions) for environment in sample.timed_in}
+        for sample in (base, candidate)
     ]
     for seen, side in zip(found, ("base", "candidate"), strict=True):
         if len(seen) > 1:
-            return f"the {side} was measured in {len(seen)} environments; measure it in one"
-    if not all(found):
-        return "where they were measured is not known"
+            return f"the {side} was timed in {len(seen)} environments; time it in one"
+    if not all((*base.timed_in, *candidate.timed_in)) or not all(found):
+        return "where they were timed is not known"
     (here,), (there,) = found
     differ = [
         f"{name} {one} and {other}" for name, one, other in zip(conditions, here, there, strict=True) if one != other
     ]
-    return f"measured under unlike conditions: {', '.join(differ)}" if differ else None
+    return f"timed under unlike conditions: {', '.join(differ)}" if differ else None

@@ -298,7 +298,8 @@ class ThroughputRule(Strict):
 
 class StepsRule(Strict):
     """How many more steps to target a candidate may need, as a share of the base's; or `{rule: rcp}`, MLPerf's test
-    that it does not need suspiciously few.
+    that it does not need suspiciously few, which no slowdown breaks. Not both: a workload has one rule for a measure,
+    and `rcp` refuses equal runs more often than alpha (bench/evidence.py).
     """
 
     tolerance: Annotated[Finite, Field(ge=0, le=10)] | None = None
@@ -325,7 +326,8 @@ class Rules(Strict):
 class Gate(Rules):
     """What fails a candidate: rules for every workload, and those of single workloads in their place.
 
-    `alpha`: how often, at most, a gate may fail where nothing is worse than tolerated.
+    `alpha`: how often, at most, a gate may fail where nothing is worse than tolerated; for steps to target, and again
+    for times and memory.
     """
 
     alpha: Annotated[Finite, Field(gt=0, lt=0.5)] = 0.05

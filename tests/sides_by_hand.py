@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench import check, document, plan, sides
+from bench import gate as judge
 from bench.archive import StudyRecord
 from bench.measures import Process, Timed
 from bench.sides import Side
@@ -29,21 +32,35 @@ workloads:
 def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,), seeds=0):
     timed = any(measure in gate for measure in ("throughput", "step_seconds", "peak_memory"))
     measure = "[steps_to_target, throughput]" if timed else "[steps_to_target]"
-    text = SUITE.format(gate=gate, sizes=list(sizes), seeds=seeds, measure=measure)
+    text = SUITE.format(gate=gate, sizes=sizes if isinstance(sizes, str) else list(sizes), seeds=seeds, measure=measure)
     return plan.make(check.check(document.parse(text)))
+
+
+def gate(plan, base, candidate, *arguments, **keywords):
+    """What the gate says of a candidate that is the suite's, by its ids."""
+    studies, timings = (
+        {(unit.workload.name, unit.batch_size): unit.id for unit in units} for units in (plan.studies, plan.timings)
+    )
+    samples = {
+        key: replace(sample, study=studies.get(key, sample.study), timing=sample.timing and timings.get(key))
+        for key, sample in candidate.samples.items()
+    }
+    return judge.gate(plan, base, replace(candidate, samples=samples), *arguments, **keywords)
 
 
 def side(*summaries, name="base", **environment):
     """A side of studies, as if they had been measured here, but for what `environment` says."""
-    samples = [sides.sample_of(summary) for summary in summaries]
-    return Side(name, "gated", ({**HERE, **environment},), {sample.key: sample for sample in samples})
+    here = {**HERE, **environment}
+    found = [sides.sample_of(summary) for summary in summaries]
+    samples = [replace(sample, timed_in=(here,)) if sample.timed_in else sample for sample in found]
+    return Side(name, "gated", (here,), {sample.key: sample for sample in samples})
 
 
-def timed(seconds, memory=None, precision="fp32"):
+def timed(seconds, memory=None, precision="fp32", infeasible=False):
     """Processes by their step times; memory in bytes, if it matters."""
     study = StudyRecord("timed", "w", 32, {"measure": "throughput", "precision": precision}, True, ())
     processes = [
         Process((each,), {"peak_memory_bytes": peak}, True, HERE)
         for each, peak in zip(seconds, memory or [1e9] * len(seconds), strict=True)
     ]
-    return Timed(study, tuple(processes), infeasible=False)
+    return Timed(study, tuple(processes), infeasible=infeasible)

@@ -18,6 +18,8 @@ from summaries import summary
 from test_run import bench
 
 from bench import ab
+from bench.errors import BenchError
+from bench.sides import unlike
 
 GATE = "{throughput: {tolerance: 0.05}}"
 
@@ -47,7 +49,9 @@ def folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ab, "_read", read)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "gated.yaml").write_text(SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target]"))
+    (tmp_path / "gated.yaml").write_text(
+        SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target, throughput]")
+    )
     return tmp_path
 
 
@@ -145,11 +149,42 @@ def test_a_revision_is_checked_out_where_bench_was_started_and_taken_away_again(
     assert git("worktree", "list").count("\n") == 1
 
 
+def test_a_revision_without_the_folder_one_stands_in_is_a_sentence(folder, monkeypatch):
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "old")
+    (folder / "inside").mkdir()
+    monkeypatch.chdir(folder / "inside")
+    with pytest.raises(BenchError, match="HEAD: has no folder inside/"), ab.place("HEAD"):
+        pass
+    assert git("worktree", "list").count("\n") == 1
+
+
+def test_a_file_that_cannot_be_started_is_a_sentence(folder):
+    stand_in(folder, "broken")
+    (folder / "broken").write_text("no program")
+    _, err = bench("ab", "gated.yaml", "--base", "broken", "--candidate", "broken", folder=folder, code=2)
+    assert "broken cannot be started: Exec format error" in err
+
+
+def test_the_folder_one_stands_in_does_not_shadow_what_an_interpreter_has_installed(folder):
+    (folder / "shadow.py").write_text("")
+    stand_in(folder, "own", body="import importlib.util\nassert not importlib.util.find_spec('shadow'), sys.path")
+    # As `-m` does, and a script does not.
+    text = (
+        (folder / "own")
+        .read_text()
+        .replace("import json, os", "import sys; sys.flags.safe_path or sys.path.insert(0, '')\nimport json, os")
+    )
+    (folder / "own").write_text(text)
+    bench("ab", "gated.yaml", "--base", "own", "--candidate", "own", "--pairs", "3", folder=folder)
+
+
 def test_an_interpreter_of_a_virtual_environment_is_not_taken_for_the_one_it_links_to(folder):
     (folder / "venv").mkdir()
     (folder / "venv" / "python").symlink_to(sys.executable)
     with ab.place("venv/python") as found:
-        assert found == ab.Place(str(folder / "venv" / "python"), folder)
+        assert found == ab.Place(str(folder / "venv" / "python"), folder, installed=True)
 
 
 def test_ctrl_c_ends_what_a_run_started_and_exits_with_130(folder):
@@ -181,4 +216,6 @@ def test_a_side_that_timed_several_processes_a_run_counts_once_a_run():
 
 def test_runs_in_unlike_environments_stay_unlike():
     runs = [side(_study(0.01)), side(_study(0.01), device="another")]
-    assert len(ab.merged(runs, "both").environments) == 2
+    merged = ab.merged(runs, "both")
+    assert len(merged.environments) == 2
+    assert "timed in 2 environments" in unlike(merged.samples["w", 32], merged.samples["w", 32])

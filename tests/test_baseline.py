@@ -71,6 +71,12 @@ def test_what_was_not_measured_whole_is_no_baseline(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match="cannot be written: File exists; choose"):
+        saved(tmp_path / "file")
+
+
 SPOILED = {
     "is not JSON": (lambda text: text[:-20], "Invalid JSON"),
     "of another schema": (

@@ -80,6 +80,12 @@ BROKEN = [
     (2, "gate: 3", "/gate", "found 3; should be a mapping of measures to rules, such as {steps_to_target: {tol"),
     (2, "gate: {}", "/gate", "holds no rule; should be a mapping of measures to rules"),
     (2, "gate: {alpha: 0.05}", "/gate", "holds no rule; should be a mapping of measures to rules"),
+    (
+        2,
+        "gate: {peak_memory: {tolerance: 1}}",
+        "/gate.peak_memory",
+        "a rule for 'a', which does not measure throughput; add it to its 'measure'",
+    ),
     (2, "gate: {alpha: 2, peak_memory: {tolerance: 1}}", "/gate.alpha", "found 2; should be less than 0.5"),
     (2, "gate: {throughputs: {tolerance: 1}}", "/gate.throughputs", "unknown; did you mean 'throughput'?"),
     (2, "gate: {throughput: 0.1}", "/gate.throughput", "found 0.1; should be a rule, such as {tolerance: 0.1}"),

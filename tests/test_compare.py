@@ -88,6 +88,17 @@ def test_where_nothing_can_be_said_the_reason_is(candidate, note):
     assert (row.difference, row.note) == ("~", note)
 
 
+def test_what_did_not_fit_in_memory_is_told():
+    candidate = replace(study(BASE), timed=timed([0.01] * 5, infeasible=True))
+    for row in (rows([study(BASE, seconds=SECONDS)], [candidate])[32, name] for name in ("throughput", "peak_memory")):
+        assert (row.difference, row.note) == ("~", "candidate: did not fit in memory")
+
+
+def test_what_was_not_timed_is_told_as_that_whatever_else_it_is():
+    row = rows([study(BASE, seconds=SECONDS)], [study(BASE, status="not measured")])[32, "throughput"]
+    assert row.note == "candidate: not timed"
+
+
 def test_misses_leave_the_ratio_unresolved_and_the_verdict_to_their_order():
     row = rows([study(BASE)], [study([math.inf] * 4 + [250.0])])[32, "steps_to_target"]
     assert not row.ratio.resolved

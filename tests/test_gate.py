@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 
 import pytest
-from sides_by_hand import plan_of, side, timed
+from sides_by_hand import gate, plan_of, side, timed
 from summaries import summary
 
+from bench import gate as stages
 from bench.errors import BenchError
-from bench.gate import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED, gate
+from bench.evidence import rcp_p
+from bench.gate import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 from bench.sides import Side
 
 STEPS = "{steps_to_target: {tolerance: 0.25}}"
@@ -92,6 +94,20 @@ def test_a_candidate_that_never_meets_a_target_the_base_meets_fails():
     assert (short.verdict, short.exit_code) == ("error", INCOMPLETE)
 
 
+def test_a_candidate_that_never_meets_a_target_is_no_failure_without_clear_room_for_the_slowest_seed_of_the_base():
+    found = ruling([study([*BASE[:4], 130])], [summary(32, None, max_steps=140)])
+    assert (found.verdict, found.exit_code) == ("error", INCOMPLETE)
+    found = ruling([summary(32, 90)], [summary(32, None)])
+    assert (found.verdict, found.exit_code) == ("error", INCOMPLETE)
+
+
+def test_a_candidate_that_misses_more_seeds_than_the_base_is_no_pass():
+    base = [100, 104, 98, 110, 102, 101, 99, 103, 105, 97]
+    found = ruling([study(base)], [study([*worse(0.5, base[:9]), math.inf])])
+    assert (found.verdict, found.exit_code) == ("inconclusive", INCONCLUSIVE)
+    assert found.note == "seeds that missed the target in 270 steps: 1 of the candidate and 0 of the base"
+
+
 def test_steps_to_target_may_be_compared_across_devices():
     assert ruling([study(BASE)], [study(worse(1.01))], device="another").verdict == "pass"
 
@@ -102,6 +118,16 @@ def test_a_lone_regression_among_seven_rules_is_seen():
     judgement = judge(base, [*base[:6], study(worse(2), 64)], sizes=sizes)
     assert [found.verdict for found in judgement.rulings] == ["pass"] * 6 + ["fail"]
     assert judgement.exit_code == FAILED
+
+
+def test_rules_for_time_do_not_tax_those_for_steps():
+    sizes = (1, 2, 4, 8, 16, 32, 64)
+    rules = "{steps_to_target: {tolerance: 0.25}, throughput: {tolerance: 0.05}}"
+    base = [clocked(SECONDS, size=size) for size in sizes]
+    slow = replace(study(worse(100), 64, budget=10**6), timed=base[-1].timed)
+    judgement = judge(base, [*base[:6], slow], rules, sizes)
+    assert len(judgement.rulings) == 14
+    assert [found.verdict for found in judgement.rulings[:7]] == ["pass"] * 6 + ["fail"]
 
 
 # ---- what is no pass -----------------------------------------------------------------------------------------------
@@ -177,6 +203,24 @@ def test_a_candidate_with_fewer_seeds_than_the_suite_asks_for_is_incomplete():
     judgement = gate(plan_of(seeds=5), side(study(BASE)), side(study(BASE[:4])))
     assert (judgement.verdict, judgement.exit_code) == ("error", INCOMPLETE)
     assert "the candidate has 4 seeds of 5" in judgement.rulings[0].note
+
+
+@pytest.mark.parametrize("rules", [STEPS, "{throughput: {tolerance: 0.05}}"])
+def test_a_candidate_of_another_suite_or_source_is_incomplete_and_two_sources_side_by_side_are_not(rules):
+    both = side(clocked(SECONDS)), side(clocked(SECONDS))
+    found = stages.gate(plan_of(rules), *both)
+    assert (found.verdict, found.exit_code) == ("error", INCOMPLETE)
+    assert "measured of another suite or source" in found.rulings[0].note
+    assert stages.gate(plan_of(rules), *both, same_source=False).verdict == "pass"
+
+
+@pytest.mark.parametrize("changes", [{"steps": (10.0,) * 5}, {"budget": 999}, {"test_errors": (0.5,)}])
+def test_a_base_that_tells_other_numbers_of_equal_trainings_is_not_believed(changes):
+    base = side(study(BASE, digest="x"))
+    edited = replace(base, samples={key: replace(each, **changes) for key, each in base.samples.items()})
+    judgement = gate(plan_of(), edited, base)
+    assert (judgement.verdict, judgement.exit_code) == ("error", NOT_COMPARABLE)
+    assert "the base does not validate: it holds other numbers" in judgement.rulings[0].note
 
 
 def test_a_workload_that_left_the_suite_is_not_passed_over():
@@ -269,7 +313,7 @@ def test_times_that_cannot_be_compared_are_an_error(base, candidate, sentence, c
 def test_times_of_another_device_torch_or_number_of_threads_are_not_comparable(changed):
     judgement = judge([clocked(SECONDS)], [clocked(SECONDS)], SPEED, **changed)
     assert (judgement.verdict, judgement.exit_code) == ("error", NOT_COMPARABLE)
-    assert "measured under unlike conditions" in judgement.rulings[0].note
+    assert "timed under unlike conditions" in judgement.rulings[0].note
 
 
 def test_what_else_an_environment_says_does_not_matter():
@@ -280,6 +324,53 @@ def test_memory_that_never_varies_is_identical_within_or_beyond_the_tolerance():
     rules = "{peak_memory: {tolerance: 0.1}}"
     for memory, verdict in ((1e9, "identical"), (1.05e9, "pass"), (1.2e9, "fail")):
         assert ruling([clocked(SECONDS)], [clocked(SECONDS, [memory] * 5)], rules).verdict == verdict
+
+
+def fell_over():
+    """A process that ended by memory: it has a peak and no time."""
+    found = timed(SECONDS[:1], [2e9], infeasible=True)
+    return replace(study(BASE), timed=replace(found, processes=(replace(found.processes[0], windows=()),)))
+
+
+@pytest.mark.parametrize("rules", [SPEED, "{peak_memory: {tolerance: 0.1}}"])
+def test_what_no_longer_fits_in_memory_fails_and_a_base_that_did_not_is_none(rules):
+    found = ruling([clocked(SECONDS)], [fell_over()], rules)
+    assert (found.verdict, found.exit_code, found.note) == ("fail", FAILED, "no longer fits in memory")
+    found = ruling([fell_over()], [clocked(SECONDS)], rules)
+    assert (found.verdict, found.exit_code) == ("error", NOT_COMPARABLE)
+    assert ruling([clocked(SECONDS)], [fell_over()], rules, device="another").exit_code == NOT_COMPARABLE
+
+
+def test_a_training_that_no_longer_fits_fails_on_the_device_of_the_base():
+    found = ruling([study(BASE)], [study(BASE, status="infeasible")])
+    assert (found.verdict, found.note) == ("fail", "no longer fits in memory")
+    found = ruling([study(BASE)], [study(BASE, status="infeasible")], device="another")
+    assert (found.verdict, found.exit_code) == ("error", NOT_COMPARABLE)
+
+
+OPEN = "{from: 32, to: max, factor: 2}"
+
+
+def open_ended(last, candidate_last, rules=STEPS):
+    """Verdicts by batch size, of sides that were tried up to the first size that did not fit."""
+    plan = plan_of(rules, OPEN)
+    sides = [
+        side(
+            *(
+                study(BASE, size, status="infeasible" if size == end else "measured")
+                for size in (32, 64, 128)
+                if size <= end
+            )
+        )
+        for end in (last, candidate_last)
+    ]
+    return [(found.batch_size, found.verdict) for found in gate(plan, *sides).rulings]
+
+
+def test_batch_sizes_up_to_what_fits_are_judged_up_to_the_first_that_did_not():
+    assert open_ended(128, 128) == [(32, "pass"), (64, "pass"), (128, "identical")]
+    assert open_ended(128, 64) == [(32, "pass"), (64, "fail")]
+    assert open_ended(64, 128) == [(32, "pass"), (64, "error")]
 
 
 # ---- MLPerf's rule ---------------------------------------------------------------------------------------------------
@@ -295,6 +386,18 @@ def test_reference_convergence_points_allow_what_is_not_suspiciously_fast(candid
     found = ruling([study(REFERENCE, steps=14)], [study(candidates, steps=14)], RCP)
     assert found.verdict == verdict
     assert "allow 15.21" in found.note
+
+
+def test_reference_convergence_points_are_adjusted_with_the_rules_beside_them():
+    sizes = (1, 2, 4, 8)
+    borderline = [15, 15, 15, 15, 15]
+    assert ruling([study(REFERENCE, steps=14)], [study(borderline, steps=14)], RCP).verdict == "fail"
+    base = [study(REFERENCE, size, steps=14) for size in sizes]
+    candidate = [*(study([16] * 5, size, steps=14) for size in sizes[:3]), study(borderline, 8, steps=14)]
+    last = judge(base, candidate, RCP, sizes).rulings[-1]
+    alone = rcp_p(REFERENCE, borderline)
+    assert last.p_worse == pytest.approx(4 * alone)
+    assert last.verdict == "pass"
 
 
 def test_a_typo_in_the_reference_cannot_make_the_bound_vacuous():

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +33,7 @@ workloads:
     max_steps: 2000
     search: {{trials: 4, learning_rate: {learning_rate}}}
     confirm: {{seeds: {seeds}}}
+    timing: {{processes: 3, seconds: 0.2}}
 """
 RATES = "{log_uniform: [0.01, 10]}"
 
@@ -56,7 +58,10 @@ def gated(tmp_path_factory):
     with changed(folder, "less") as db:
         (planned,) = db.execute("SELECT planned FROM suites").fetchone()
         db.execute("UPDATE suites SET planned = ?", (json.dumps(json.loads(planned)[:1]),))
-    with changed(folder, "elsewhere") as db:
+    write(folder, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
+    bench("run", "speed.yaml", "--label", "timed", folder=folder)
+    bench("baseline", "save", "gated/timed", "-o", "timed.json", folder=folder)
+    with changed(folder, "elsewhere", "timed") as db:
         (content,) = db.execute(
             "SELECT json_set(content, '$.device', 'another processor') FROM environments"
         ).fetchone()
@@ -76,10 +81,10 @@ def gated(tmp_path_factory):
 class changed:  # noqa: N801 (it reads as a verb)
     """A copy of the archive under another label, open to be spoiled."""
 
-    def __init__(self, folder, label):
+    def __init__(self, folder, label, source="main"):
         results = folder / "results" / "gated"
         self.path = results / f"{label}.sqlite"
-        self.path.write_bytes((results / "main.sqlite").read_bytes())
+        self.path.write_bytes((results / f"{source}.sqlite").read_bytes())
 
     def __enter__(self):
         self.db = sqlite3.connect(self.path)
@@ -110,15 +115,18 @@ def exits(folder, *arguments, **environment):
 
 CASES = {
     "the same archive": (["gated.yaml", "base.json", "main"], 0, "identical"),
-    "a smaller learning rate, forced": (["gated.yaml", "base.json", "slow"], 1, "fail"),
+    "a smaller learning rate, forced": (["slow.yaml", "base.json", "slow"], 1, "fail"),
+    "a candidate of another suite": (["gated.yaml", "base.json", "slow"], 5, "measured of another suite or source"),
     "a workload that is missing": (["gated.yaml", "base.json", "less"], 5, "the candidate lacks it; run the suite"),
     "a workload the base lacks": (["gated.yaml", "less", "main"], 4, "the base lacks it"),
     "an unfinished run": (["gated.yaml", "base.json", "unfinished"], 5, "the candidate's study was not measured"),
     "three seeds where five are needed": (["gated.yaml", "base.json", "few"], 5, "the candidate has 3 seeds of 5"),
     "a NaN in the base": (["gated.yaml", "nan.json", "main"], 4, "should be a finite number"),
-    "a NaN in the candidate": (["gated.yaml", "base.json", "nan.json"], 4, "should be a finite number"),
+    "a NaN in the candidate": (["gated.yaml", "base.json", "nan.json"], 5, "should be a finite number"),
     "a typo ten times its neighbours": (["gated.yaml", "typo.json", "main"], 4, "where its neighbours have"),
-    "times on another device": (["speed.yaml", "main", "elsewhere"], 4, "device"),
+    "times on another device": (["speed.yaml", "timed", "elsewhere"], 4, "device"),
+    "times of what was trained too": (["speed.yaml", "timed", "timed"], 0, "pass (2 pass)"),
+    "times that a baseline keeps": (["speed.yaml", "timed.json", "timed"], 0, "pass (2 pass)"),
     "times that were never taken": (["speed.yaml", "main", "main"], 5, "the candidate was not timed"),
     "steps on another device": (["gated.yaml", "main", "elsewhere"], 0, "identical"),
     "evidence for neither": (["gated.yaml", "base.json", "shifted.json"], 0, "inconclusive"),
@@ -137,7 +145,6 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_answer_has_its_exit_code(gated, case):
-    write(gated, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
     write(gated, "plain.yaml", gate="null")
     arguments, expected, sentence = CASES[case]
     code, out, err = exits(gated, *arguments)
@@ -157,7 +164,7 @@ def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
     for command in (["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]):
         environment = {**os.environ, "PYTHONPATH": str(README.parent)}
         done = subprocess.run(
-            ["python", "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
+            [sys.executable, "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
             cwd=gated,
             env=environment,
             capture_output=True,
@@ -168,7 +175,7 @@ def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
 
 
 def test_the_numbers_behind_a_verdict_are_in_its_document(gated):
-    exits(gated, "gated.yaml", "base.json", "slow", "--json", "out/gate.json")
+    exits(gated, "slow.yaml", "base.json", "slow", "--json", "out/gate.json")
     document = json.loads((gated / "out" / "gate.json").read_text())
     assert (document["verdict"], document["exit_code"]) == ("fail", 1)
     assert document["counts"]["fail"] == len(document["rulings"]) == 2
@@ -177,6 +184,12 @@ def test_the_numbers_behind_a_verdict_are_in_its_document(gated):
         assert ruling["p_worse"] <= 0.05
         assert ruling["ratio"]["low"] > ruling["limit"] == 1.25
     assert document["base"]["environments"][0]["device_type"] == "cpu"
+
+
+def test_a_page_that_cannot_be_written_is_a_warning_and_the_exit_code_is_the_gates(gated):
+    code, out, err = exits(gated, "gated.yaml", "base.json", "main", GITHUB_STEP_SUMMARY=str(gated))
+    assert (code, "identical" in out) == (0, True)
+    assert "cannot be written: Is a directory; the verdicts stand below" in err
 
 
 def test_the_workflow_of_the_readme_does_what_it_says(gated, tmp_path):

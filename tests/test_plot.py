@@ -12,7 +12,7 @@ from summaries import summary
 from test_archive import measure
 from test_run import bench
 
-from bench import plot, terminal
+from bench import page, plot, report, terminal
 from bench.archive import Archive
 from bench.errors import BenchError
 from bench.scaling import curve_of
@@ -30,6 +30,26 @@ def studies(**changes):
     ]
     missed = summary(256, 30, seeds=[math.inf] * 5, workload=changes.get("workload", "w"))
     return [replace(each, timed=timed([0.01, 0.011, 0.012])) for each in (*made, missed)]
+
+
+def test_what_was_only_timed_has_no_curve_to_draw(monkeypatch, tmp_path):
+    clock = timed([0.01, 0.011])
+    fell_over = replace(clock, processes=(replace(clock.processes[0], windows=()),))
+    only = [replace(summary(32, None), study=each.study, timed=each) for each in (clock, fell_over)]
+    assert curve_of(only).points == ()
+    monkeypatch.setattr(plot, "summaries", lambda _: only)
+    measure(tmp_path / "a.sqlite")
+    with Archive.reading(tmp_path / "a.sqlite") as opened:
+        for kind in ("batch_scaling", "curves"):
+            with pytest.raises(BenchError, match="holds nothing to draw"):
+                plot.plot(opened, kind, tmp_path / "p.svg")
+        plot.plot(opened, "time", tmp_path / "p.svg")
+        monkeypatch.setattr(report, "summaries", lambda _: only)
+        with pytest.raises(BenchError, match="holds nothing to draw"):
+            report.pictures(opened, 80)
+        monkeypatch.setattr(page, "summaries", lambda _: only)
+        monkeypatch.setattr(page, "tables", lambda _: [])
+        assert page._data(opened)["workloads"] == []
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ import pytest
 from junitparser import JUnitXml
 from lxml import etree
 from markdown_it import MarkdownIt
-from sides_by_hand import plan_of, side
+from sides_by_hand import gate, plan_of, side
 from summaries import summary
 from test_gate import BASE, study, worse
 
 from bench import report
 from bench.compare import compare
-from bench.gate import gate
 from bench.publish.annotations import MOST, annotations
 from bench.publish.document import document
 from bench.publish.junit import junit
@@ -91,6 +90,7 @@ def test_the_page_of_a_workflow_is_cut_below_its_limit_and_says_so(judgement):
     assert len(text.encode()) <= MOST_BYTES
     shown = cells(text)[1:]
     assert f"{12_000 - len(shown):,} of 12,000 rows are left out for want of room." in text
+    assert text.count("are left out") == 1
     assert {row[-1] for row in shown} <= {"fail", "error"}
 
 

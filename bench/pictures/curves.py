@@ -16,6 +16,7 @@ def curves(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:
     """A colour for each batch size, log-log; the search's trials where nothing was confirmed. False without any."""
     colours = matplotlib.colormaps["viridis"]
     drawn = False
+    rows = [row for row in rows if row.trained]
     for place, row in enumerate(rows):
         confirmed = [trial for trial in row.study.trials if trial.phase == "confirm"]
         label: str | None = f"{row.study.batch_size:,}"

@@ -15,7 +15,7 @@ from bench.pictures._axes import BLUE, GREY, amounts, batch_sizes, legend
 
 def time(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:  # noqa: ARG001 (the contract)
     """Log-log, with the time of a step itself. False where nothing was timed."""
-    timed = [(row, statistics.median(row.timed.step_seconds)) for row in rows if row.timed]
+    timed = [(row, statistics.median(row.timed.step_seconds)) for row in rows if row.timed and row.timed.step_seconds]
     if not timed:
         return False
     sizes = [row.study.batch_size for row, _ in timed]

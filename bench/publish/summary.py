@@ -12,12 +12,12 @@ MOST_BYTES = 900_000
 
 def summary(judgement: Judgement) -> str:
     """The verdicts as a table, the worst first; where they are too many the best are left out, and it says so."""
-    table = judgement_table(judgement)
+    table = whole = judgement_table(judgement)
     shown = len(table.rows)
     while len((text := table.render("markdown")).encode()) > MOST_BYTES:
         shown //= 2
         left_out = (
             f"{len(judgement.rulings) - shown:,} of {len(judgement.rulings):,} rows are left out for want of room."
         )
-        table = replace(table, rows=table.rows[:shown], notes=[left_out, *table.notes[:shown]])
+        table = replace(whole, rows=whole.rows[:shown], notes=[left_out, *whole.notes[:shown]])
     return text + "\n"
