@@ -284,6 +284,8 @@ class Archive:
                             for name, value in seen.items()
                         ],
                     )
+                case Ended(trial, "infeasible") if self._outcome(trial) == "overtaken":
+                    seals.seal(self._db, "trial", trial.id)  # as far as it went elsewhere, it is as it was
                 case Ended(trial, outcome, step, seconds):
                     self._db.execute(
                         "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
@@ -304,6 +306,10 @@ class Archive:
                     )
                 case Finished():
                     self._finish(study)
+
+    def _outcome(self, trial: Trial) -> str | None:
+        row = self._db.execute("SELECT outcome FROM trials WHERE id = ?", (trial.id,)).fetchone()
+        return cast("str | None", row[0]) if row else None
 
     def _finish(self, study: Study | Timing) -> None:
         self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
