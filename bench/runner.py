@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,8 +13,11 @@ from bench.errors import ComponentError, FaultyDeviceError
 from bench.plan import Plan, Study, Timing
 from bench.retries import Retries
 
-# So many times in a row the device failed, or what ran on it died, with no trial at its end between: it is not used on.
+# So many times in a row the device failed, or a worker died with no trial in its seat, and no trial came to its end
+# between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
 MOST_DEVICE_ERRORS = 10
+# A timing whose workers fell so many times in a row is given up, and its other processes are not tried.
+MOST_FALLS = 2
 
 
 def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
@@ -111,6 +114,7 @@ def _carry_out(
     begun: dict[str, Retries] = {}
     places: dict[str, str] = {}
     device_errors = 0
+    falls: Counter[str] = Counter()
     with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
@@ -128,10 +132,11 @@ def _carry_out(
                 archive.record(unit, places.get(unit.id, ""), event)
                 retries.apply(event)
                 if isinstance(event, Ended | Finished):
-                    device_errors = 0
+                    device_errors = falls[unit.id] = 0
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
-                    device_errors += isinstance(event, Lost) or event.of_device
+                    falls[unit.id] += 1
+                    device_errors += event.of_device if isinstance(event, Failed) else not retries.training
                     if device_errors >= MOST_DEVICE_ERRORS:
                         raise FaultyDeviceError(
                             f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
@@ -142,7 +147,7 @@ def _carry_out(
                         yield unit, retried
                         continue
                     retries.training.clear()
-                    if isinstance(event, Failed):
+                    if isinstance(event, Failed) or (isinstance(unit, Timing) and falls[unit.id] >= MOST_FALLS):
                         dropped.failed(unit)
                         dropped.remove_from(tasks)
                 yield unit, event
