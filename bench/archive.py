@@ -284,7 +284,7 @@ class Archive:
                             for name, value in seen.items()
                         ],
                     )
-                case Ended(trial, "infeasible") if self._outcome(trial) == "overtaken":
+                case Ended(trial, "infeasible") if self.outcome(trial) == "overtaken":
                     seals.seal(self._db, "trial", trial.id)  # as far as it went elsewhere, it is as it was
                 case Ended(trial, outcome, step, seconds):
                     self._db.execute(
@@ -306,10 +306,6 @@ class Archive:
                     )
                 case Finished():
                     self._finish(study)
-
-    def _outcome(self, trial: Trial) -> str | None:
-        row = self._db.execute("SELECT outcome FROM trials WHERE id = ?", (trial.id,)).fetchone()
-        return cast("str | None", row[0]) if row else None
 
     def _finish(self, study: Study | Timing) -> None:
         self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
@@ -433,6 +429,11 @@ class Archive:
             " WHERE study = studies.id AND coalesce(outcome, '') IN ('', 'crashed', 'timed out'))"
         )
         return {row[0] for row in rows}
+
+    def outcome(self, trial: Trial) -> str | None:
+        """How a trial ended; None where it has not, or was never begun."""
+        row = self._db.execute("SELECT outcome FROM trials WHERE id = ?", (trial.id,)).fetchone()
+        return cast("str | None", row[0]) if row else None
 
     def infeasible(self) -> set[str]:
         """The ids of studies of which a trial did not fit in memory."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.archive import Archive
 from bench.contracts import Ended, Event, Executor, Failed, Finished, Lost, Task
 from bench.errors import ComponentError, FaultyDeviceError
-from bench.plan import Plan, Study, Timing
+from bench.plan import Plan, Study, Timing, Trial
 from bench.retries import Retries
 
 # So many times in a row the device failed, or a worker died with no trial in its seat, and no trial came to its end
@@ -115,6 +115,7 @@ def _carry_out(
     places: dict[str, str] = {}
     device_errors = 0
     falls: Counter[str] = Counter()
+    short: dict[str, Trial] = {}
     with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
@@ -129,10 +130,14 @@ def _carry_out(
                     dropped.remove_from(tasks)
                 if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
                     continue
+                if isinstance(event, Finished) and unit.id in short:
+                    event = _fell_short(unit, short[unit.id])
                 archive.record(unit, places.get(unit.id, ""), event)
                 retries.apply(event)
                 if isinstance(event, Ended | Finished):
                     device_errors = falls[unit.id] = 0
+                    if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):
+                        short[unit.id] = event.trial  # it was overtaken elsewhere, and does not fit here
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
                     falls[unit.id] += 1
@@ -143,6 +148,8 @@ def _carry_out(
                             "between them; run the suite again when the device is well"
                         )
                     if isinstance(unit, Study) and (retried := retries.after(event)):
+                        if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
+                            short[unit.id] = retried.blamed
                         tasks.append(retries.next_task(archive.known(unit, retries.settled)))
                         yield unit, retried
                         continue
@@ -154,6 +161,14 @@ def _carry_out(
         finally:
             for retries in begun.values():
                 archive.interrupt(retries.task.study, retries.training)
+
+
+def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:
+    """What is said of a study that ended without a trial of which too little is known for its answer."""
+    return Failed(
+        f"{unit.workload.name} at batch size {unit.batch_size:,}: trial {trial.id} was overtaken in another study and "
+        "could not go further, as this one needs it to"
+    )
 
 
 def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:

@@ -10,11 +10,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fakes import Curve
+from test_archive import measure, plan_of
 from test_run import archive, bench, contents, marked, start, write
 
 from bench import check, document, plan, runner
 from bench.archive import Archive
-from bench.contracts import Ended, Finished, Lost, Started, Task
+from bench.contracts import Ended, Failed, Finished, Lost, Started, Task
 from bench.executors.local import _Place
 
 
@@ -239,3 +241,29 @@ def test_a_model_that_dies_or_hangs_when_it_is_tried_out_is_a_sentence(tmp_path,
     path = write(tmp_path, model=f"user_models:{model}")
     _, err = bench("run", path, "--stall-seconds", "3", folder=tmp_path, code=2)
     assert sentence in err
+
+
+@pytest.mark.parametrize("how", ["falls", "does not fit"])
+def test_a_study_without_an_overtaken_trial_that_has_to_go_further_is_not_finished(tmp_path, monkeypatch, how):
+    monkeypatch.setattr("test_archive.CURVES", [Curve(100), Curve(90), Curve(40), Curve(80), Curve(), Curve(11)])
+    path = tmp_path / "a.sqlite"
+    more, fewer = plan_of(trials=6), plan_of(trials=4)
+    measure(path, trials=6)
+
+    def says(task):
+        if how == "does not fit":
+            return [Started((short,)), Ended(short, "infeasible", 0, 0.0), Finished()]
+        if task.known[short.id].outcome == "crashed":
+            return [Finished()]
+        return [Started((short,)), Lost("fell")]
+
+    for _ in range(2):
+        with Archive.writing(path) as kept:
+            short = next(each for each in fewer.studies[0].draws() if kept.outcome(each) == "overtaken")
+            units = runner.missing(fewer, kept)
+            *_, (_, last) = runner.run(fewer, units, kept, Scripted(says), tmp_path)
+            assert units == list(fewer.studies)
+            assert isinstance(last, Failed)
+            assert "could not go further, as this one needs it to" in last.message
+            assert kept.finished() == {more.studies[0].id}
+            assert kept.outcome(short) == "overtaken"
