@@ -170,6 +170,7 @@ class Archive:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._db = connection
+        self._importing = False
 
     @classmethod
     @contextmanager
@@ -209,14 +210,22 @@ class Archive:
             # Readers are not held up while a run writes; a closed file must open in a read-only folder.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA foreign_keys = ON")
+            archive = cls(path, connection)
             try:
-                yield cls(path, connection)
+                yield archive
             finally:
-                if connection.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
-                    path.unlink()  # nothing was planned: the run was refused
+                if archive._counts_as_empty():
+                    path.unlink()
                 # Refused while somebody reads; the next writer to close will do it.
                 with suppress(sqlite3.OperationalError):
                     connection.execute("PRAGMA journal_mode = DELETE")
+
+    def _counts_as_empty(self) -> bool:
+        """Whether nothing was planned, or an import got nowhere. What was salvaged may hold trials and no suite."""
+        held = [
+            table for table in ("suites", "studies", "trials") if self._db.execute(f"SELECT 1 FROM {table}").fetchone()
+        ]
+        return not held or (self._importing and "suites" not in held)
 
     # ---- writing ------------------------------------------------------------------------------------------------
 
@@ -275,6 +284,8 @@ class Archive:
                             for name, value in seen.items()
                         ],
                     )
+                case Ended(trial, "infeasible") if self.outcome(trial) == "overtaken":
+                    seals.seal(self._db, "trial", trial.id)  # as far as it went elsewhere, it is as it was
                 case Ended(trial, outcome, step, seconds):
                     self._db.execute(
                         "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
@@ -364,10 +375,21 @@ class Archive:
     # ---- importing ----------------------------------------------------------------------------------------------
 
     def begin_import(self) -> None:
-        """Drops what an import that was killed left behind; raises ArchiveError if the archive holds a suite."""
+        """Drops what an import that was killed left behind; raises ArchiveError if the archive holds anything else."""
         held = self._db.execute("SELECT name FROM suites").fetchone()
         if held is not None:
             raise ArchiveError(f"{self.path}: holds the suite '{held[0]}' already; import into another with --label")
+        imported = (
+            "SELECT study, trial FROM members JOIN trials ON key = trial JOIN environments ON environments.id ="
+            " environment WHERE content LIKE '{\"imported_from\"%'"
+        )
+        own = self._db.execute(
+            f"SELECT 1 FROM studies WHERE id NOT IN (SELECT study FROM ({imported}))"
+            f" UNION ALL SELECT 1 FROM trials WHERE key NOT IN (SELECT trial FROM ({imported}))"
+        ).fetchone()
+        if own is not None:
+            raise ArchiveError(f"{self.path}: holds trials that were measured; import into another with --label")
+        self._importing = True
         with self._written():
             for table in ("readings", "members", "trials", "studies", "environments", "seals"):
                 self._db.execute(f"DELETE FROM {table}")
@@ -407,6 +429,11 @@ class Archive:
             " WHERE study = studies.id AND coalesce(outcome, '') IN ('', 'crashed', 'timed out'))"
         )
         return {row[0] for row in rows}
+
+    def outcome(self, trial: Trial) -> str | None:
+        """How a trial ended; None where it has not, or was never begun."""
+        row = self._db.execute("SELECT outcome FROM trials WHERE id = ?", (trial.id,)).fetchone()
+        return cast("str | None", row[0]) if row else None
 
     def infeasible(self) -> set[str]:
         """The ids of studies of which a trial did not fit in memory."""

@@ -108,6 +108,7 @@ def list_(
     from bench import components
 
     if name is not None and kind not in (None, "archives"):
+        _find_own_components()
         component = components.find(kind, name)
         typer.echo(f"{component.name}: {component.summary}")
         for option in component.options:
@@ -728,13 +729,27 @@ def _interrupt_once() -> None:
 def _plan(path: Path, *, timed: bool = False) -> Plan:
     from bench import check, plan
 
+    _find_own_components()
     return plan.make(check.load(path), timed=timed)
+
+
+def _find_own_components() -> None:
+    """A person's own models lie in the folder they run bench from, which a console script leaves off the path.
+
+    Only what reads a suite looks there: whatever else lies beside somebody's archive is not run when it is shown.
+    """
+    sys.path.append(str(Path.cwd()))
 
 
 def _source(source: str, label: str, results: Path) -> Path:
     """The archive that is meant: itself, or a suite's."""
     path = Path(source)
-    return _archive_path(results, _plan(path).suite.name, label) if path.suffix in (".yaml", ".yml") else path
+    if path.suffix not in (".yaml", ".yml"):
+        return path
+    before = sys.path.copy()
+    suite = _plan(path).suite.name
+    sys.path[:] = before
+    return _archive_path(results, suite, label)
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:
@@ -761,8 +776,6 @@ def _width() -> int | None:
 
 def main() -> None:
     """The entry point: an error the user can mend is a sentence and an exit code."""
-    # A person's own models lie in the folder they run bench from, which a console script leaves off the path.
-    sys.path.append(str(Path.cwd()))
     try:
         app()
     except BenchError as error:

@@ -43,21 +43,31 @@ def _add(archive: Archive, new: sqlite3.Connection) -> None:
     if new.execute("SELECT count(*) FROM suites").fetchone()[0] == 0:
         new.executemany("INSERT INTO suites VALUES (?, ?, ?, ?)", archive.rows("suites"))
     new.executemany("INSERT OR IGNORE INTO environments VALUES (?, ?)", archive.rows("environments"))
-    trials = {row[0]: row[1] for row in archive.rows("trials")}
-    for row in archive.rows("trials"):
-        _add_trial(archive, new, row)
+    trials = {row[0]: row for row in archive.rows("trials")}
+    members = archive.rows("members")
+    outdone = {
+        study[0]
+        for study in archive.rows("studies")
+        if _outdone(new, study, [trials[key] for name, key in members if name == study[0]])
+    }
+    left_out = {key for study, key in members if study in outdone} - {
+        key for study, key in members if study not in outdone
+    }
+    for key, row in trials.items():
+        if key not in left_out:
+            _add_trial(archive, new, row)
     for study in archive.rows("studies"):
-        held = new.execute("SELECT batch_size, content FROM studies WHERE id = ?", study[:1]).fetchone()
-        if held not in (None, study[2:4]):
+        held = new.execute("SELECT batch_size FROM studies WHERE id = ?", study[:1]).fetchone()
+        if held not in (None, study[2:3]):
             raise ArchiveError(f"{archive.path}: holds another study {study[0]!r} than an archive before it")
         new.execute(
             "INSERT INTO studies VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET finished = max(finished, excluded.finished)",
-            study,
+            (*study[:4], study[4] and study[0] not in outdone),
         )
     new.executemany(
         "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
-        [(study, trials[key]) for study, key in archive.rows("members")],
+        [(study, trials[key][1]) for study, key in members if study not in outdone],
     )
     new.executemany(
         "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
@@ -65,16 +75,43 @@ def _add(archive: Archive, new: sqlite3.Connection) -> None:
     )
 
 
+def _outdone(new: sqlite3.Connection, study: Row, rows: list[Row]) -> bool:
+    """Whether a timing is known better from an archive before; what is known worse of it there is taken out.
+
+    A machine's times are its own: those of two would make one number of neither.
+    """
+    held = new.execute("SELECT finished FROM studies WHERE id = ?", study[:1]).fetchone()
+    if held is None or not all(row[_PHASE] in get_args(TimedMeasure) for row in rows):
+        return False
+    there = new.execute("SELECT trials.* FROM trials JOIN members ON trial = key WHERE study = ?", study[:1]).fetchall()
+    if _worth(bool(held[0]), there) >= _worth(bool(study[4]), rows):
+        return True
+    new.execute("DELETE FROM members WHERE study = ?", study[:1])
+    for row in there:
+        if not new.execute("SELECT 1 FROM members WHERE trial = ?", row[:1]).fetchone():
+            new.execute("DELETE FROM readings WHERE trial = ?", row[:1])
+            new.execute("DELETE FROM trials WHERE key = ?", row[:1])
+    new.execute("UPDATE studies SET finished = 0 WHERE id = ?", study[:1])
+    return False
+
+
+def _worth(finished: bool, rows: list[Row]) -> tuple[bool, bool, int]:
+    """How well a timing is known: what was timed is better than what did not fit, and whole is better than a part."""
+    timed = sum(row[_OUTCOME] in ("reached", "exhausted") for row in rows)
+    return timed > 0, finished, timed
+
+
 def _add_trial(archive: Archive, new: sqlite3.Connection, row: Row) -> None:
     """Of a trial that two archives saw, the one that went further stands, and the other may say nothing else.
 
-    Where and how fast it was trained may differ. One that did not end has nothing to say.
+    Where and how fast it was trained may differ. One that did not end, or did not fit there, has nothing to say.
     """
     readings = [reading[1:] for reading in archive.rows("readings", row[0])]
     held = new.execute("SELECT * FROM trials WHERE id = ?", row[1:2]).fetchone()
     if held is not None and held[_OUTCOME] in _ENDED:
-        if row[_OUTCOME] not in _ENDED or row[_PHASE] in get_args(TimedMeasure):
-            return  # of a time that two machines took, the first stands: they need not agree
+        if row[_OUTCOME] not in _ENDED or row[_OUTCOME] == "infeasible" or row[_PHASE] in get_args(TimedMeasure):
+            return  # a time that another study has taken from an archive before stands: machines need not agree
+    if held is not None and held[_OUTCOME] in _ENDED and held[_OUTCOME] != "infeasible":
         there = new.execute(
             "SELECT step, name, value, status FROM readings WHERE trial = ? ORDER BY name, step", held[:1]
         ).fetchall()

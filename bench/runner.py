@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,11 +10,14 @@ from pathlib import Path
 from bench.archive import Archive
 from bench.contracts import Ended, Event, Executor, Failed, Finished, Lost, Task
 from bench.errors import ComponentError, FaultyDeviceError
-from bench.plan import Plan, Study, Timing
+from bench.plan import Plan, Study, Timing, Trial
 from bench.retries import Retries
 
-# So many times in a row the device failed, or what ran on it died, with no trial at its end between: it is not used on.
+# So many times in a row the device failed, or a worker died with no trial in its seat, and no trial came to its end
+# between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
 MOST_DEVICE_ERRORS = 10
+# A timing whose workers fell so many times in a row is given up, and its other processes are not tried.
+MOST_FALLS = 2
 
 
 def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
@@ -111,6 +114,8 @@ def _carry_out(
     begun: dict[str, Retries] = {}
     places: dict[str, str] = {}
     device_errors = 0
+    falls: Counter[str] = Counter()
+    short: dict[str, Trial] = {}
     with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
@@ -125,30 +130,45 @@ def _carry_out(
                     dropped.remove_from(tasks)
                 if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
                     continue
+                if isinstance(event, Finished) and unit.id in short:
+                    event = _fell_short(unit, short[unit.id])
                 archive.record(unit, places.get(unit.id, ""), event)
                 retries.apply(event)
                 if isinstance(event, Ended | Finished):
-                    device_errors = 0
+                    device_errors = falls[unit.id] = 0
+                    if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):
+                        short[unit.id] = event.trial  # it was overtaken elsewhere, and does not fit here
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
-                    device_errors += isinstance(event, Lost) or event.of_device
+                    falls[unit.id] += 1
+                    device_errors += event.of_device if isinstance(event, Failed) else not retries.training
                     if device_errors >= MOST_DEVICE_ERRORS:
                         raise FaultyDeviceError(
                             f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
                             "between them; run the suite again when the device is well"
                         )
                     if isinstance(unit, Study) and (retried := retries.after(event)):
+                        if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
+                            short[unit.id] = retried.blamed
                         tasks.append(retries.next_task(archive.known(unit, retries.settled)))
                         yield unit, retried
                         continue
                     retries.training.clear()
-                    if isinstance(event, Failed):
+                    if isinstance(event, Failed) or (isinstance(unit, Timing) and falls[unit.id] >= MOST_FALLS):
                         dropped.failed(unit)
                         dropped.remove_from(tasks)
                 yield unit, event
         finally:
             for retries in begun.values():
                 archive.interrupt(retries.task.study, retries.training)
+
+
+def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:
+    """What is said of a study that ended without a trial of which too little is known for its answer."""
+    return Failed(
+        f"{unit.workload.name} at batch size {unit.batch_size:,}: trial {trial.id} was overtaken in another study and "
+        "could not go further, as this one needs it to"
+    )
 
 
 def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:

@@ -12,7 +12,7 @@ from fakes import SUITE, Curve, FakeCohort, look
 
 from bench import check, document, measures, plan, report, seals, study
 from bench.archive import SCHEMA_VERSION, Archive
-from bench.contracts import Ended, Finished
+from bench.contracts import Ended, Finished, Started
 from bench.errors import ArchiveError
 
 CURVES = [Curve(100), Curve(17), Curve(diverges=5), Curve(18), Curve(), Curve()]
@@ -197,6 +197,19 @@ def test_a_trial_that_has_to_go_further_keeps_its_outcome_until_it_has_another(t
     with Archive.writing(path) as archive:
         archive.plan(plan_of(trials=6))
     assert summary(path).outcomes == {"overtaken": 5, "reached": 1}
+
+
+def test_an_overtaken_trial_that_does_not_fit_when_it_has_to_go_further_keeps_what_it_was(tmp_path):
+    path = tmp_path / "a.sqlite"
+    of = measure(path)
+    before = rows(path), summary(path).outcomes
+    with Archive.writing(path) as archive:
+        (environment,) = archive.environments()
+        overtaken = next(each.id for each in archive.studies()[0].trials if each.outcome == "overtaken")
+        trial = next(each for each in of.draws() if each.id == overtaken)
+        archive.record(of, environment, Started((trial,)))
+        archive.record(of, environment, Ended(trial, "infeasible", 0, 0.0))
+    assert (rows(path), summary(path).outcomes) == before
 
 
 def test_a_confirmation_that_ran_out_of_memory_is_no_miss(tmp_path):

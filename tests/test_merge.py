@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import pytest
 from test_archive import measure, rows
 from test_run import bench
 
-from bench import seals, verify
+from bench import check, document, plan, seals, verify
 from bench.archive import Archive
+from bench.contracts import Ended, Evaluated, Finished, Started
 
 
 def test_archives_of_several_machines_become_one_that_shows_what_each_showed(tmp_path):
@@ -33,6 +35,71 @@ def test_an_archive_that_was_cut_off_adds_what_it_saw_and_hides_nothing(tmp_path
     bench("merge", cut, whole, "--into", both, folder=tmp_path)
     assert rows(both) == rows(whole)
     assert bench("show", both, folder=tmp_path) == bench("show", whole, folder=tmp_path)
+
+
+def timed(path, outcomes, value):
+    """An archive of one timing, with so many processes of it timed, each at a value of its own machine."""
+    text = """
+suite: timed
+workloads:
+  - {name: w, model: softmax, dataset: digits, optimizer: {sgd: {learning_rate: 0.1}}, batch_sizes: [8],
+     measure: [throughput], timing: {processes: 3}}
+"""
+    made = plan.make(check.check(document.parse(text)))
+    (timing,) = made.timings
+    with Archive.writing(path) as archive:
+        archive.plan(made)
+        environment = archive.environment({"device": path.stem})
+        for process, outcome in zip(timing.processes(), outcomes, strict=False):
+            archive.record(timing, environment, Started((process,)))
+            archive.record(timing, environment, Evaluated(1, {process.id: {"step_seconds": value}}))
+            archive.record(timing, environment, Ended(process, outcome, 1, value))
+        if len(outcomes) == 3 or "infeasible" in outcomes:
+            archive.record(timing, environment, Finished())
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "stands"),
+    [
+        (["reached"] * 2, ["reached"] * 3, "there"),
+        (["reached"] * 3, ["exhausted"] * 2, "here"),
+        (["reached"], ["reached"] * 2, "there"),
+        (["infeasible"], ["reached"], "there"),
+        (["reached"], ["infeasible"], "here"),
+    ],
+)
+def test_a_timing_is_taken_whole_from_the_archive_that_knows_it_best(tmp_path, here, there, stands):
+    paths = {name: tmp_path / f"{name}.sqlite" for name in ("here", "there", "both")}
+    timed(paths["here"], here, 1.0)
+    timed(paths["there"], there, 2.0)
+    bench("merge", paths["here"], paths["there"], "--into", paths["both"], folder=tmp_path)
+    assert rows(paths["both"]) == rows(paths[stands])
+    with Archive.reading(paths["both"]) as both, Archive.reading(paths[stands]) as one:
+        assert both.finished() == one.finished()
+        assert [each.outcome for each in both.studies()[0].trials] == [each.outcome for each in one.studies()[0].trials]
+
+
+@pytest.mark.parametrize("first", ["small", "large"])
+def test_a_trial_that_did_not_fit_on_one_machine_is_what_it_was_on_another(tmp_path, first):
+    paths = {name: tmp_path / f"{name}.sqlite" for name in ("small", "large", "both")}
+    of = measure(paths["large"])
+    measure(paths["small"], events=3)
+    with Archive.writing(paths["small"]) as archive:
+        archive.record(of, "", Ended(of.draws()[1], "infeasible", 0, 0.0))
+    second = "large" if first == "small" else "small"
+    bench("merge", paths[first], paths[second], "--into", paths["both"], folder=tmp_path)
+    assert rows(paths["both"]) == rows(paths["large"])
+
+
+def test_a_workload_that_was_called_otherwise_elsewhere_is_the_same_study(tmp_path):
+    here, there, both = (tmp_path / f"{name}.sqlite" for name in ("here", "there", "both"))
+    measure(here)
+    measure(there)
+    with closing(sqlite3.connect(there)) as db, db:
+        db.execute("UPDATE studies SET content = replace(content, '\"open_ended\"', '\"another\"')")
+        seals.seal_all(db)
+    bench("merge", here, there, "--into", both, folder=tmp_path)
+    assert rows(both) == rows(here)
 
 
 def test_archives_that_contradict_each_other_are_refused_and_nothing_is_written(tmp_path):

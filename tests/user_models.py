@@ -61,6 +61,16 @@ def killed(example_shape, classes, *, after: int = 5):
     return Failing(after, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def killed_when_built(example_shape, classes):
+    """Has its process killed before there is a model."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hanging_when_built(example_shape, classes):
+    """Hangs before there is a model."""
+    threading.Event().wait()
+
+
 def falling_once(example_shape, classes):
     """Has its process killed once in a folder."""
 

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import components
-from bench.contracts import TERMINAL, Event, Lost, Outcome, Started, Task
+from bench.contracts import TERMINAL, Ended, Event, Lost, Outcome, Started, Task
 from bench.errors import BenchError, DeviceError
-from bench.plan import Study, Timing
+from bench.plan import Study, Timing, Trial
 
 # Importing these in the server is what makes a worker cheap; the first optimizer step imports torch._dynamo.
 _PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment", "bench.timing"]
@@ -61,9 +61,15 @@ class LocalExecutor:
             forkserver.ensure_running()
         worker = _Worker(_rehearse, (self._asked, list(studies), folder))
         try:
-            answer = worker.receive()
+            answered = worker.answers_within(self._stall_seconds)
+            answer = worker.receive() if answered else None
         finally:
             worker.end()
+        if not answered:
+            raise DeviceError(
+                "the worker that tries out the suite's models and data was ended: no answer for "
+                f"{self._stall_seconds:g} seconds; give it more with --stall-seconds"
+            )
         match answer:
             case BenchError():
                 raise answer
@@ -72,7 +78,7 @@ class LocalExecutor:
                 return list(problems)
             case _:
                 raise DeviceError(
-                    f"the worker that tries out the suite's models and data ended early: {worker.how_it_ended()}; "
+                    f"the worker that tries out the suite's models and data ended early: {worker.how_it_ended()[1]}; "
                     "'bench doctor' says what this machine offers"
                 )
 
@@ -114,7 +120,9 @@ class _Place:
     stall_seconds: float
     environment: dict[str, Any] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
-    seated: float | None = None
+    training: set[Trial] = field(default_factory=set)
+    # When the first of those that are training took its seat.
+    seated: float = 0.0
 
     def news(self) -> Event | None:
         """What the worker says next, or what is to be said of it; None if that is nothing for now."""
@@ -127,23 +135,39 @@ class _Place:
             if isinstance(said, dict):
                 self.environment = said
                 return None
-            if isinstance(said, Started):
-                self.seated = self.heard
+            self._follow(said)
             return said
         if self.seconds_left() > 0:
             return None
-        timed_out = time.monotonic() - self.heard < self.stall_seconds
+        timed_out = time.monotonic() - self.heard < self._allowance()
         self.worker.end()
         if timed_out:
             most = self.task.study.workload.entry.max_seconds
             return self._lost(f"was ended: its trials trained for more than max_seconds, {most:g}", None, "timed out")
-        return self._lost(f"was ended: no evaluation for {self.stall_seconds:g} seconds", "SIGTERM")
+        return self._lost(f"was ended: no evaluation for {self._allowance():g} seconds", "SIGTERM")
+
+    def _follow(self, said: Event) -> None:
+        """Those that begin while others train replace one; that which begins anew begins the cohort anew."""
+        match said:
+            case Started(trials):
+                if self.training.isdisjoint(trials) and self.training:
+                    self.training.update(trials)
+                else:
+                    self.training, self.seated = set(trials), self.heard
+            case Ended(trial):
+                self.training.discard(trial)
+
+    def _allowance(self) -> float:
+        """How long it may say nothing. A timing says that it has begun, and no more until its end."""
+        study = self.task.study
+        return self.stall_seconds + (2 * study.workload.entry.timing.seconds if isinstance(study, Timing) else 0)
 
     def seconds_left(self) -> float:
         """Until the worker hangs, or its trials have trained for longer than they may."""
-        most = self.task.study.workload.entry.max_seconds
-        deadline = math.inf if most is None or self.seated is None else self.seated + most
-        return min(self.heard + self.stall_seconds, deadline) - time.monotonic()
+        study = self.task.study
+        most = study.workload.entry.max_seconds if isinstance(study, Study) and self.training else None
+        deadline = math.inf if most is None else self.seated + most
+        return min(self.heard + self._allowance(), deadline) - time.monotonic()
 
     def _lost(self, how: str, signal_name: str | None, outcome: Outcome = "crashed") -> Lost:
         study = self.task.study
@@ -171,6 +195,13 @@ class _Worker:
     def has_news(self) -> bool:
         """Whether `receive` would answer at once."""
         return self.connection.poll() or not self._process.is_alive()
+
+    def answers_within(self, seconds: float) -> bool:
+        """Waits until `receive` would answer at once, at most so long; whether it would."""
+        until = time.monotonic() + seconds
+        while not self.has_news() and (left := until - time.monotonic()) > 0:
+            _wait_for_any([self], left)
+        return self.has_news()
 
     def receive(self) -> Any:
         """The next thing it says; None once it has ended."""

@@ -145,6 +145,30 @@ def test_repair_saves_what_is_sound_into_a_new_file_and_never_in_place(sound, tm
         assert len(archive.studies()[0].trials) == 9
 
 
+def test_a_salvaged_archive_that_lost_its_suite_outlives_a_run_that_is_refused_and_an_import(sound, tmp_path):
+    path, saved = tmp_path / "a.sqlite", tmp_path / "saved.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE suites SET text = ''")
+    verify.repair(path, saved)
+    before = trials_of(saved)
+    assert len(before) == 10
+    with pytest.raises(BenchError, match="refused"), Archive.writing(saved):
+        raise BenchError("refused")
+    assert trials_of(saved) == before
+    with (
+        Archive.writing(saved) as archive,
+        pytest.raises(BenchError, match=r"holds trials that were measured; .* --label"),
+    ):
+        archive.begin_import()
+    assert trials_of(saved) == before
+
+
+def trials_of(path):
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT id, outcome FROM trials ORDER BY id").fetchall()
+
+
 @pytest.mark.parametrize("dump", RELEASED, ids=lambda path: path.stem)
 def test_an_archive_of_every_released_version_is_shown_and_migrated(dump, sound, tmp_path):
     path = tmp_path / "a.sqlite"

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_archive import measure
 from test_run import bench
 
 HERE = Path(__file__).parent
@@ -121,6 +122,16 @@ def test_a_thousand_fuzzed_suites_are_each_a_sentence_within_a_second_and_300_mb
     assert [case for case in told if case["seconds"] > 1.0] == []
     assert peak_bytes < 300e6
     assert {case["code"] for case in told} == {0, 2}, "some were still suites"
+
+
+def test_what_lies_beside_an_archive_is_not_run_when_it_is_shown(tmp_path):
+    measure(tmp_path / "a.sqlite")
+    (tmp_path / "wcwidth.py").write_text("print('planted')")  # a module that a package we use tries to import
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "bench", "show", "a.sqlite"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "planted" not in done.stdout
 
 
 UNSAFE = ["yaml.load(", "torch.load(", "pickle", "eval(", "exec(", "shell=True", "os.system(", "extractall("]

@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import Counter, deque
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from fakes import Curve
+from test_archive import measure, plan_of
 from test_run import archive, bench, contents, marked, start, write
+
+from bench import check, document, plan, runner
+from bench.archive import Archive
+from bench.contracts import Ended, Failed, Finished, Lost, Started, Task
+from bench.executors.local import _Place
 
 
 def rows(folder, query):
@@ -105,8 +114,156 @@ def test_more_memory_than_there_is_makes_a_study_infeasible(tmp_path):
 
 
 def test_a_device_that_fails_again_and_again_ends_the_run_with_exit_code_5(tmp_path):
-    write(tmp_path, sizes=[8, 16, 32, 64, 128], trials=4, model="user_models:killed")
+    write(tmp_path, sizes=[8, 16, 32, 64, 128], trials=4, model="{'user_models:killed': {after: 1}}")
     _, err = bench("run", "small.yaml", folder=tmp_path, code=5)
     assert "stopped: 10 workers in a row failed" in err
     assert rows(tmp_path, "SELECT count(*) FROM faults") == [(10,)]
     assert {outcome for (outcome,) in rows(tmp_path, "SELECT outcome FROM trials")} <= {"crashed", "interrupted"}
+
+
+TIMED = """
+suite: timed
+workloads:
+  - name: w
+    model: softmax
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: [8, 16]
+    target: {validation_error: {at_most: 0.1}}
+    max_steps: 100
+    search: {trials: 2, learning_rate: {log_uniform: [0.01, 1]}}
+    measure: [steps_to_target, throughput]
+    timing: {processes: 12, seconds: 100}
+    max_seconds: 50
+"""
+
+
+class Scripted:
+    """An executor whose workers say of a task what they are told to."""
+
+    def __init__(self, says):
+        self.says, self.tasks = says, []
+
+    def rehearse(self, studies, folder):
+        return []
+
+    def run(self, tasks, *, alone=False):
+        while tasks:
+            self.tasks.append(tasks.popleft())
+            for event in self.says(self.tasks[-1]):
+                yield self.tasks[-1], {"device": "fake"}, event
+
+
+def carried_out(path, executor):
+    made = plan.make(check.check(document.parse(TIMED)))
+    with Archive.writing(path) as kept:
+        return list(runner.run(made, list(made.units), kept, executor, path.parent))
+
+
+@pytest.mark.parametrize("sizes", [[8], [8, 16]])
+def test_a_timing_that_falls_twice_is_given_up_and_the_run_goes_on(tmp_path, sizes):
+    def says(task):
+        if task.process is None:
+            return [Finished()]
+        if task.study.batch_size in sizes:
+            return [Started((task.process,)), Lost("fell")]
+        return [Started((task.process,)), Ended(task.process, "reached", 3, 1.0), Finished()]
+
+    executor = Scripted(says)
+    told = carried_out(tmp_path / "a.sqlite", executor)
+    tried = Counter(task.study.batch_size for task in executor.tasks if task.process)
+    assert tried == {size: 2 if size in sizes else 12 for size in (8, 16)}
+    assert sum(event == Finished() for unit, event in told if isinstance(unit, plan.Study)) == 2
+
+
+def test_what_timed_out_or_fell_in_its_seat_is_no_fault_of_the_device(tmp_path):
+    def says(task):
+        if task.process:
+            return [Started((task.process,)), Ended(task.process, "reached", 3, 1.0), Finished()]
+        return [Started(tuple(task.study.draws()[:2])), Lost("fell")]
+
+    told = carried_out(tmp_path / "a.sqlite", Scripted(says))
+    assert sum(isinstance(event, Lost) for _, event in told) == 2
+
+
+class Silent:
+    """A worker that says what it is told to, and nothing more."""
+
+    def __init__(self):
+        self.said = deque()
+
+    def has_news(self):
+        return bool(self.said)
+
+    def receive(self):
+        return self.said.popleft()
+
+
+@pytest.fixture
+def place():
+    made = plan.make(check.check(document.parse(TIMED)))
+    return lambda unit: _Place(Task(getattr(made, unit)[0], {}, Path()), "cpu", Silent(), 10.0)
+
+
+def test_a_timing_says_nothing_until_its_end_and_is_no_trial_that_may_time_out(place):
+    timed = place("timings")
+    timed.worker.said.append(Started(tuple(timed.task.study.processes()[:1])))
+    timed.news()
+    assert 205 < timed.seconds_left() <= 210
+
+
+def test_the_time_that_trials_may_train_runs_from_the_first_seat_of_their_cohort(place, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("bench.executors.local.time.monotonic", lambda: now[0])
+    trained = place("studies")
+    first, second, replacement = trained.task.study.draws()[:3]
+
+    def left(at, *events):
+        now[0] = at
+        trained.worker.said.extend(events)
+        for _ in events:
+            trained.news()
+        trained.heard = 10_000.0  # what is left before it counts as hanging is not asked here
+        return trained.seconds_left()
+
+    assert left(5.0, Started((first, second))) == 50
+    assert left(15.0, Ended(first, "diverged", 3, 1.0), Started((replacement,))) == 40
+    assert left(25.0, Started((first,))) == 30, "a replacement once more"
+    assert left(35.0, Started((second,))) == 50, "what did not fit begins again in a smaller cohort"
+    assert left(45.0, Ended(second, "reached", 3, 1.0), Started((first,))) == 50
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [("killed_when_built", "ended early: killed by SIGKILL;"), ("hanging_when_built", "no answer for 3 seconds")],
+)
+def test_a_model_that_dies_or_hangs_when_it_is_tried_out_is_a_sentence(tmp_path, model, sentence):
+    path = write(tmp_path, model=f"user_models:{model}")
+    _, err = bench("run", path, "--stall-seconds", "3", folder=tmp_path, code=2)
+    assert sentence in err
+
+
+@pytest.mark.parametrize("how", ["falls", "does not fit"])
+def test_a_study_without_an_overtaken_trial_that_has_to_go_further_is_not_finished(tmp_path, monkeypatch, how):
+    monkeypatch.setattr("test_archive.CURVES", [Curve(100), Curve(90), Curve(40), Curve(80), Curve(), Curve(11)])
+    path = tmp_path / "a.sqlite"
+    more, fewer = plan_of(trials=6), plan_of(trials=4)
+    measure(path, trials=6)
+
+    def says(task):
+        if how == "does not fit":
+            return [Started((short,)), Ended(short, "infeasible", 0, 0.0), Finished()]
+        if task.known[short.id].outcome == "crashed":
+            return [Finished()]
+        return [Started((short,)), Lost("fell")]
+
+    for _ in range(2):
+        with Archive.writing(path) as kept:
+            short = next(each for each in fewer.studies[0].draws() if kept.outcome(each) == "overtaken")
+            units = runner.missing(fewer, kept)
+            *_, (_, last) = runner.run(fewer, units, kept, Scripted(says), tmp_path)
+            assert units == list(fewer.studies)
+            assert isinstance(last, Failed)
+            assert "could not go further, as this one needs it to" in last.message
+            assert kept.finished() == {more.studies[0].id}
+            assert kept.outcome(short) == "overtaken"
