@@ -108,9 +108,10 @@ def _add_trial(archive: Archive, new: sqlite3.Connection, row: Row) -> None:
     """
     readings = [reading[1:] for reading in archive.rows("readings", row[0])]
     held = new.execute("SELECT * FROM trials WHERE id = ?", row[1:2]).fetchone()
-    if held is not None and held[_OUTCOME] in _ENDED:
-        if row[_OUTCOME] not in _ENDED or row[_OUTCOME] == "infeasible" or row[_PHASE] in get_args(TimedMeasure):
-            return  # a time that another study has taken from an archive before stands: machines need not agree
+    ended = held is not None and held[_OUTCOME] in _ENDED
+    silent = row[_OUTCOME] not in _ENDED or row[_OUTCOME] == "infeasible" or row[_PHASE] in get_args(TimedMeasure)
+    if ended and silent:
+        return  # a time that another study has taken from an archive before stands: machines need not agree
     if held is not None and held[_OUTCOME] in _ENDED and held[_OUTCOME] != "infeasible":
         there = new.execute(
             "SELECT step, name, value, status FROM readings WHERE trial = ? ORDER BY name, step", held[:1]
