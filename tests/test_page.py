@@ -17,7 +17,7 @@ from bench.page import page
 pytest.importorskip("plotly")
 
 QUICK = Path(__file__).parent.parent / "suites" / "quick.yaml"
-SMALLER = {"[8, 16, 32, 64, 128, 256, 512]": "[8, 64, 512]", "seeds: 5": "seeds: 2", "processes: 5": "processes: 1"}
+SMALLER = {"[8, 16, 32, 64, 128, 256, 512]": "[8, 64, 512]", "seeds: 5": "seeds: 2", "processes: 3": "processes: 1"}
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
