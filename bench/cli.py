@@ -496,7 +496,7 @@ def export(
     from bench import portable
     from bench.archive import Archive
 
-    with Archive.reading(archive) as opened:
+    with Archive.reading(archive, whole=True) as opened:
         portable.export(opened, target)
     typer.echo(f"exported: {target}")
 

@@ -32,7 +32,7 @@ def merge(paths: Sequence[Path], new: Path) -> int:
     with storage.locked(new), _removed_on_failure(new), closing(sqlite3.connect(new)) as made:
         made.executescript(f"{SCHEMA} BEGIN;")
         for path in paths:
-            with Archive.reading(path) as archive:
+            with Archive.reading(path, whole=True) as archive:
                 _add(archive, made)
         seals.seal_all(made)
         made.commit()

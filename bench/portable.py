@@ -183,7 +183,9 @@ def _manifest(source: Path, text: bytes) -> dict[str, tuple[int, str]]:
             raise ValueError(f"its format is {manifest['format']!r}")
         version = manifest["schema_version"]
         listed = {name: (int(about["bytes"]), str(about["sha256"])) for name, about in manifest["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if any(size < 0 for size, _ in listed.values()):
+            raise ValueError("it lists a size below 0")
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArchiveError(f"{source}: {MANIFEST} is not one that bench writes: {error}") from error
     if version != SCHEMA_VERSION:
         raise ArchiveError(f"{source}: has schema version {version}; this bench imports version {SCHEMA_VERSION}")

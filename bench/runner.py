@@ -112,7 +112,7 @@ def _carry_out(
     tasks: deque[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
 ) -> Generator[tuple[Study | Timing, Event]]:
     begun: dict[str, Retries] = {}
-    places: dict[str, str] = {}
+    places: dict[str, str] = {}  # ids of environments, by what they hold
     device_errors = 0
     falls: Counter[str] = Counter()
     short: dict[str, Trial] = {}
@@ -123,8 +123,9 @@ def _carry_out(
                 if unit.id not in begun:
                     begun[unit.id] = Retries(task)
                 retries = begun[unit.id]
-                if unit.id not in places and environment:
-                    places[unit.id] = archive.environment(environment)
+                where = str(environment)
+                if environment and where not in places:
+                    places[where] = archive.environment(environment)
                 if isinstance(event, Ended) and event.outcome == "infeasible":
                     dropped.does_not_fit(unit)
                     dropped.remove_from(tasks)
@@ -132,7 +133,7 @@ def _carry_out(
                     continue
                 if isinstance(event, Finished) and unit.id in short:
                     event = _fell_short(unit, short[unit.id])
-                archive.record(unit, places.get(unit.id, ""), event)
+                archive.record(unit, places.get(where, ""), event)
                 retries.apply(event)
                 if isinstance(event, Ended | Finished):
                     device_errors = falls[unit.id] = 0

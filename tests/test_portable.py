@@ -114,6 +114,13 @@ def listing(members, name, content):
     return changed([members[0], *rest], files=manifest["files"])
 
 
+def sized(members, size):
+    """The members, of which the manifest gives one that size."""
+    manifest = json.loads(members[0][1])
+    manifest["files"]["suite.yaml"]["bytes"] = "?"
+    return [("manifest.json", json.dumps(manifest).replace('"?"', size).encode()), *members[1:]]
+
+
 def parquet(folder, query):
     duckdb.sql(f"COPY ({query}) TO '{folder}/made.parquet' (FORMAT parquet)")
     return (folder / "made.parquet").read_bytes()
@@ -142,6 +149,8 @@ TRAPS = {
     ),
     "manifest of nonsense": (lambda m, _: [("manifest.json", b"[" * 100_000), *m[1:]], "is not one that bench writes"),
     "bomb": (lambda m, _: bomb(m), "unpacks to more than"),
+    "size below nothing": (lambda m, _: sized(m, "-1000000000"), "is not one that bench writes"),
+    "size without end": (lambda m, _: sized(m, "1e999"), "is not one that bench writes"),
     "no parquet": (lambda m, _: listing(m, "trials.parquet", b"PAR1" * 10), "is not what bench writes"),
     "other columns": (
         lambda m, f: listing(m, "trials.parquet", parquet(f, "SELECT 1 AS x")),

@@ -16,6 +16,9 @@ from io import StringIO
 import pytest
 from PIL import Image
 
+from bench import check, plan, runner
+from bench.archive import Archive
+from bench.contracts import Ended, Finished, Started
 from tests.test_run import TESTS, archive, bench, start, wait_for_readings
 
 SUITE = """
@@ -211,3 +214,25 @@ def test_a_folder_that_is_missing_is_a_sentence(tmp_path):
     _, err = bench("time", "small.yaml", "--data", str(tmp_path), folder=tmp_path, code=2)
     assert "cannot be read as folders of images" in err
     assert "Traceback" not in err
+
+
+def test_each_reading_is_filed_under_the_place_that_took_it(tmp_path):
+    write(tmp_path, sizes="[8]", processes=2)
+    planned = plan.make(check.load(tmp_path / "small.yaml"))
+
+    class TwoPlaces:
+        def rehearse(self, units, folder):
+            return []
+
+        def run(self, tasks, *, alone=False):
+            places = iter([{"device": "one"}, {"device": "other"}])
+            while tasks:
+                task, where = tasks.popleft(), next(places)
+                for event in (Started((task.process,)), Ended(task.process, "reached", 1, 0.1), Finished()):
+                    yield task, where, event
+
+    with Archive.writing(tmp_path / "a.sqlite") as opened:
+        list(runner.run(planned, list(planned.units), opened, TwoPlaces(), tmp_path))
+        places = opened.environments()
+        (study,) = opened.studies()
+    assert [places[trial.environment]["device"] for trial in study.trials] == ["one", "other"]

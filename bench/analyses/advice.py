@@ -57,12 +57,7 @@ def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Tabl
             }
         )
     timed = _by_the_clock(summaries)
-    by_steps = _sentence(soonest, cheapest, knee, fitted)
-    if timed:  # then "sooner" is what the clock says, and steps say what many devices at once could do
-        by_steps = by_steps.replace("advice: use", "by steps, which count where devices are many: use")
-        by_steps = by_steps.replace("x sooner still", "x fewer steps still").replace(
-            "none was sooner", "none took fewer"
-        )
+    by_steps = _sentence(soonest, cheapest, knee, fitted, timed=bool(timed))
     notes = [*timed, by_steps, *_doubts(soonest, met, fitted)]
     if not timed:
         notes.append(
@@ -71,19 +66,24 @@ def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Tabl
     return Table(f"{curve.label}: which batch size", _COLUMNS, rows, set(_COLUMNS[1:]), notes, records=records)
 
 
-def _sentence(soonest: Point, cheapest: Point, knee: Point, fitted: CurveFit) -> str:
+def _sentence(soonest: Point, cheapest: Point, knee: Point, fitted: CurveFit, *, timed: bool) -> str:
+    """What steps alone advise; where steps are timed, sooner is what the clock says, and these are not called so."""
+    lead, verb, sooner, none_sooner = "advice: use", "be", "sooner", "none was sooner"
+    if timed:
+        lead = "by steps, which count where devices are many: use"
+        verb, sooner, none_sooner = "take", "fewer steps", "none took fewer"
     saved, paid = cheapest.median / knee.median, _examples(knee) / _examples(cheapest)
     where = f"the nearest to B_crit ({interval(fitted.critical_batch)}) that no other beats in both steps and examples"
     if knee is cheapest is soonest:
-        return f"advice: use batch size {knee.batch_size:,.0f}, both the soonest and the cheapest of those measured."
+        return f"{lead} batch size {knee.batch_size:,.0f}, both the soonest and the cheapest of those measured."
     against = f"{saved:.1f}x fewer steps than batch size {cheapest.batch_size:,.0f} for {paid:.1f}x its examples"
-    sentence = f"advice: use batch size {knee.batch_size:,.0f}, {where}"
+    sentence = f"{lead} batch size {knee.batch_size:,.0f}, {where}"
     sentence += ", the cheapest of those measured" if knee is cheapest else f": {against}"
     if knee is soonest:
-        return f"{sentence}; none was sooner."
-    sooner, dearer = knee.median / soonest.median, _examples(soonest) / _examples(knee)
+        return f"{sentence}; {none_sooner}."
+    gained, dearer = knee.median / soonest.median, _examples(soonest) / _examples(knee)
     return (
-        f"{sentence}; batch size {soonest.batch_size:,.0f} would be {sooner:.1f}x sooner still "
+        f"{sentence}; batch size {soonest.batch_size:,.0f} would {verb} {gained:.1f}x {sooner} still "
         f"for {dearer:.1f}x the examples."
     )
 

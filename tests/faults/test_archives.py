@@ -145,6 +145,17 @@ def test_repair_saves_what_is_sound_into_a_new_file_and_never_in_place(sound, tm
         assert len(archive.studies()[0].trials) == 9
 
 
+@pytest.mark.parametrize("command", [["export", "a.sqlite", "copy"], ["merge", "a.sqlite", "--into", "copy"]])
+def test_what_is_sealed_anew_is_checked_first_however_large_it_is(sound, tmp_path, monkeypatch, command):
+    monkeypatch.setattr("bench.archive.CHECKED_BYTES", 0)
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE readings SET value = 0.0 WHERE trial = 1")
+    assert "is not what was written" in bench(*command, folder=tmp_path, code=2)[1]
+    assert not (tmp_path / "copy").exists()
+
+
 def test_a_salvaged_archive_that_lost_its_suite_outlives_a_run_that_is_refused_and_an_import(sound, tmp_path):
     path, saved = tmp_path / "a.sqlite", tmp_path / "saved.sqlite"
     path.write_bytes(sound.content)
