@@ -38,7 +38,8 @@ Schedule = Callable[[int], float]
 class Split:
     """Examples and what they should be recognised as.
 
-    inputs: [n, *example_shape], floating point, normalised.  targets: [n, ...], int64 class numbers, or values.
+    inputs: [n, *example_shape], floating point and normalised, or int64 tokens of a text.  targets: [n, ...], int64
+    class numbers (for a text [n, length]: the token after each), or values.
     """
 
     inputs: torch.Tensor
@@ -51,8 +52,11 @@ class Split:
         return Split(self.inputs[:count], self.targets[:count])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
-        values = self.targets.is_floating_point()
-        return Split(self.inputs.to(device, dtype), self.targets.to(device, dtype if values else None))
+        """The same split on a device, what is floating point of it as `dtype`."""
+        inputs, targets = (
+            each.to(device, dtype if each.is_floating_point() else None) for each in (self.inputs, self.targets)
+        )
+        return Split(inputs, targets)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Data:
         return tuple(self.train.inputs.shape[1:])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Data:
-        """The same data on a device, its inputs as `dtype`."""
+        """The same data on a device, what is floating point of it as `dtype`."""
         train, validation, test = (split.to(device, dtype) for split in (self.train, self.validation, self.test))
         return replace(self, train=train, validation=validation, test=test)
 
