@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from bench.models._norms import Norms
 
-# A side of fewer pixels is small.
+# A side of so many pixels is large.
 _LARGE = 96
 
 
