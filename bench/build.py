@@ -31,7 +31,8 @@ def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn
     """The workload's model for the data, initialised on the CPU in float32 from the seed, so that it starts alike on
     every device and in every precision; `init_scale` multiplies its weights as they were drawn.
     """
-    component = components.find("models", workload.model.name)
+    component, options = components.find("models", workload.model.name), workload.model.options
+    mine = component.done_by_harness(options)
     create = component.load()
     given, known = _given(component.name, data)
     with random_state_kept(torch.device("cpu")):
@@ -39,13 +40,11 @@ def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn
         torch.manual_seed(seed)
         random.seed(seed)
         numpy.random.seed(seed % 2**32)
-        options = {**workload.model.options}
-        scale = options.pop("init_scale", None)
-        built = create(*given, **known, **options)
+        built = create(*given, **known, **{name: options[name] for name in options.keys() - mine.keys()})
     if not isinstance(built, nn.Module):
         raise ComponentError(f"{component.name} made a {type(built).__name__}; a model is a torch.nn.Module")
-    if scale is not None:
-        _scale_weights(built, scale, component.name)
+    if "init_scale" in mine:
+        _scale_weights(built, mine["init_scale"], component.name)
     return built.to(device, precision.dtype(workload.entry.precision))
 
 

@@ -203,7 +203,7 @@ class Stacked:
         inputs = self._data.train.inputs.index_select(0, row.flatten())
         targets = self._data.train.targets.index_select(0, row.flatten())
         if row.ndim == 2:
-            inputs, targets = inputs.unflatten(0, row.shape), targets.unflatten(0, row.shape)
+            inputs, targets = inputs.unflatten(0, row.shape), targets.view(row.shape)
         outputs = self._forward(inputs, own=row.ndim == 2)
         losses = vmap(self._loss.mean, in_dims=(0, 0 if row.ndim == 2 else None))(outputs, targets)
         losses.sum().backward()

@@ -143,6 +143,7 @@ class _GhostNorm(nn.modules.batchnorm._BatchNorm):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        self.running_mean.lerp_(mean, self.momentum or 0.0)
-        self.running_var.lerp_(variance, self.momentum or 0.0)
+        share = self.momentum or 0.0
+        self.running_mean.mul_(1 - share).add_(share * mean)
+        self.running_var.mul_(1 - share).add_(share * variance)
         self.num_batches_tracked.add_(1)
