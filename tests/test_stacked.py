@@ -48,8 +48,9 @@ def make(model="softmax", optimizer="sgd", schedule="constant", **changes):
 def apart(one, other, trials):
     """The largest difference between two cohorts' parameters and buffers."""
     return max(
-        float((one.weights(trial)[name].double() - value.double()).abs().max())
+        float((mine[name].double() - value.double()).abs().max())
         for trial in trials
+        for mine in [one.weights(trial)]
         for name, value in other.weights(trial).items()
     )
 
