@@ -193,7 +193,7 @@ def test_a_language_model_knows_nothing_at_first(name):
     data = data_for(name)
     logits = built(name, (LENGTH,), VOCABULARY)(data.train.inputs)
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), data.train.targets.flatten())
-    assert loss.item() == pytest.approx(math.log(VOCABULARY), rel=0.02)
+    assert loss.item() == pytest.approx(math.log(VOCABULARY), rel=0.05)
 
 
 def test_the_lstm_is_torchs_own():

@@ -65,9 +65,13 @@ def losses_apart(one, other):
     )
 
 
-# All but one that draws random numbers as it trains: the two ways have streams of their own, as for dropout.
+# Small classifiers of images; test_models.py has the others, a few steps each.
 SMALL = {"vit_tiny": "{vit_tiny: {width: 12, heads: 2, depth: 1}}"}
-MODELS = [name for name in components.names("models") if name != "noisy_quadratic"]
+OTHERS = (
+    *("noisy_quadratic", "autoencoder", "vae", "lstm", "transformer", "resnet18", "resnet34", "resnet50"),
+    "vgg11",
+)
+MODELS = [name for name in components.names("models") if name not in OTHERS]
 
 
 @pytest.mark.parametrize("schedule", components.names("schedules"))
