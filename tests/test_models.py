@@ -9,11 +9,13 @@ import pytest
 import torch
 from fakes import study_of
 
-from bench import build, cohort, limits
+from bench import build, cohort, limits, timing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 from bench.components import find, names
 from bench.contracts import Data, Split, Way
+from bench.errors import ComponentError
+from bench.order import Order
 from bench.step import Step
 
 CPU = torch.device("cpu")
@@ -221,8 +223,6 @@ def test_attention_is_torchs_own():
 
 
 def test_heads_that_cannot_share_the_width_are_answered_with_a_sentence():
-    from bench.errors import ComponentError
-
     with pytest.raises(ComponentError, match="found width 64 and 3 heads"):
         built("transformer", (LENGTH,), VOCABULARY, width=64, heads=3)
 
@@ -242,6 +242,14 @@ def test_the_operations_of_a_language_models_step_are_those_of_its_sizes(name, f
     few = data.train.inputs[:2], data.train.targets[:2]
     assert limits.operations(step, *few, training=False) == pytest.approx(forward, rel=1e-9)
     assert limits.operations(step, *few, training=True) == pytest.approx(3 * forward, rel=1e-9)
+
+
+def test_tokens_stay_whole_numbers_on_their_way_through_a_loader():
+    feed = timing._LoaderFeed(data_for("lstm"), Order(16, 4, 0), CPU, torch.float64)
+    inputs, targets = next(feed.batches(1))
+    assert inputs.dtype == targets.dtype == torch.int64
+    values, _ = next(timing._LoaderFeed(data_for("mlp"), Order(16, 4, 0), CPU, torch.float32).batches(1))
+    assert values.dtype == torch.float32
 
 
 # ---- reconstruction ------------------------------------------------------------------------------------------------
@@ -344,8 +352,6 @@ def test_init_scale_of_a_normalised_weight_is_the_scale_of_the_weight():
 
 
 def test_init_scale_where_there_is_nothing_to_scale_is_a_sentence():
-    from bench.errors import ComponentError
-
     of = study_of(SUITE.format(model="{noisy_quadratic: {init_scale: 2.0}}"))
     with pytest.raises(ComponentError, match="which has no weight matrix and no convolution to scale"):
         build.model(of.workload, data_for("noisy_quadratic"), CPU, seed=0)
