@@ -29,22 +29,60 @@ def data(workload: Workload, folder: Path, device: torch.device) -> Data:
 
 def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn.Module:
     """The workload's model for the data, initialised on the CPU in float32 from the seed, so that it starts alike on
-    every device and in every precision.
+    every device and in every precision; `init_scale` multiplies its weights as they were drawn.
     """
-    component = components.find("models", workload.model.name)
+    component, options = components.find("models", workload.model.name), workload.model.options
+    mine = component.done_by_harness(options)
     create = component.load()
+    given, known = _given(component.name, data)
     with random_state_kept(torch.device("cpu")):
         # A model of one's own may draw its weights from any of the three.
         torch.manual_seed(seed)
         random.seed(seed)
         numpy.random.seed(seed % 2**32)
-        if component.name.startswith("torchvision:"):
-            built = create(weights=None, num_classes=data.classes, **workload.model.options)
-        else:
-            built = create(data.example_shape, data.classes, **workload.model.options)
+        built = create(*given, **known, **{name: options[name] for name in options.keys() - mine.keys()})
     if not isinstance(built, nn.Module):
         raise ComponentError(f"{component.name} made a {type(built).__name__}; a model is a torch.nn.Module")
+    if "init_scale" in mine:
+        _scale_weights(built, mine["init_scale"], component.name)
     return built.to(device, precision.dtype(workload.entry.precision))
+
+
+def _given(name: str, data: Data) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the harness calls a model with: by position, or, in a library's own words, by keyword."""
+    library = components.of_library(name)
+    if library == "torchvision":
+        return (), {"weights": None, "num_classes": data.classes}
+    if library == "timm":
+        from timm.models import get_pretrained_cfg
+
+        known: dict[str, Any] = {"num_classes": data.classes, "in_chans": data.example_shape[0]}
+        described = get_pretrained_cfg(name.partition(":")[2])
+        # Those that take images of any size are not told one.
+        if described is not None and described.fixed_input_size:
+            known["img_size"] = data.example_shape[1:]
+        return (), known
+    return (data.example_shape, data.classes), {}
+
+
+# What has a `weight` of two dimensions or more and is neither matrix nor convolution.
+_NO_MATRICES = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm)
+
+
+@torch.no_grad()
+def _scale_weights(model: nn.Module, scale: float, name: str) -> None:
+    """Multiplies every weight matrix and convolution: parameters of two dimensions or more that are called a weight.
+
+    Biases, norms, embeddings (and an output layer tied to one) and positions stay as they were drawn; raises
+    ComponentError where nothing is left.
+    """
+    kept = {id(own) for module in model.modules() if isinstance(module, _NO_MATRICES) for own in module.parameters()}
+    weights: list[Tensor] = [
+        own for key, own in model.named_parameters() if own.ndim > 1 and "weight" in key and id(own) not in kept
+    ]
+    if not weights:
+        raise ComponentError(f"found init_scale for {name}, which has no weight matrix and no convolution to scale")
+    torch._foreach_mul_(weights, scale)
 
 
 def optimizer(

@@ -6,7 +6,7 @@ a suite imports no torch and runs nobody's code. A name is one of
 
 - a file of `bench/<kind>/`, holding a function of the same name: `mlp`
 - `package.module:name`: anybody's own
-- `torchvision:name`: a model of torchvision
+- `torchvision:name`, `timm:name`: a model of torchvision, or of timm where it is installed
 - a class of `torch.optim`: `RMSprop`
 """
 
@@ -18,7 +18,7 @@ import importlib
 import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,7 @@ KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
+Norm = Literal["batch", "ghost", "layer", "group", "weight", "none"]
 
 # The words a component may use to annotate an option.
 _TYPES: dict[str, Any] = {
@@ -52,6 +53,7 @@ _TYPES: dict[str, Any] = {
     "Momentum": Momentum,
     "NonNegativeFloat": NonNegativeFloat,
     "NonNegativeInt": NonNegativeInt,
+    "Norm": Norm,
     "PositiveFloat": PositiveFloat,
     "PositiveInt": PositiveInt,
 }
@@ -67,6 +69,7 @@ def _factor(text: str) -> str:
     return text
 
 
+_SCALE = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 EVERY = "1.3x"
 _EVERY = Annotated[str, AfterValidator(_factor)]
 # torch.optim's constructors are annotated loosely (`lr: float | Tensor`, or not at all): their names carry the meaning.
@@ -81,18 +84,25 @@ _TORCH_OPTIM_TYPES: dict[str, Any] = {
 # How a step is carried out is the harness's business, and a closure or sparse gradients are not ordinary training.
 _TORCH_OPTIM_HIDDEN = {"params", "foreach", "fused", "capturable", "differentiable", "maximize"}
 _TORCH_OPTIM_UNFIT = {"LBFGS": "a closure", "SparseAdam": "sparse gradients"}
-# What the harness decides of a model of torchvision.
-_TORCHVISION_HIDDEN = {"weights", "progress", "num_classes"}
-_TORCHVISION_MODEL = re.compile(r"^@register_model\(.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+# Libraries of models, and what the harness decides of one of theirs.
+LIBRARIES = {
+    "torchvision": frozenset({"weights", "progress", "num_classes"}),
+    "timm": frozenset({"pretrained", "num_classes", "in_chans", "img_size"}),
+}
+_LIBRARY_MODEL = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword that a suite may set; `type` is what pydantic validates it against."""
+    """A keyword that a suite may set; `type` is what pydantic validates it against.
+
+    harness: the component is not given it: the harness does what it says.
+    """
 
     name: str
     required: bool
     type: Any = Any
+    harness: bool = False
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, as the end of a sentence; None if nothing is."""
@@ -126,6 +136,11 @@ class Component:
         known = next((option for option in self.options if option.name == name), None)
         return known or (Option(name, required=False) if self.open and name not in self.hidden else None)
 
+    def done_by_harness(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the options that the component is not given."""
+        known = {option.name for option in self.options if option.harness}
+        return {name: value for name, value in options.items() if name in known}
+
     def load(self) -> Callable[..., Any]:
         """Imports the component's module, which runs it, and returns the function or class."""
         try:
@@ -156,8 +171,8 @@ def find(kind: str, name: str) -> Component:
     """Describes the component of that name; raises ComponentError with the nearest known name."""
     if name in names(kind):
         return _describe(kind, name, f"bench.{kind}.{name}", _folder(kind) / f"{name}.py", name)
-    if kind == "models" and name.startswith("torchvision:"):
-        return _find_torchvision(name)
+    if kind == "models" and of_library(name):
+        return _find_in_library(name)
     if ":" in name:
         module, _, attribute = name.partition(":")
         path = _locate(module)
@@ -174,19 +189,28 @@ def find(kind: str, name: str) -> Component:
     raise ComponentError(f"found {name!r}; {nearest(name, names(kind))}")
 
 
-def _find_torchvision(name: str) -> Component:
-    function = name.partition(":")[2]
-    folder = _require(_locate("torchvision.models"), "torchvision.models").parent
+def of_library(name: str) -> str | None:
+    """The library whose model the name is; None where it is none's."""
+    library, colon, _ = name.partition(":")
+    return library if colon and library in LIBRARIES else None
+
+
+def _find_in_library(name: str) -> Component:
+    library, _, function = name.partition(":")
+    place = _locate(f"{library}.models")
+    if place is None:
+        raise ComponentError(f"found {name!r}; {library} is not installed: pip install 'bench[{library}]'")
     files = {
         model: path
-        for path in sorted(folder.glob("*.py"))
-        for model in _TORCHVISION_MODEL.findall(path.read_text(encoding="utf-8"))
+        for path in sorted(place.parent.glob("*.py"))
+        for model in _LIBRARY_MODEL.findall(path.read_text(encoding="utf-8"))
     }
     if function not in files:
-        raise ComponentError(f"found {name!r}; of torchvision's models, {nearest(function, list(files))}")
-    written = _describe("models", name, "torchvision.models", files[function], function)
-    options = tuple(option for option in written.options if option.name not in _TORCHVISION_HIDDEN)
-    return replace(written, options=options, open=True, hidden=frozenset(_TORCHVISION_HIDDEN))
+        raise ComponentError(f"found {name!r}; of {library}'s models, {nearest(function, list(files))}")
+    written = _describe("models", name, f"{library}.models", files[function], function)
+    hidden = LIBRARIES[library]
+    options = tuple(option for option in written.options if option.name not in hidden)
+    return replace(written, options=options, open=True, hidden=hidden)
 
 
 def _find_torch_optimizer(name: str) -> Component:
@@ -233,18 +257,12 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
     signature = _signature(definition)
     options = tuple(_options(kind, signature)) if signature else ()
     given = _HARNESS_ARGUMENTS.get(kind, ())
-    # torchvision's models are given their number of classes by keyword, and shape themselves.
-    if (
-        signature
-        and not signature.vararg
-        and len(_positional(signature)) < len(given)
-        and module != "torchvision.models"
-    ):
+    # A library's models are given their number of classes by keyword.
+    if signature and not signature.vararg and len(_positional(signature)) < len(given) and not of_library(name):
         raise ComponentError(f"found {name!r}; {attribute} cannot be called with ({', '.join(given)}), as {kind} are")
-    if kind == "schedules":
-        options = (*options, Option("warmup_steps", required=False, type=NonNegativeInt))
-    if kind == "probes":
-        options = (*options, Option("every", required=False, type=_EVERY))
+    # What the harness does itself, unless a component has another use for the word.
+    own = {option.name for option in options}
+    options = (*options, *(option for option in _HARNESS_OPTIONS.get(kind, ()) if option.name not in own))
     summary = (ast.get_docstring(definition) or ast.get_docstring(tree) or "").partition("\n")[0]
     # What a class without a constructor of its own takes is written elsewhere.
     takes_any = signature is None or signature.kwarg is not None
@@ -260,6 +278,12 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
         open=takes_any and kind in ("models", "datasets"),
     )
 
+
+_HARNESS_OPTIONS = {
+    "models": (Option("init_scale", required=False, type=_SCALE, harness=True),),
+    "schedules": (Option("warmup_steps", required=False, type=NonNegativeInt, harness=True),),
+    "probes": (Option("every", required=False, type=_EVERY, harness=True),),
+}
 
 _HARNESS_ARGUMENTS = {
     "models": ("example_shape", "classes"),

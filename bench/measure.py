@@ -86,10 +86,10 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
         raise ComponentError(
             f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
         )
-    model = build.model(workload, data, cpu, seed=0)
     try:
+        model = build.model(workload, data, cpu, seed=0)
         outputs = model(data.train.inputs[:2])
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ComponentError(
             f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
         ) from error

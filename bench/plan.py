@@ -284,7 +284,7 @@ class Plan:
             for spec in (workload.model, workload.dataset, workload.optimizer, workload.schedule)
         ]
         probes = [name for workload in self.workloads for name in workload.entry.probes]
-        return sorted({name for name in (*named, *probes) if ":" in name and not name.startswith("torchvision:")})
+        return sorted({name for name in (*named, *probes) if ":" in name and not components.of_library(name)})
 
 
 def make(suite: Suite, *, timed: bool = False) -> Plan:

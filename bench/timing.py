@@ -268,8 +268,10 @@ class _LoaderFeed:
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(steps):
             inputs, targets = next(self._batches)
-            inputs = inputs.to(self._device, self._dtype, non_blocking=True)
-            yield inputs, targets.to(self._device, non_blocking=True)
+            yield tuple(  # tokens and class numbers stay whole
+                each.to(self._device, self._dtype if each.is_floating_point() else None, non_blocking=True)
+                for each in (inputs, targets)
+            )
 
 
 class _Endless:

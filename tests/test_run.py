@@ -317,12 +317,13 @@ def test_a_diverging_search_says_so(tmp_path):
         (("", ""), ["--label", "../x"], "a label is letters"),
         (("dataset: digits", "dataset: cifar10"), ["--data", "nowhere"], "name another with --data or BENCH_DATA"),
         (("model: softmax", "model: simple_cnn\n    schedule: linear"), ["--results", "/proc/x"], "cannot be written"),
+        (("model: softmax", "model: lstm"), [], "lstm cannot take examples of shape [1, 8, 8] from digits: ValueError"),
         (("model: softmax", "model: torchvision:resnet18"), [], "cannot take examples of shape [1, 8, 8] from digits"),
         (("model: softmax", "model: user_models:not_a_model"), [], "a model is a torch.nn.Module"),
         (("optimizer: sgd", "optimizer: Muon"), [], "Muon only supports 2D parameters"),
         (("model: softmax", "modell: softmax"), [], "did you mean 'model'?"),
     ],
-    ids=["device", "label", "data", "results", "shape", "module", "optimizer", "typo"],
+    ids=["device", "label", "data", "results", "images", "shape", "module", "optimizer", "typo"],
 )
 def test_what_the_user_must_mend_is_a_sentence_and_trains_nothing(tmp_path, change, arguments, sentence):
     path = write(tmp_path)

@@ -42,7 +42,7 @@ def list_(
         for known in components.names(each):
             typer.echo(f"  {known:<16} {components.find(each, known).summary}")
         if each == "models":
-            typer.echo("  torchvision:NAME, package.module:NAME")
+            typer.echo("  torchvision:NAME, timm:NAME, package.module:NAME; each also takes init_scale")
         elif each == "optimizers":
             typer.echo(f"  and of torch.optim: {', '.join(components.torch_optimizers())}; or package.module:NAME")
         elif each in ("datasets", "schedules"):
