@@ -18,7 +18,7 @@ import importlib
 import importlib.util
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -88,11 +88,15 @@ _TORCHVISION_MODEL = re.compile(r"^@register_model\(.*\n(?:@.*\n)*def (\w+)\(", 
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword that a suite may set; `type` is what pydantic validates it against."""
+    """A keyword that a suite may set; `type` is what pydantic validates it against.
+
+    harness: the component is not given it: the harness does what it says.
+    """
 
     name: str
     required: bool
     type: Any = Any
+    harness: bool = False
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, as the end of a sentence; None if nothing is."""
@@ -125,6 +129,18 @@ class Component:
         """The option of that name; an open component has every option."""
         known = next((option for option in self.options if option.name == name), None)
         return known or (Option(name, required=False) if self.open and name not in self.hidden else None)
+
+    def train_examples(self, options: Mapping[str, Any]) -> int | None:
+        """How many training examples a dataset has with those options; None where its source does not say."""
+        known, subset = self.sizes.get("train"), options.get("subset")
+        if not isinstance(subset, int) or subset < 1 or not self.done_by_harness({"subset": subset}):
+            return known
+        return subset if known is None else min(known, subset)
+
+    def done_by_harness(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the options that the component is not given."""
+        known = {option.name for option in self.options if option.harness}
+        return {name: value for name, value in options.items() if name in known}
 
     def load(self) -> Callable[..., Any]:
         """Imports the component's module, which runs it, and returns the function or class."""
@@ -241,10 +257,9 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
         and module != "torchvision.models"
     ):
         raise ComponentError(f"found {name!r}; {attribute} cannot be called with ({', '.join(given)}), as {kind} are")
-    if kind == "schedules":
-        options = (*options, Option("warmup_steps", required=False, type=NonNegativeInt))
-    if kind == "probes":
-        options = (*options, Option("every", required=False, type=_EVERY))
+    # What the harness does itself, unless a component has another use for the word.
+    own = {option.name for option in options}
+    options = (*options, *(option for option in _HARNESS_OPTIONS.get(kind, ()) if option.name not in own))
     summary = (ast.get_docstring(definition) or ast.get_docstring(tree) or "").partition("\n")[0]
     # What a class without a constructor of its own takes is written elsewhere.
     takes_any = signature is None or signature.kwarg is not None
@@ -260,6 +275,16 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
         open=takes_any and kind in ("models", "datasets"),
     )
 
+
+_HARNESS_OPTIONS = {
+    "datasets": (
+        Option("subset", required=False, type=PositiveInt, harness=True),
+        Option("label_noise", required=False, type=Fraction, harness=True),
+        Option("task", required=False, type=Literal["reconstruction"], harness=True),
+    ),
+    "schedules": (Option("warmup_steps", required=False, type=NonNegativeInt, harness=True),),
+    "probes": (Option("every", required=False, type=_EVERY, harness=True),),
+}
 
 _HARNESS_ARGUMENTS = {
     "models": ("example_shape", "classes"),

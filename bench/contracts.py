@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 Outcome = Literal["reached", "overtaken", "exhausted", "diverged", "infeasible", "timed out", "crashed", "interrupted"]
 
-# What training lowers, in `losses.py`: a class number or a value is given for each example, or the model's own output.
-LossName = Literal["cross_entropy", "half_squared_error", "output"]
+# What training lowers, in `losses.py`: a class number or a value is given for each example, the example itself is to be
+# given back, or it is the model's own output.
+LossName = Literal["cross_entropy", "half_squared_error", "reconstruction", "output"]
+
+# A class number that is none: a position of a text whose next token is not asked for.
+NOT_COUNTED = -100
 
 # The factor of the learning rate at a step, which counts from 0.
 Schedule = Callable[[int], float]
@@ -39,7 +43,7 @@ class Split:
     """Examples and what they should be recognised as.
 
     inputs: [n, *example_shape], floating point and normalised, or int64 tokens of a text.  targets: [n, ...], int64
-    class numbers (for a text [n, length]: the token after each), or values.
+    class numbers (for a text [n, length]: the token after each, or NOT_COUNTED), or values.
     """
 
     inputs: torch.Tensor
@@ -77,6 +81,12 @@ class Data:
     @property
     def example_shape(self) -> tuple[int, ...]:
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def outputs_an_example(self) -> int:
+        """How many numbers a model gives for an example, at all of its positions together."""
+        positions = self.train.targets.shape[1:].numel() if self.loss == "cross_entropy" else 1
+        return positions * self.classes
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Data:
         """The same data on a device, what is floating point of it as `dtype`."""
