@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -25,7 +26,12 @@ def data(workload: Workload, folder: Path, device: torch.device) -> Data:
     """The workload's dataset on the device, in its precision; raises DataError if its files are missing."""
     component, options = components.find("datasets", workload.dataset.name), workload.dataset.options
     mine = component.done_by_harness(options)
-    loaded: Data = component.load()(folder, **{name: options[name] for name in options.keys() - mine.keys()})
+    load = component.load()
+    if component.name.startswith("torchvision:"):
+        from bench.datasets._torchvision import any_images  # torchvision takes seconds to import
+
+        load = functools.partial(any_images, cast("type[Any]", load))
+    loaded: Data = load(folder, **{name: options[name] for name in options.keys() - mine.keys()})
     return altered(loaded, mine).to(device, precision.dtype(workload.entry.precision))
 
 

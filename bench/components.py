@@ -6,7 +6,7 @@ a suite imports no torch and runs nobody's code. A name is one of
 
 - a file of `bench/<kind>/`, holding a function of the same name: `mlp`
 - `package.module:name`: anybody's own
-- `torchvision:name`: a model of torchvision
+- `torchvision:name`: a model, or a dataset, of torchvision
 - a class of `torch.optim`: `RMSprop`
 """
 
@@ -83,6 +83,10 @@ _TORCH_OPTIM_HIDDEN = {"params", "foreach", "fused", "capturable", "differentiab
 _TORCH_OPTIM_UNFIT = {"LBFGS": "a closure", "SparseAdam": "sparse gradients"}
 # What the harness decides of a model of torchvision.
 _TORCHVISION_HIDDEN = {"weights", "progress", "num_classes"}
+# What the harness decides of an image set of torchvision; it finds the parts by `train` or `split`.
+_TORCHVISION_DATASET_HIDDEN = {
+    *("root", "train", "split", "transform", "target_transform", "transforms", "download", "loader"),
+}
 _TORCHVISION_MODEL = re.compile(r"^@register_model\(.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 
@@ -174,6 +178,8 @@ def find(kind: str, name: str) -> Component:
         return _describe(kind, name, f"bench.{kind}.{name}", _folder(kind) / f"{name}.py", name)
     if kind == "models" and name.startswith("torchvision:"):
         return _find_torchvision(name)
+    if kind == "datasets" and name.startswith("torchvision:"):
+        return _find_torchvision_dataset(name)
     if ":" in name:
         module, _, attribute = name.partition(":")
         path = _locate(module)
@@ -203,6 +209,40 @@ def _find_torchvision(name: str) -> Component:
     written = _describe("models", name, "torchvision.models", files[function], function)
     options = tuple(option for option in written.options if option.name not in _TORCHVISION_HIDDEN)
     return replace(written, options=options, open=True, hidden=frozenset(_TORCHVISION_HIDDEN))
+
+
+def _find_torchvision_dataset(name: str) -> Component:
+    wanted = name.partition(":")[2]
+    listing = _require(_locate("torchvision.datasets"), "torchvision.datasets")
+    files = {
+        alias.name: listing.parent / f"{node.module}.py"
+        for node in _tree(listing).body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    if wanted not in files:
+        raise ComponentError(f"found {name!r}; of torchvision's datasets, {nearest(wanted, list(files))}")
+    constructors = list(_constructors(_tree(files[wanted]), wanted))
+    taken = [option for arguments in constructors for option in _options("datasets", arguments)]
+    if len({option.name for option in taken} & {"train", "split"}) != 1:  # EMNIST takes both, and means another thing
+        message = "its constructor takes train or split, but not both; use its own file here, or image_folder"
+        raise ComponentError(f"found {name!r}; a dataset of torchvision fits where {message}")
+    own = {option.name: option for option in reversed(taken) if option.name not in _TORCHVISION_DATASET_HIDDEN}
+    size = Option("size", required=True, type=PositiveInt)
+    described = _describe("datasets", name, "torchvision.datasets", files[wanted], wanted)
+    summary = f"torchvision.datasets.{wanted}, its images scaled to a size"
+    return replace(described, options=(size, *own.values(), *_HARNESS_OPTIONS["datasets"]), summary=summary, open=False)
+
+
+def _constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
+    """The constructors of a class and of its bases in the same file, for one may hand on to the next."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            if signature := _signature(node):
+                yield signature
+            for base in node.bases:
+                if isinstance(base, ast.Name):
+                    yield from _constructors(tree, base.id)
 
 
 def _find_torch_optimizer(name: str) -> Component:

@@ -144,7 +144,12 @@ BROKEN = [
     (5, "model: 'json:nothing'", ".model", "'json' defines no function or class 'nothing' at its top level; name the"),
     (5, "model: 'json:dumps'", ".model", "dumps cannot be called with (example_shape, classes), as models are"),
     (6, "dataset: mnits", ".dataset", "found 'mnits'; did you mean 'mnist'?"),
-    (6, "dataset: {digits: {size: 3}}", ".dataset.digits.size", "unknown option of digits; there is label_noise, subset, task"),
+    (
+        6,
+        "dataset: {digits: {size: 3}}",
+        ".dataset.digits.size",
+        "unknown option of digits; there is label_noise, subset, task",
+    ),
     (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it needs a closure, which an ordinary step does not give"),
     (7, "optimizer: rmsprop", ".optimizer", "found 'rmsprop'; did you mean 'RMSprop'?"),
     (
