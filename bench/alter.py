@@ -19,6 +19,8 @@ def altered(data: Data, options: Mapping[str, Any]) -> Data:
     Labels are made noisy before the subset is taken, so that an example's label is the same in every subset. Examples
     are not read one at a time (`stream`) any more, for what is read so would not have changed.
     """
+    if options and not data.held:
+        raise DataError(f"{' and '.join(options)}: the examples are not in memory to be changed; use held: true")
     if "label_noise" in options:
         data = _with_label_noise(data, options["label_noise"])
     if "subset" in options:

@@ -57,10 +57,14 @@ class Split:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         """The same split on a device, what is floating point of it as `dtype`."""
-        inputs, targets = (
-            each.to(device, dtype if each.is_floating_point() else None) for each in (self.inputs, self.targets)
-        )
-        return Split(inputs, targets)
+        return Split(_moved(self.inputs, device, dtype), _moved(self.targets, device, dtype))
+
+
+def _moved(values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Values on a device; one that is repeated, and in memory once, still is."""
+    repeated = values.stride(0) == 0
+    moved = (values[:1] if repeated else values).to(device, dtype if values.is_floating_point() else None)
+    return moved.expand_as(values) if repeated else moved
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Data:
 
     classes: how many numbers a model gives for an example, one for each class where there are classes.
     stream: where examples can also be read one at a time, a map-style torch dataset of (input, target) that does.
+    held: whether examples lie in memory. Where they do not, the splits repeat one to tell their number and shape, and
+    a step can only be timed, with `input: loader`.
     """
 
     train: Split
@@ -77,6 +83,7 @@ class Data:
     classes: int
     loss: LossName = "cross_entropy"
     stream: torch.utils.data.Dataset[tuple[torch.Tensor, int]] | None = None
+    held: bool = True
 
     @property
     def example_shape(self) -> tuple[int, ...]:

@@ -94,6 +94,11 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     data = loaded[as_asked]
     if isinstance(data, Exception):
         raise data
+    if not data.held and (isinstance(largest, Study) or workload.entry.input != "loader"):
+        raise ComponentError(
+            f"{key} is not in memory, so that a step can only be timed, with input: loader; to train on it give it "
+            "held: true, and a size at which it fits"
+        )
     if largest.batch_size > len(data.train) and not workload.open_ended:
         raise ComponentError(
             f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
