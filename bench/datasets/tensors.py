@@ -53,7 +53,8 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return _safetensors(file)
-        with numpy.load(file, allow_pickle=False) as arrays:
+        # Opened here: numpy does not close what it cannot read.
+        with file.open("rb") as opened, numpy.load(opened, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
