@@ -239,10 +239,11 @@ def test_draws_with_replacement_do_not_depend_on_how_they_are_asked_for():
     assert torch.equal(whole.take(9), torch.cat([pieces.take(1), pieces.take(8)]))
 
 
+@pytest.mark.parametrize("kind", [OneByOne, Stacked])
 @pytest.mark.parametrize("name", ["single", "with_replacement"])
-def test_trials_train_in_the_order_that_the_suite_names(name):
+def test_trials_train_in_the_order_that_the_suite_names(name, kind):
     study, data = make(f"order: {name}")
-    cohort = OneByOne(study, data, CPU, study.draws()[:1], WAY)
+    cohort = kind(study, data, CPU, study.draws()[:1], WAY)
     ((seed, order),) = cohort._orders.items()
     assert torch.equal(order.take(200), Order(len(data.train), 16, seed, name).take(200))
 
