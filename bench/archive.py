@@ -36,7 +36,7 @@ from bench.contracts import (
 from bench.errors import ArchiveError
 from bench.plan import Phase, Plan, Study, TimedMeasure, Timing, Trial
 from bench.search import Dimension, Space, Value
-from bench.suite import Threshold, TimingOptions
+from bench.suite import UNITS, Threshold, TimingOptions
 
 SCHEMA_VERSION = 2
 
@@ -573,8 +573,11 @@ def _content(study: Study | Timing) -> dict[str, Any]:
     if isinstance(study, Timing):
         settings = {key: getattr(entry, key) for key in ("compile", "channels_last", "micro_batch", "input")}
         return {**described, **settings, "timing": entry.timing.model_dump()}
+    # The target as the suite gives it, where that is in another unit than the reading's.
+    target = {name: each.model_dump(exclude_none=True) for name, each in entry.target.items() if name in UNITS}
     return {
         **described,
+        **({"target": target} if target else {}),
         "reading": workload.reading,
         "threshold": workload.threshold.model_dump(exclude_none=True),
         "max_steps": entry.max_steps,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
 from torch import Tensor, nn
 
 from bench import components, precision
+from bench.alter import altered
 from bench.contracts import Data, Schedule
 from bench.errors import ComponentError
 from bench.evaluation import random_state_kept
@@ -22,9 +24,15 @@ from bench.search import Value
 
 def data(workload: Workload, folder: Path, device: torch.device) -> Data:
     """The workload's dataset on the device, in its precision; raises DataError if its files are missing."""
-    load = components.find("datasets", workload.dataset.name).load()
-    loaded: Data = load(folder, **workload.dataset.options)
-    return loaded.to(device, precision.dtype(workload.entry.precision))
+    component, options = components.find("datasets", workload.dataset.name), workload.dataset.options
+    mine = component.done_by_harness(options)
+    load = component.load()
+    if component.name.startswith("torchvision:"):
+        from bench.datasets._torchvision import any_images  # torchvision takes seconds to import
+
+        load = functools.partial(any_images, cast("type[Any]", load))
+    loaded: Data = load(folder, **{name: options[name] for name in options.keys() - mine.keys()})
+    return altered(loaded, mine).to(device, precision.dtype(workload.entry.precision))
 
 
 def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn.Module:

@@ -20,7 +20,8 @@ from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
 from bench.search import DIMENSIONS, Dimension, Space
 from bench.suite import (
     MOST_EXAMPLES,
-    READINGS,
+    TARGETS,
+    Augment,
     BatchRange,
     Confirm,
     Entry,
@@ -133,6 +134,7 @@ _KNOWN_KEYS: dict[str, type[BaseModel]] = {
     "race": Race,
     "timing": TimingOptions,
     "interconnect": Interconnect,
+    "augment": Augment,
     "steps_to_target": StepsRule,
     "throughput": ThroughputRule,
     "peak_memory": Rule,
@@ -143,8 +145,8 @@ _SHAPES = {
     "batch_sizes": "a list, such as [8, 16, 32], or a range, such as {from: 8, to: max, factor: 2}",
     "measure": f"a list of {', '.join(get_args(Measure))}",
     "target": "a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
-    "validation_error": "{at_most: number} or {below: number}",
-    "validation_loss": "{at_most: number} or {below: number}",
+    **dict.fromkeys(TARGETS, "{at_most: number} or {below: number}"),
+    "augment": "what is done to training images, such as {crop: 4, flip: true, cutout: 8}",
     "search": "a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}",
     "confirm": "a mapping, such as {seeds: 5}",
     "evaluate": "a mapping, such as {resolution: 0.05, cost: 1}",
@@ -183,7 +185,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         known = [field.alias or name for name, field in section.model_fields.items()]
         return _at(source, path, f"unknown; {nearest(key, known)}")
     if kind == "literal_error" and "target" in path:
-        return _at(source, path, f"unknown reading; {nearest(key, READINGS)}")
+        return _at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
         ((word, _),) = value.items()
         return _at(source, (*path, word), f"unknown; {nearest(word, DIMENSIONS)}")
@@ -221,7 +223,8 @@ def _most_examples(entry: Entry) -> int:
     most = 0
     for spec in entry.dataset:
         try:
-            most = max(most, components.find("datasets", spec.name).sizes.get("train", MOST_EXAMPLES))
+            known = components.find("datasets", spec.name).train_examples(spec.options)
+            most = max(most, known or MOST_EXAMPLES)
         except ComponentError:
             most = MOST_EXAMPLES
     return most
@@ -286,29 +289,30 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
             else:
                 found[key].append((spec, component))
                 yield from _check_options(source, (*path, spec.name), spec, component)
-    for _, dataset in found["dataset"]:
-        for position, size in enumerate(_list(workload.get("batch_sizes"))):
-            if isinstance(size, int) and size > dataset.sizes.get("train", size):
-                message = (
-                    f"found {size:,}; {dataset.name} has {dataset.sizes['train']:,} training examples to draw from"
-                )
-                yield _at(source, (*here, "batch_sizes", position), message)
-        yield from _check_range(source, (*here, "batch_sizes"), workload.get("batch_sizes"), dataset)
+    for spec, dataset in found["dataset"]:
+        yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
     yield from _check_needs(source, here, workload)
+    yield from _check_input(source, here, workload)
     yield from _check_probes(source, here, workload)
     search = workload.get("search", {})
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         yield from _check_search(source, (*here, "search"), search, found["optimizer"] + found["schedule"], complete)
 
 
-def _check_range(source: Document, path: KeyPath, raw: Any, dataset: Component) -> Iterator[Problem]:
-    if not isinstance(raw, dict):
-        return
-    most, first = dataset.sizes.get("train"), raw.get("from")
-    if most is not None and isinstance(first, int) and first > most:
-        yield _at(
-            source, (*path, "from"), f"found {first:,}; {dataset.name} has {most:,} training examples to draw from"
-        )
+def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, dataset: Component) -> Iterator[Problem]:
+    """None may be larger than the training set, nor may the subset of it that is asked for."""
+    known, most = dataset.sizes.get("train"), dataset.train_examples(spec.options)
+    places: dict[Any, Any] = {"from": raw.get("from")} if isinstance(raw, dict) else dict(enumerate(_list(raw)))
+    for place, size in places.items():
+        if most is not None and isinstance(size, int) and size > most:
+            message = (
+                f"found {size:,}; {spec if most != known else spec.name} has {most:,} training examples to draw from"
+            )
+            yield _at(source, (*path, place), message)
+    subset = spec.options.get("subset")
+    if known is not None and isinstance(subset, int) and most == known < subset:
+        message = f"found the subset {subset:,}; {spec.name} has {known:,} training examples"
+        yield _at(source, (*path[:-1], "dataset"), message)
 
 
 def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
@@ -321,6 +325,12 @@ def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     elif isinstance(workload.get("probes"), dict) and workload["probes"]:
         message = "found probes and no steps_to_target among what is measured; probes look at its confirmations"
         yield _at(source, (*here, "probes"), message)
+
+
+def _check_input(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    if workload.get("augment") and workload.get("input") == "loader":
+        message = "found augment and input: loader; images are augmented on the device, so use input: device"
+        yield _at(source, (*here, "augment"), message)
 
 
 def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ a suite imports no torch and runs nobody's code. A name is one of
 
 - a file of `bench/<kind>/`, holding a function of the same name: `mlp`
 - `package.module:name`: anybody's own
-- `torchvision:name`, `timm:name`: a model of torchvision, or of timm where it is installed
+- `torchvision:name`, `timm:name`: a model of torchvision, or of timm where it is installed, or a dataset of torchvision
 - a class of `torch.optim`: `RMSprop`
 """
 
@@ -90,6 +90,10 @@ LIBRARIES = {
     "timm": frozenset({"pretrained", "num_classes", "in_chans", "img_size"}),
 }
 _LIBRARY_MODEL = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+# What the harness decides of an image set of torchvision; it finds the parts by `train` or `split`.
+_TORCHVISION_DATASET_HIDDEN = {
+    *("root", "train", "split", "transform", "target_transform", "transforms", "download", "loader"),
+}
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,13 @@ class Component:
         known = next((option for option in self.options if option.name == name), None)
         return known or (Option(name, required=False) if self.open and name not in self.hidden else None)
 
+    def train_examples(self, options: Mapping[str, Any]) -> int | None:
+        """How many training examples a dataset has with those options; None where its source does not say."""
+        known, subset = self.sizes.get("train"), options.get("subset")
+        if not isinstance(subset, int) or subset < 1 or not self.done_by_harness({"subset": subset}):
+            return known
+        return subset if known is None else min(known, subset)
+
     def done_by_harness(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the options that the component is not given."""
         known = {option.name for option in self.options if option.harness}
@@ -173,6 +184,8 @@ def find(kind: str, name: str) -> Component:
         return _describe(kind, name, f"bench.{kind}.{name}", _folder(kind) / f"{name}.py", name)
     if kind == "models" and of_library(name):
         return _find_in_library(name)
+    if kind == "datasets" and name.startswith("torchvision:"):
+        return _find_torchvision_dataset(name)
     if ":" in name:
         module, _, attribute = name.partition(":")
         path = _locate(module)
@@ -211,6 +224,40 @@ def _find_in_library(name: str) -> Component:
     hidden = LIBRARIES[library]
     options = tuple(option for option in written.options if option.name not in hidden)
     return replace(written, options=options, open=True, hidden=hidden)
+
+
+def _find_torchvision_dataset(name: str) -> Component:
+    wanted = name.partition(":")[2]
+    listing = _require(_locate("torchvision.datasets"), "torchvision.datasets")
+    files = {
+        alias.name: listing.parent / f"{node.module}.py"
+        for node in _tree(listing).body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    if wanted not in files:
+        raise ComponentError(f"found {name!r}; of torchvision's datasets, {nearest(wanted, list(files))}")
+    constructors = list(_constructors(_tree(files[wanted]), wanted))
+    taken = [option for arguments in constructors for option in _options("datasets", arguments)]
+    if len({option.name for option in taken} & {"train", "split"}) != 1:  # EMNIST takes both, and means another thing
+        message = "its constructor takes train or split, but not both; use its own file here, or image_folder"
+        raise ComponentError(f"found {name!r}; a dataset of torchvision fits where {message}")
+    own = {option.name: option for option in reversed(taken) if option.name not in _TORCHVISION_DATASET_HIDDEN}
+    size = Option("size", required=True, type=PositiveInt)
+    described = _describe("datasets", name, "torchvision.datasets", files[wanted], wanted)
+    summary = f"torchvision.datasets.{wanted}, its images scaled to a size"
+    return replace(described, options=(size, *own.values(), *_HARNESS_OPTIONS["datasets"]), summary=summary, open=False)
+
+
+def _constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
+    """The constructors of a class and of its bases in the same file, for one may hand on to the next."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            if signature := _signature(node):
+                yield signature
+            for base in node.bases:
+                if isinstance(base, ast.Name):
+                    yield from _constructors(tree, base.id)
 
 
 def _find_torch_optimizer(name: str) -> Component:
@@ -281,6 +328,11 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
 
 _HARNESS_OPTIONS = {
     "models": (Option("init_scale", required=False, type=_SCALE, harness=True),),
+    "datasets": (
+        Option("subset", required=False, type=PositiveInt, harness=True),
+        Option("label_noise", required=False, type=Fraction, harness=True),
+        Option("task", required=False, type=Literal["reconstruction"], harness=True),
+    ),
     "schedules": (Option("warmup_steps", required=False, type=NonNegativeInt, harness=True),),
     "probes": (Option("every", required=False, type=_EVERY, harness=True),),
 }

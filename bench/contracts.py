@@ -3,7 +3,8 @@
 Positional parameters are what the harness gives; keyword-only parameters are what a suite may set.
 
     models/      name(example_shape, classes, *, options)       -> torch.nn.Module
-    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split
+    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split; every
+                 dataset also takes `subset`, `label_noise` and `task` (`alter.py`)
     optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
     schedules/   name(horizon, *, options)                      -> Schedule
     probes/      name(*, options)                               -> Probe;  every probe also takes `every`
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 Outcome = Literal["reached", "overtaken", "exhausted", "diverged", "infeasible", "timed out", "crashed", "interrupted"]
 
-# What training lowers, in `losses.py`: a class number or a value is given for each example, or the model's own output.
-LossName = Literal["cross_entropy", "half_squared_error", "output"]
+# What training lowers, in `losses.py`: a class number or a value is given for each example, the example itself is to be
+# given back, or it is the model's own output.
+LossName = Literal["cross_entropy", "half_squared_error", "reconstruction", "output"]
+
+# A class number that is none: a position of a text whose next token is not asked for.
+NOT_COUNTED = -100
 
 # The factor of the learning rate at a step, which counts from 0.
 Schedule = Callable[[int], float]
@@ -39,7 +44,7 @@ class Split:
     """Examples and what they should be recognised as.
 
     inputs: [n, *example_shape], floating point and normalised, or int64 tokens of a text.  targets: [n, ...], int64
-    class numbers (for a text [n, length]: the token after each), or values.
+    class numbers (for a text [n, length]: the token after each, or NOT_COUNTED), or values.
     """
 
     inputs: torch.Tensor
@@ -53,10 +58,14 @@ class Split:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         """The same split on a device, what is floating point of it as `dtype`."""
-        inputs, targets = (
-            each.to(device, dtype if each.is_floating_point() else None) for each in (self.inputs, self.targets)
-        )
-        return Split(inputs, targets)
+        return Split(_moved(self.inputs, device, dtype), _moved(self.targets, device, dtype))
+
+
+def _moved(values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Values on a device; one that is repeated, and in memory once, still is."""
+    repeated = values.stride(0) == 0
+    moved = (values[:1] if repeated else values).to(device, dtype if values.is_floating_point() else None)
+    return moved.expand_as(values) if repeated else moved
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class Data:
 
     classes: how many numbers a model gives for an example, one for each class where there are classes.
     stream: where examples can also be read one at a time, a map-style torch dataset of (input, target) that does.
+    held: whether examples lie in memory. Where they do not, the splits repeat one to tell their number and shape, and
+    a step can only be timed, with `input: loader`.
     """
 
     train: Split
@@ -73,10 +84,17 @@ class Data:
     classes: int
     loss: LossName = "cross_entropy"
     stream: torch.utils.data.Dataset[tuple[torch.Tensor, int]] | None = None
+    held: bool = True
 
     @property
     def example_shape(self) -> tuple[int, ...]:
         return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def outputs_an_example(self) -> int:
+        """How many numbers a model gives for an example, at all of its positions together."""
+        positions = self.train.targets.shape[1:].numel() if self.loss == "cross_entropy" else 1
+        return positions * self.classes
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Data:
         """The same data on a device, what is floating point of it as `dtype`."""

@@ -18,6 +18,19 @@ _FILES = {
     "mnist": "MNIST/raw/train-images-idx3-ubyte",
     "fashion_mnist": "FashionMNIST/raw/train-images-idx3-ubyte",
     "cifar10": "cifar-10-batches-py/data_batch_1",
+    "cifar100": "cifar-100-python/train",
+    "emnist": "EMNIST/raw/emnist-balanced-train-images-idx3-ubyte",
+    "kmnist": "KMNIST/raw/train-images-idx3-ubyte",
+    "stl10": "stl10_binary/train_X.bin",
+    "svhn": "train_32x32.mat",
+    "usps": "usps.bz2",
+}
+# What is not downloaded: a file, or a folder of images.
+_OWN_FILES = {
+    "imagenet": "imagenet/train",
+    "tinyshakespeare": "tinyshakespeare/input.txt",
+    "wikitext2": "wikitext-2/train.txt",
+    "wikitext103": "wikitext-103/train.txt",
 }
 
 
@@ -43,7 +56,11 @@ def examine(data_folder: Path) -> list[Finding]:
         *_cuda(),
         Finding("data folder", str(data_folder), "" if data_folder.is_dir() else "made when a dataset is downloaded"),
         Finding("digits", "inside scikit-learn"),
-        *(_dataset(name, data_folder / file) for name, file in _FILES.items()),
+        *(
+            _dataset(name, data_folder / file, "downloaded when first used; without internet ")
+            for name, file in _FILES.items()
+        ),
+        *(_dataset(name, data_folder / file, "") for name, file in _OWN_FILES.items()),
     ]
 
 
@@ -78,13 +95,13 @@ def _cuda() -> list[Finding]:
     ]
 
 
-def _dataset(name: str, file: Path) -> Finding:
+def _dataset(name: str, file: Path, fetched: str) -> Finding:
     if file.exists():
         return Finding(name, "present")
     return Finding(
         name,
         "absent",
-        f"downloaded when first used; without internet put {file.name} and its siblings into {file.parent}",
+        f"{fetched}put {file.name} and its siblings into {file.parent}",
     )
 
 

@@ -12,18 +12,20 @@ from torch import Tensor, nn
 from bench.contracts import Observation, Split
 from bench.losses import Loss
 
-# Over all trials together: evaluation needs no more memory than a training step of a few thousand examples.
+# Over all trials together: evaluation needs no more memory than a training step of a few thousand examples, and where
+# each has many outputs (the vocabulary at each position of a text) of fewer.
 _EXAMPLES_AT_ONCE = 4_000
+_OUTPUTS_AT_ONCE = 4_000_000
 
 
 def evaluate(
-    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int
+    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int, outputs_an_example: int
 ) -> list[dict[str, float]]:
     """Mean loss, and share of errors where the loss knows any, over a split, for each of several trials.
 
     forward: inputs [n, *example_shape] -> outputs [trials, n, ...].
     """
-    at_once = max(1, _EXAMPLES_AT_ONCE // trials)
+    at_once = max(1, min(_EXAMPLES_AT_ONCE, _OUTPUTS_AT_ONCE // outputs_an_example) // trials)
     measures = {"loss": loss.each, **({"error": loss.error} if loss.error else {})}
     sums = {measure: torch.zeros(trials, dtype=torch.float64, device=split.targets.device) for measure in measures}
     for inputs, targets in zip(split.inputs.split(at_once), split.targets.split(at_once), strict=True):

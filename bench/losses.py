@@ -1,7 +1,7 @@
 """What training lowers and what evaluation reads, by the name a dataset gives in `Data.loss`.
 
 Outputs and targets have the examples first; what lies behind them (the positions of a text, say) is averaged, so that
-an example counts once whatever its size.
+an example counts once whatever its size. Positions whose target is -100, as torch has it, are not counted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.contracts import LossName
+from bench.contracts import NOT_COUNTED, LossName
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,25 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
     losses = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
-    return losses.view(len(targets), -1).mean(1)
+    return losses.view(len(targets), -1).sum(1) / _counted(targets)
 
 
 def _errors(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.argmax(-1) != targets).view(len(targets), -1).double().mean(1)
+    wrong = (outputs.argmax(-1) != targets) & (targets != NOT_COUNTED)
+    return wrong.view(len(targets), -1).double().sum(1) / _counted(targets)
+
+
+def _counted(targets: Tensor) -> Tensor:
+    return (targets != NOT_COUNTED).view(len(targets), -1).sum(1)
 
 
 def _half_squared_errors(outputs: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (outputs - targets).square().view(len(targets), -1).sum(1)
+
+
+def _reconstruction_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of a model that gives one number for each example, that number: a loss of its own, such as a bound."""
+    return outputs if outputs.ndim == 1 else _half_squared_errors(outputs, targets)
 
 
 def _outputs(outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001 (there is nothing to compare)
@@ -57,6 +67,9 @@ LOSSES: dict[LossName, Loss] = {
     "cross_entropy": Loss(_cross_entropy, _cross_entropies, _errors),
     "half_squared_error": Loss(
         lambda outputs, targets: _half_squared_errors(outputs, targets).mean(), _half_squared_errors
+    ),
+    "reconstruction": Loss(
+        lambda outputs, targets: _reconstruction_errors(outputs, targets).mean(), _reconstruction_errors
     ),
     "output": Loss(lambda outputs, targets: torch.mean(_outputs(outputs, targets)), _outputs),
 }

@@ -8,8 +8,20 @@ from pathlib import Path
 
 import torch
 
-from bench import build, cohort, precision, probing, study, timing
-from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, StudyEvent, Task
+from bench import augment, build, cohort, precision, probing, study, timing
+from bench.contracts import (
+    Data,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    LossName,
+    OutOfMemory,
+    Started,
+    StudyEvent,
+    Task,
+)
 from bench.errors import BenchError, ComponentError
 from bench.losses import LOSSES
 from bench.plan import Study, Timing, Trial, Workload
@@ -82,6 +94,11 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     data = loaded[as_asked]
     if isinstance(data, Exception):
         raise data
+    if not data.held and (isinstance(largest, Study) or workload.entry.input != "loader"):
+        raise ComponentError(
+            f"{key} is not in memory, so that a step can only be timed, with input: loader; to train on it give it "
+            "held: true, and a size at which it fits"
+        )
     if largest.batch_size > len(data.train) and not workload.open_ended:
         raise ComponentError(
             f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
@@ -94,15 +111,19 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
             f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
         ) from error
     targets = data.train.targets[:2]
-    wanted = {
-        "cross_entropy": (*targets.shape, data.classes),
-        "half_squared_error": tuple(targets.shape),
-        "output": (2,),
-    }[data.loss]
-    if tuple(outputs.shape) != wanted:
-        raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {wanted}")
-    if "validation_error" in workload.entry.target and LOSSES[data.loss].error is None:
+    wanted: dict[LossName, list[tuple[int, ...]]] = {
+        "cross_entropy": [(*targets.shape, data.classes)],
+        "half_squared_error": [tuple(targets.shape)],
+        "reconstruction": [tuple(targets.shape), (2,)],
+        "output": [(2,)],
+    }
+    if tuple(outputs.shape) not in wanted[data.loss]:
+        takes = " or ".join(map(str, wanted[data.loss]))
+        raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {takes}")
+    stated = next(iter(workload.entry.target), "validation_loss")
+    if LOSSES[data.loss].error is None and stated != "validation_loss":
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
+    augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
     point = _any_point(workload)
     optimizer = build.optimizer(workload, model.parameters(), point)

@@ -290,6 +290,12 @@ def curve_of_trial(archive: Archive, study: StudyRecord, trial: TrialRecord) -> 
     return _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
 
 
+def stated_target(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The target of a study as its suite gives it, such as {validation_perplexity: {at_most: 20}}."""
+    stated: dict[str, dict[str, float]] = content.get("target") or {content["reading"]: content["threshold"]}
+    return stated
+
+
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
     return archive.first_step(trial.key, study.content["reading"], Threshold(**study.content["threshold"]))
 

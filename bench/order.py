@@ -1,43 +1,71 @@
-"""The order in which a trial sees the training set."""
+"""The order in which a trial sees the training set, and the numbers that its augmentation draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+from bench.search import seed_of
+from bench.suite import OrderName
 
 # Rows of example numbers are made this many numbers at a time, however long a stretch is.
 _BLOCK = 1_000_000
 
 
 class Order:
-    """Shuffled epochs laid end to end, cut into batches of one size.
+    """Example numbers cut into batches of one size: shuffled epochs laid end to end, or as `name` says.
 
-    A batch may span two epochs, so every batch is full and every example is seen equally often. The order depends on
-    the seed alone, not on the device or on how it is asked for.
+    A batch may span two epochs, so every batch is full and every example is seen equally often; `single` shuffles once
+    and goes through that epoch again and again; `with_replacement` draws each example from all of them. The order
+    depends on the seed alone, not on the device or on how it is asked for, and not on what is drawn beside it.
+
+    draws: for each number that an augmentation draws for an example, how many values it has, from 0 on.
     """
 
-    def __init__(self, examples: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, examples: int, batch_size: int, seed: int, name: OrderName = "reshuffle", draws: Sequence[int] = ()
+    ) -> None:
         self._examples = examples
         self._batch_size = batch_size
+        self._name = name
         self._generator = torch.Generator().manual_seed(seed)
         self._left = torch.empty(0, dtype=torch.int64)
+        self._epoch: Tensor | None = None
+        self._draws = torch.tensor(draws, dtype=torch.int64)
+        self._draw_generator = torch.Generator().manual_seed(seed_of("augment", seed))
 
     def take(self, steps: int) -> Tensor:
-        """The next rows of example numbers: [steps, batch_size], int64, on the CPU."""
-        wanted = steps * self._batch_size
+        """The next rows of example numbers: [steps, batch_size], int64, on the CPU.
+
+        Where an augmentation draws k numbers for an example these follow its number: [steps, batch_size, 1 + k].
+        """
+        rows = self._numbers(steps * self._batch_size).view(steps, self._batch_size)
+        if not len(self._draws):
+            return rows
+        shares = torch.rand(*rows.shape, len(self._draws), generator=self._draw_generator, dtype=torch.float64)
+        return torch.cat([rows.unsqueeze(-1), (shares * self._draws).long()], dim=-1)
+
+    def _numbers(self, wanted: int) -> Tensor:
+        if self._name == "with_replacement":
+            return torch.randint(self._examples, (wanted,), generator=self._generator)
         parts, have = [self._left], len(self._left)
         while have < wanted:
-            parts.append(torch.randperm(self._examples, generator=self._generator))
+            parts.append(self._next_epoch())
             have += self._examples
         whole = torch.cat(parts)
         self._left = whole[wanted:]
-        return whole[:wanted].view(steps, self._batch_size)
+        return whole[:wanted]
+
+    def _next_epoch(self) -> Tensor:
+        if self._epoch is None or self._name == "reshuffle":
+            self._epoch = torch.randperm(self._examples, generator=self._generator)
+        return self._epoch
 
 
-def blocks(steps: int, batch_size: int, orders: int = 1) -> Iterator[int]:
-    """A stretch of steps in pieces, so that the example numbers of a piece, for that many orders, stay few."""
-    most = max(1, _BLOCK // (batch_size * orders))
+def blocks(steps: int, batch_size: int, numbers: int = 1) -> Iterator[int]:
+    """A stretch of steps in pieces, so that the numbers of a piece, so many for each example, stay few."""
+    most = max(1, _BLOCK // (batch_size * numbers))
     for start in range(0, steps, most):
         yield min(most, steps - start)

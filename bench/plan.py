@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from bench import components
 from bench.search import Dimension, Value, draw, seed_of
-from bench.suite import MOST_EXAMPLES, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
+from bench.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic")
-_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision")
+_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision", "augment")
 
 CONFIRM_BUDGET = 3
 MOST_DRAWS = 2
@@ -58,12 +58,19 @@ class Workload:
 
     @property
     def reading(self) -> str:
-        """The name of the reading the target is about."""
-        return next(iter(self.entry.target))
+        """The name of the reading the target is about: what is stored, whatever the suite gives the target in."""
+        stated = next(iter(self.entry.target))
+        return "validation_loss" if stated in UNITS else stated
 
-    @property
+    @cached_property
     def threshold(self) -> Threshold:
-        return next(iter(self.entry.target.values()))
+        """The target's threshold, in the unit of the reading."""
+        ((stated, threshold),) = self.entry.target.items()
+        if stated not in UNITS:
+            return threshold
+        return Threshold(
+            **{key: UNITS[stated](value) for key, value in threshold.model_dump(exclude_none=True).items()}
+        )
 
     @property
     def open_ended(self) -> bool:
@@ -72,7 +79,8 @@ class Workload:
 
     def batch_sizes(self) -> list[int]:
         """Every batch size asked for, none larger than the training set where its size is known."""
-        return self.entry.sizes(components.find("datasets", self.dataset.name).sizes.get("train", MOST_EXAMPLES))
+        known = components.find("datasets", self.dataset.name).train_examples(self.dataset.options)
+        return self.entry.sizes(known or MOST_EXAMPLES)
 
     @property
     def slack(self) -> float | None:
@@ -111,11 +119,18 @@ class Workload:
             "precision": entry.precision,
             "training": entry.training,
             **self._step(),
+            **self._examples(),
         }
 
     def _step(self) -> dict[str, Any]:
         """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
         return {key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}
+
+    def _examples(self) -> dict[str, Any]:
+        """How examples are drawn and changed, where the suite says anything of it, for the same reason."""
+        entry = self.entry
+        said = {"augment": entry.augment.model_dump(exclude_defaults=True)} if entry.augment else {}
+        return {**said, **({"order": entry.order} if entry.order != "reshuffle" else {})}
 
 
 @dataclass(frozen=True)

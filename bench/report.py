@@ -16,7 +16,7 @@ from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
 from bench.contracts import Outcome
 from bench.errors import BenchError, ComponentError, nearest
-from bench.measures import Summary, summaries
+from bench.measures import Summary, stated_target, summaries
 from bench.plan import Plan
 from bench.scaling import Curve, curve_of, fit_curve
 from bench.table import Format as TableFormat
@@ -93,7 +93,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
-    target = {content["reading"]: content["threshold"]} if rows[0].trained else None
+    target = stated_target(content) if rows[0].trained else None
     return {"name": name, **described, "target": target, "studies": [_study(row) for row in rows]}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,10 +25,17 @@ DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
 MOST_EXAMPLES = 2**24
 READINGS = ("validation_error", "validation_loss")
-Reading = Literal["validation_error", "validation_loss"]
+# What a target may also be given in, where the loss is a cross-entropy, and the loss that such a number is.
+UNITS: dict[str, Callable[[float], float]] = {
+    "validation_perplexity": math.log,
+    "validation_bits_per_character": lambda bits: bits * math.log(2),
+}
+TARGETS = (*READINGS, *UNITS)
+Reading = Literal["validation_error", "validation_loss", "validation_perplexity", "validation_bits_per_character"]
 Measure = Literal["steps_to_target", "throughput", "inference"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Training = Literal["auto", "stacked", "one_by_one"]
+OrderName = Literal["reshuffle", "single", "with_replacement"]
 
 
 class Strict(BaseModel):
@@ -105,10 +113,13 @@ def _one_threshold(threshold: Threshold) -> Threshold:
 
 def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
     if len(target) != 1:
-        raise ValueError(f"should name one reading, of {', '.join(READINGS)}")
+        raise ValueError(f"should name one reading, of {', '.join(TARGETS)}")
     ((reading, threshold),) = target.items()
-    if reading == "validation_error" and (threshold.at_most or threshold.below or 0) > 1:
+    number = threshold.at_most or threshold.below or 0
+    if reading == "validation_error" and number > 1:
         raise ValueError("an error is a share of the examples, at most 1: write 5 % as 0.05")
+    if reading == "validation_perplexity" and number <= 1:
+        raise ValueError("a perplexity is above 1, that of a model which knows what comes")
     return target
 
 
@@ -195,6 +206,20 @@ class BatchRange(Strict):
         return list(itertools.takewhile(lambda size: size <= last, sizes))
 
 
+class Augment(Strict):
+    """What is done to training images, drawn afresh for each example and step (`augment.py`)."""
+
+    crop: PositiveInt | None = None
+    flip: bool = False
+    cutout: PositiveInt | None = None
+
+
+def _something(augment: Augment) -> Augment:
+    if not (augment.crop or augment.flip or augment.cutout):
+        raise ValueError("should say what is done, such as {crop: 4, flip: true, cutout: 8}")
+    return augment
+
+
 # Probe -> its options: `{noise_scale: {small: 8}}`, or `{noise_scale: }` for those it has by itself.
 Probes = dict[str, Annotated[dict[str, Any], BeforeValidator(lambda raw: {} if raw is None else raw)]]
 
@@ -261,6 +286,8 @@ class Entry(Strict):
     channels_last: bool = False
     micro_batch: MicroBatch = None
     input: Literal["device", "loader"] = "device"
+    augment: Annotated[Augment, AfterValidator(_something)] | None = None
+    order: OrderName = "reshuffle"
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
         """(name, model, dataset, optimizer, schedule) of every workload the entry stands for.

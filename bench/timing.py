@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench import build, limits, precision
+from bench import augment, build, limits, precision
 from bench.clock import seconds_of
 from bench.conditions import Watch
 from bench.contracts import Data, Ended, Evaluated, OutOfMemory, Split, Started, StudyEvent
@@ -29,6 +29,7 @@ from bench.order import Order
 from bench.plan import Timing, Trial
 from bench.stats import median_interval
 from bench.step import Step
+from bench.suite import Augment
 
 # A window is long against what reading a clock and synchronising take, and a step may be shorter.
 WINDOW_SECONDS = 0.02
@@ -182,13 +183,15 @@ class _Work:
         self._streamed = workload.entry.input == "loader"
         data = build.data(workload, folder, torch.device("cpu") if self._streamed else device)
         dtype = precision.dtype(workload.entry.precision)
-        order = Order(len(data.train), timing.batch_size, trial.order_seed)
+        change = workload.entry.augment if timing.what == "throughput" else None
+        draws = augment.draws(change, data.example_shape)
+        order = Order(len(data.train), timing.batch_size, trial.order_seed, workload.entry.order, draws)
         self._feed: _DeviceFeed | _LoaderFeed
         if self._streamed:
             self._feed = _LoaderFeed(data, order, device, dtype)
             data = replace(data, train=data.train.first(timing.batch_size).to(device, dtype))
         else:
-            self._feed = _DeviceFeed(data.train, order, device)
+            self._feed = _DeviceFeed(data.train, order, device, change)
         self._train = data.train
         self._step = Step(workload, data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
         self._act: Callable[[Tensor, Tensor], object] = self._step.take
@@ -223,7 +226,8 @@ class _Work:
     def _resident_step_seconds(self, steps: int) -> float:
         """Seconds of a step whose examples lie on the device: what a loader makes it wait for comes on top."""
         size = len(self._train)
-        self._feed = _DeviceFeed(self._train, Order(size, min(size, self._timing.batch_size), 0), self._device)
+        order = Order(size, min(size, self._timing.batch_size), 0)
+        self._feed = _DeviceFeed(self._train, order, self._device, None)
         return statistics.median(_window(self, steps, self._device).step_seconds for _ in range(_FEWEST_WINDOWS))
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (a step's arguments)
@@ -234,17 +238,16 @@ class _Work:
 class _DeviceFeed:
     """Batches gathered from examples that lie on the device, as the trials of a study see them."""
 
-    def __init__(self, train: Split, order: Order, device: torch.device) -> None:
-        self._train, self._order, self._device = train, order, device
+    def __init__(self, train: Split, order: Order, device: torch.device, change: Augment | None) -> None:
+        self._train, self._order, self._device, self._augment = train, order, device, change
         self._rows: tuple[Tensor, ...] = ()
 
     def prepare(self, steps: int) -> None:
         self._rows = self._order.take(steps).to(self._device).unbind()
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        inputs, targets = self._train.inputs, self._train.targets
         for row in self._rows[:steps]:
-            yield inputs.index_select(0, row), targets.index_select(0, row)
+            yield augment.gathered(self._train, row, self._augment)
 
 
 class _LoaderFeed:

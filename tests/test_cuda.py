@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_augment import make as augmenting
 from test_stacked import SMALL, WAY, apart, losses_apart, make
 
 from bench import build, cohort, components, timing
@@ -52,6 +53,15 @@ def test_the_step_is_captured_in_a_graph_and_captured_anew_when_trials_end():
         trials = trials[1:]
         assert stacked._graphed is None
     assert apart(one, stacked, trials) < 1e-9
+
+
+def test_a_captured_step_augments_each_batch_by_its_own_numbers():
+    of, data = augmenting(model="mlp")
+    trials = of.draws()[:3]
+    on_cpu = OneByOne(of, data, torch.device("cpu"), trials, WAY)
+    on_device = Stacked(of, build.data(of.workload, Path(), CUDA), CUDA, trials, WAY)
+    assert losses_apart(on_cpu.advance(20), on_device.advance(20)) < 1e-9
+    assert on_device._graphed._graph is not None
 
 
 def test_what_vmaps_is_stacked_on_a_device():

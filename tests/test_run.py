@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -412,3 +413,33 @@ def test_the_log_says_what_the_table_says(tmp_path):
     write(tmp_path, sizes=[256], race="false", max_steps=100, trials=5)
     _, err = bench("run", "small.yaml", folder=tmp_path)
     assert f"done, {study['steps_to_target']['search']} steps to target, 2 of 2 seeds confirm" in err
+
+
+LANGUAGE = """
+suite: small
+workloads:
+  - name: language
+    model: user_models:following
+    dataset: {bigram: {vocabulary: 8, length: 8}}
+    optimizer: adam
+    batch_sizes: [256]
+    target: {validation_perplexity: {below: 5}}
+    max_steps: 200
+    search: {trials: 2, learning_rate: 0.1}
+    confirm: {seeds: 2}
+"""
+
+
+def test_a_target_in_perplexity_is_shown_as_it_was_given_and_stored_as_a_loss(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(LANGUAGE)
+    told, _ = bench("run", path, folder=tmp_path)
+    assert "adam, constant; validation perplexity below 5" in told
+    shown = json.loads(bench("show", path, "--format", "json", folder=tmp_path)[0])
+    (workload,) = shown["workloads"]
+    assert workload["target"] == {"validation_perplexity": {"below": 5}}
+    steps = workload["studies"][0]["steps_to_target"]["search"]
+    with closing(sqlite3.connect(archive(tmp_path))) as db:
+        losses = dict(db.execute("SELECT step, min(value) FROM readings WHERE name = 'validation_loss' GROUP BY step"))
+        assert not db.execute("SELECT 1 FROM readings WHERE name LIKE '%perplexity%'").fetchall()
+    assert min(step for step, loss in losses.items() if math.exp(loss) < 5) == steps

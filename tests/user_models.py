@@ -232,3 +232,28 @@ def hungry(example_shape, classes):
 def hungry_in_training(example_shape, classes):
     """Needs a great deal of memory for each example that it is trained on."""
     return Hungry(always=False)
+
+
+def following(example_shape, classes):
+    """What follows each token of a text, as a table of its own for every token: all that a bigram language has."""
+    return nn.Embedding(classes, classes)
+
+
+def own_loss(example_shape, classes):
+    """Gives the loss of each example itself, as a VAE does its bound: half its squared distance from one point."""
+    return OwnLoss(example_shape)
+
+
+class OwnLoss(nn.Module):
+    def __init__(self, example_shape):
+        super().__init__()
+        self.point = nn.Parameter(torch.randn(example_shape))
+
+    def forward(self, x):
+        return 0.5 * (x - self.point).square().flatten(1).sum(1)
+
+
+def reconstructing(example_shape, classes, *, width: int = 8):
+    """An autoencoder of one narrow layer."""
+    layers = nn.Linear(classes, width), nn.Linear(width, classes)
+    return nn.Sequential(nn.Flatten(), *layers, nn.Unflatten(1, example_shape))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
-from bench.measures import Summary
+from bench.measures import Summary, stated_target
 from bench.scaling import Point
 from bench.stats import Interval, MedianInterval
 
@@ -83,3 +84,9 @@ def raw_median(value: MedianInterval | None) -> dict[str, float | None] | None:
         return None
     ends = {"median": raw(value.median), "low": raw(value.low), "high": raw(value.high)}
     return {**ends, "confidence": value.confidence}
+
+
+def target(content: Mapping[str, Any]) -> str:
+    """A study's target in words: `validation error at most 0.05`."""
+    ((reading, threshold),) = stated_target(content).items()
+    return " ".join([reading, *(f"{key} {value:g}" for key, value in threshold.items())]).replace("_", " ")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.analyses._show import raw, workloads
+from bench.analyses._show import raw, target, workloads
 from bench.measures import Summary
 from bench.scaling import perfect_scaling_until
 from bench.table import Table
@@ -112,9 +112,8 @@ def _cells(rows: Sequence[Summary]) -> dict[int, _Cell]:
 
 def _described(group: _Group) -> str:
     content = next(iter(group.rows.values()))[0].study.content
-    bound = " ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in content["threshold"].items())
     parts = ", ".join(str(content[key]) for key in ("model", "dataset", "schedule"))
-    return f"{parts}; {content['reading'].replace('_', ' ')} {bound}"
+    return f"{parts}; {target(content)}"
 
 
 def _steps_table(group: _Group) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import seconds, seconds_interval, workloads
+from bench.analyses._show import seconds, seconds_interval, target, workloads
 from bench.measures import Confirmed, Summary
 from bench.table import Table
 
@@ -26,9 +26,8 @@ def steps_to_target(summaries: Sequence[Summary]) -> list[Table]:
 
 def _table(name: str, rows: list[Summary]) -> Table:
     content = rows[0].study.content
-    bound = " ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in content["threshold"].items())
     parts = [content[key] for key in ("model", "dataset", "optimizer", "schedule")]
-    title = f"{name}: {', '.join(parts)}; {content['reading'].replace('_', ' ')} {bound}"
+    title = f"{name}: {', '.join(parts)}; {target(content)}"
     timed = any(summary.timed for summary in rows)
     kept = [place for place, column in enumerate(COLUMNS) if timed or column not in _TIMED]
     cells = [[row[place] for place in kept] for row in map(_row, rows)]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bench import build
+from bench import augment, build
 from bench.clock import now
 from bench.contracts import Data, Observation, Split, Way
 from bench.evaluation import RandomStream, evaluate, finite, observation, observing
@@ -32,8 +32,12 @@ class OneByOne:
         self._device = device
         self._batch_size = study.batch_size
         self._runs = {trial: _Run(study, data, device, trial) for trial in trials}
+        entry = study.workload.entry
+        draws = augment.draws(entry.augment, data.example_shape)
+        self._numbers = 1 + len(draws)
         self._orders = {
-            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed) for trial in trials
+            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed, entry.order, draws)
+            for trial in trials
         }
         self._step = 0
         self._seconds = dict.fromkeys(trials, 0.0)
@@ -42,7 +46,7 @@ class OneByOne:
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
-        for steps in blocks(step - self._step, self._batch_size):
+        for steps in blocks(step - self._step, self._batch_size, self._numbers):
             for seed, order in self._orders.items():
                 rows = order.take(steps).to(self._device)
                 for trial, run in self._runs.items():
@@ -90,7 +94,9 @@ class _Run:
 
     def __init__(self, study: Study, data: Data, device: torch.device, trial: Trial) -> None:
         workload = study.workload
-        self._data = data.train
+        self._train = data.train
+        self._augment = workload.entry.augment
+        self._outputs_an_example = data.outputs_an_example
         self._loss = LOSSES[data.loss]
         self._device = device
         self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.batch_size)
@@ -103,13 +109,12 @@ class _Run:
         self._step = 0
 
     def train(self, rows: Tensor) -> list[Tensor]:
-        """Takes a step for each row of example numbers [steps, batch_size]; each one's loss, still on the device."""
-        inputs, targets = self._data.inputs, self._data.targets
+        """Takes a step for each row of example numbers [steps, batch_size, ...]; its loss, still on the device."""
         losses = []
         with self._stream.drawn_from():
             for step, row in enumerate(rows.unbind(), start=self._step):
                 self._set_rates(self._schedule(step))
-                losses.append(self._ordinary.take(inputs.index_select(0, row), targets.index_select(0, row)))
+                losses.append(self._ordinary.take(*augment.gathered(self._train, row, self._augment)))
         self._step += len(rows)
         return losses
 
@@ -122,5 +127,10 @@ class _Run:
     def evaluate(self, name: str, split: Split) -> dict[str, float]:
         with observing(self.model, self._device):
             return evaluate(
-                lambda inputs: self._ordinary.forward(inputs).unsqueeze(0), self._loss, split, name, trials=1
+                lambda inputs: self._ordinary.forward(inputs).unsqueeze(0),
+                self._loss,
+                split,
+                name,
+                trials=1,
+                outputs_an_example=self._outputs_an_example,
             )[0]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from bench import build, precision
+from bench import augment, build, precision
 from bench.clock import now
 from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Data, Observation, Split, Way
@@ -47,8 +47,12 @@ class Stacked:
         self._seconds = dict.fromkeys(trials, 0.0)
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
+        self._augment = workload.entry.augment
+        draws = augment.draws(self._augment, data.example_shape)
+        self._numbers = 1 + len(draws)
         self._orders = {
-            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed) for trial in trials
+            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed, workload.entry.order, draws)
+            for trial in trials
         }
         self._schedules = [build.schedule(workload, trial.metaparameters) for trial in trials]
         self._stream = RandomStream(trials[0].init_seed, device)
@@ -71,7 +75,7 @@ class Stacked:
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
-        for steps in blocks(step - self._step, self._batch_size, len(self._orders)):
+        for steps in blocks(step - self._step, self._batch_size, len(self._orders) * self._numbers):
             rows = self._rows(steps)
             started = now(self._device)
             self._losses += self._train(rows)
@@ -140,7 +144,9 @@ class Stacked:
         return {name: value[place].detach().clone() for name, value in {**self._parameters, **self._buffers}.items()}
 
     def _rows(self, steps: int) -> Tensor:
-        """Example numbers: [steps, batch_size] where the trials share an order, else [steps, trials, batch_size]."""
+        """Example numbers [steps, batch_size, ...] where the trials share an order, else [steps, trials, batch_size,
+        ...], with an augmentation's own behind each.
+        """
         rows = {seed: order.take(steps).to(self._device) for seed, order in self._orders.items()}
         if len(rows) == 1:
             return next(iter(rows.values()))
@@ -200,12 +206,12 @@ class Stacked:
         ]
 
     def _take_step(self, row: Tensor) -> Tensor:
-        inputs = self._data.train.inputs.index_select(0, row.flatten())
-        targets = self._data.train.targets.index_select(0, row.flatten())
-        if row.ndim == 2:
-            inputs, targets = inputs.unflatten(0, row.shape), targets.view(row.shape)
-        outputs = self._forward(inputs, own=row.ndim == 2)
-        losses = vmap(self._loss.mean, in_dims=(0, 0 if row.ndim == 2 else None))(outputs, targets)
+        own = len(self._orders) > 1
+        inputs, targets = augment.gathered(self._data.train, row.flatten(0, 1) if own else row, self._augment)
+        if own:
+            inputs, targets = (each.unflatten(0, row.shape[:2]) for each in (inputs, targets))
+        outputs = self._forward(inputs, own=own)
+        losses = vmap(self._loss.mean, in_dims=(0, 0 if own else None))(outputs, targets)
         losses.sum().backward()
         self._optimizer.step()
         torch._foreach_zero_(self._gradients)
@@ -223,4 +229,11 @@ class Stacked:
 
     def _evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
         with observing(self._template, self._device):
-            return evaluate(lambda inputs: self._forward(inputs, own=False), self._loss, split, name, len(self._trials))
+            return evaluate(
+                lambda inputs: self._forward(inputs, own=False),
+                self._loss,
+                split,
+                name,
+                len(self._trials),
+                self._data.outputs_an_example,
+            )
