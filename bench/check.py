@@ -385,6 +385,9 @@ def _check_search(
                 yield _at(source, path, f"has no '{option.name}'; {component.name} needs one")
             if option.name in raw and option.name in spec.options:
                 yield _at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
+        if component.kind == "schedules" and all(name in raw or name in spec.options for name in components.WARM_UPS):
+            both = " and ".join(components.WARM_UPS)
+            yield _at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
 
 
 _SPACE: TypeAdapter[Any] = TypeAdapter(Space)

@@ -67,6 +67,8 @@ def _factor(text: str) -> str:
     return text
 
 
+# What every schedule takes beside its own options: one of them.
+WARM_UPS = ("warmup_steps", "warmup_examples")
 EVERY = "1.3x"
 _EVERY = Annotated[str, AfterValidator(_factor)]
 # torch.optim's constructors are annotated loosely (`lr: float | Tensor`, or not at all): their names carry the meaning.
@@ -242,7 +244,7 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
     ):
         raise ComponentError(f"found {name!r}; {attribute} cannot be called with ({', '.join(given)}), as {kind} are")
     if kind == "schedules":
-        options = (*options, Option("warmup_steps", required=False, type=NonNegativeInt))
+        options = (*options, *(Option(name, required=False, type=NonNegativeInt) for name in WARM_UPS))
     if kind == "probes":
         options = (*options, Option("every", required=False, type=_EVERY))
     summary = (ast.get_docstring(definition) or ast.get_docstring(tree) or "").partition("\n")[0]

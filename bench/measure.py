@@ -106,7 +106,7 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     probing.build_probes(workload)
     point = _any_point(workload)
     optimizer = build.optimizer(workload, model.parameters(), point)
-    build.schedule(workload, point)(0)
+    build.schedule(workload, point, largest.batch_size)(0)
     LOSSES[data.loss].mean(outputs, targets).backward()
     optimizer.step()
 

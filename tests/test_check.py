@@ -291,6 +291,14 @@ BROKEN = [
         ".search.warmup_steps",
         "whole numbers, as in {integer: [low, high]}",
     ),
+    (
+        16,
+        "warmup_steps: 3\n      warmup_examples: 100",
+        ".search",
+        "found warmup_steps and warmup_examples for constant; a warm-up is given as one of them",
+    ),
+    (8, "schedule: {wsd: {shape: sqrt}}", ".schedule.wsd.shape", "found 'sqrt'; should be 'linear' or '1-sqrt'"),
+    (8, "schedule: {step: {milestones: [-1]}}", ".schedule.step.milestones", "found [-1]; should be greater than 0"),
     (17, "confirm: 3", ".confirm", "found 3; should be a mapping, such as {seeds: 5}"),
     (17, "confirm: {seed: 3}", ".confirm.seed", "unknown; did you mean 'seeds'?"),
     (18, "evaluate: {cots: 1}", ".evaluate.cots", "unknown; did you mean 'cost'?"),
@@ -395,7 +403,7 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is learning_rate, trials, warmup_steps, weight_decay",
+        "there is learning_rate, trials, warmup_examples, warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]

@@ -96,7 +96,7 @@ class _Run:
         self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.batch_size)
         self.model = self._ordinary.model
         self._groups = self._ordinary.optimizer.param_groups
-        self._schedule = build.schedule(workload, trial.metaparameters)
+        self._schedule = build.schedule(workload, trial.metaparameters, study.batch_size)
         self._rates = [group["lr"] for group in self._groups]
         self._stream = RandomStream(trial.init_seed, device)
         self._factor = 1.0
