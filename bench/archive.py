@@ -35,7 +35,7 @@ from bench.contracts import (
 )
 from bench.errors import ArchiveError
 from bench.plan import Phase, Plan, Study, TimedMeasure, Timing, Trial
-from bench.search import Dimension, Space, Value
+from bench.search import Space, Value, as_plain
 from bench.suite import Threshold, TimingOptions
 
 SCHEMA_VERSION = 2
@@ -582,10 +582,7 @@ def _content(study: Study | Timing) -> dict[str, Any]:
         "seeds": entry.confirm.seeds,
         "slack": workload.slack,
         "probes": entry.probes,
-        "space": {
-            name: dimension.model_dump() if isinstance(dimension, Dimension) else dimension
-            for name, dimension in workload.space.items()
-        },
+        "space": as_plain(workload.space),
     }
 
 

@@ -17,7 +17,7 @@ from bench import components, document
 from bench.components import Component
 from bench.document import Document, KeyPath, dotted
 from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
-from bench.search import DIMENSIONS, Dimension, Space
+from bench.search import DIMENSIONS, Dimension, HalfLife, Scaled, ScalingRule, Space
 from bench.suite import (
     MOST_EXAMPLES,
     READINGS,
@@ -133,6 +133,9 @@ _KNOWN_KEYS: dict[str, type[BaseModel]] = {
     "race": Race,
     "timing": TimingOptions,
     "interconnect": Interconnect,
+    # By the names of their branches: these have no key of their own.
+    "a scaled value": Scaled,
+    "a half-life": HalfLife,
     "steps_to_target": StepsRule,
     "throughput": ThroughputRule,
     "peak_memory": Rule,
@@ -177,7 +180,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
         return _at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
     if kind == "extra_forbidden":
-        section = next((_KNOWN_KEYS[str(part)] for part in reversed(path[:-1]) if part in _KNOWN_KEYS), None)
+        section = next((_KNOWN_KEYS[str(part)] for part in reversed(detail["loc"][:-1]) if part in _KNOWN_KEYS), None)
         gate = (Rules if "workloads" in path else Gate) if path[0] == "gate" else None
         section = section or gate or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
         known = [field.alias or name for name, field in section.model_fields.items()]
@@ -186,7 +189,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         return _at(source, path, f"unknown reading; {nearest(key, READINGS)}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
         ((word, _),) = value.items()
-        return _at(source, (*path, word), f"unknown; {nearest(word, DIMENSIONS)}")
+        return _at(source, (*path, word), f"unknown; {nearest(word, [*DIMENSIONS, 'half_life'])}")
     if kind == "string_pattern_mismatch":
         message = _PATTERNS[key]
     elif kind in _SHAPE_ERRORS and path[:1] == ("workloads",) and len(path) == 2:
@@ -298,7 +301,10 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     yield from _check_probes(source, here, workload)
     search = workload.get("search", {})
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
-        yield from _check_search(source, (*here, "search"), search, found["optimizer"] + found["schedule"], complete)
+        takers = found["optimizer"] + found["schedule"]
+        yield from _check_search(source, (*here, "search"), search, takers, complete)
+        sizes = _sizes(workload.get("batch_sizes"), [dataset for _, dataset in found["dataset"]])
+        yield from _check_rules(source, (*here, "search"), search, [component for _, component in takers], sizes)
 
 
 def _check_range(source: Document, path: KeyPath, raw: Any, dataset: Component) -> Iterator[Problem]:
@@ -390,13 +396,58 @@ def _check_search(
             yield _at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
 
 
+def _check_rules(
+    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[Component], sizes: list[int]
+) -> Iterator[Problem]:
+    """A scaling rule must give its takers a value that they allow at every batch size; the first where not is told."""
+    for key, value in raw.items():
+        rule = _space(value)
+        taking = [(component, option) for component in takers if (option := component.option(key))]
+        if not isinstance(rule, ScalingRule) or not taking:
+            continue
+        for size in sizes:
+            try:
+                resolved = rule.resolve(size)
+            except ValueError as error:
+                yield _at(source, (*path, key), str(error))
+                break
+            told = [
+                f"gives {resolved:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                for component, option in taking
+                if (problem := option.problem(resolved))
+            ]
+            yield from (_at(source, (*path, key), sentence) for sentence in told)
+            if told:
+                break
+
+
+def _sizes(raw: Any, datasets: list[Component]) -> list[int]:
+    """Every batch size asked for, as far as that can be read."""
+    if isinstance(raw, dict):
+        most = max((dataset.sizes.get("train", MOST_EXAMPLES) for dataset in datasets), default=MOST_EXAMPLES)
+        try:
+            return BatchRange.model_validate(raw).sizes(most)
+        except ValidationError:
+            return []
+    return [size for size in _list(raw) if type(size) is int and size > 0]
+
+
 _SPACE: TypeAdapter[Any] = TypeAdapter(Space)
 
 
-def _extremes(raw: Any) -> list[Any]:
-    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read."""
+def _space(raw: Any) -> Any:
+    """What a metaparameter is given as; None where it cannot be read."""
     try:
-        dimension = _SPACE.validate_python(raw)
+        return _SPACE.validate_python(raw)
     except ValidationError:
+        return None
+
+
+def _extremes(raw: Any) -> list[Any]:
+    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read, or where
+    they depend on the batch size.
+    """
+    dimension = _space(raw)
+    if dimension is None or isinstance(dimension, ScalingRule):
         return []
     return dimension.extremes() if isinstance(dimension, Dimension) else [dimension]

@@ -12,8 +12,8 @@ from bench import build, cohort, precision, probing, study, timing
 from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, StudyEvent, Task
 from bench.errors import BenchError, ComponentError
 from bench.losses import LOSSES
-from bench.plan import Study, Timing, Trial, Workload
-from bench.search import Dimension
+from bench.plan import Study, Timing, Trial
+from bench.search import Dimension, Value
 
 
 def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
@@ -104,17 +104,17 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     if "validation_error" in workload.entry.target and LOSSES[data.loss].error is None:
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
     probing.build_probes(workload)
-    point = _any_point(workload)
+    point = _any_point(largest)
     optimizer = build.optimizer(workload, model.parameters(), point)
     build.schedule(workload, point, largest.batch_size)(0)
     LOSSES[data.loss].mean(outputs, targets).backward()
     optimizer.step()
 
 
-def _any_point(workload: Workload) -> dict[str, float | int | str | bool]:
+def _any_point(study: Study | Timing) -> dict[str, Value]:
     return {
         name: dimension.extremes()[0] if isinstance(dimension, Dimension) else dimension
-        for name, dimension in workload.space.items()
+        for name, dimension in study.workload.space_at(study.batch_size).items()
     }
 
 

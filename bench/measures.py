@@ -24,6 +24,8 @@ _UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
 # A best value this close to an end of its range, as a share of the range, asks for a wider one.
 EDGE = 0.05
 
+_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+
 Status = Literal["measured", "infeasible", "not measured"]
 
 
@@ -278,6 +280,11 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
     )
 
 
+def searches(study: StudyRecord, name: str) -> bool:
+    """Whether a study searched a metaparameter, and was not given it, at once or by a scaling rule."""
+    return isinstance(_SPACE.validate_python(study.content["space"].get(name, 0)), Dimension)
+
+
 def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, float]]:
     paths: dict[str, dict[int, float]] = {}
     for step, name, value in readings:
@@ -297,7 +304,7 @@ def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int
 def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", "high"]]:
     edges: dict[str, Literal["low", "high"]] = {}
     for name, raw in study.content["space"].items():
-        dimension = TypeAdapter[Any](Space).validate_python(raw)
+        dimension = _SPACE.validate_python(raw)
         searched = isinstance(dimension, Dimension) and name in winner.metaparameters
         position = dimension.position(winner.metaparameters[name]) if searched else None
         if position is not None and not EDGE <= position <= 1 - EDGE:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from bench import components
-from bench.search import Dimension, Value, draw, seed_of
+from bench.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
 from bench.suite import MOST_EXAMPLES, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic")
@@ -89,11 +89,18 @@ class Workload:
         }
 
     @cached_property
-    def space(self) -> dict[str, Dimension | Value]:
+    def space(self) -> dict[str, Dimension | ScalingRule | Value]:
         """The part of the search space that this workload's optimizer and schedule take."""
         takers = [components.find("optimizers", self.optimizer.name), components.find("schedules", self.schedule.name)]
         space = self.entry.search.space
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
+
+    def space_at(self, batch_size: int) -> dict[str, Dimension | Value]:
+        """The space at a batch size, where each rule has given a constant."""
+        return {
+            name: value.resolve(batch_size) if isinstance(value, ScalingRule) else value
+            for name, value in self.space.items()
+        }
 
     def identity(self) -> dict[str, Any]:
         """What makes a trial's readings what they are, but for its draw, its seeds and its budget."""
@@ -128,17 +135,13 @@ class Study:
     @cached_property
     def id(self) -> str:
         entry = self.workload.entry
-        space = {
-            key: value.model_dump() if isinstance(value, Dimension) else value
-            for key, value in self.workload.space.items()
-        }
         extent = {
             "trials": entry.search.trials,
             "seeds": entry.confirm.seeds,
             "max_steps": entry.max_steps,
             "probes": self._probes(),
         }
-        return _hash([self.workload.identity(), self.batch_size, space, extent])
+        return _hash([self.workload.identity(), self.batch_size, as_plain(self.workload.space), extent])
 
     @property
     def most_steps(self) -> int:
@@ -160,7 +163,8 @@ class Study:
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""
         entry = self.workload.entry
-        values = draw(self.workload.space, self._seed("space"), MOST_DRAWS * entry.search.trials)
+        space = self.workload.space_at(self.batch_size)
+        values = draw(space, self._seed("space"), MOST_DRAWS * entry.search.trials)
         order = self._seed("order")
         return [
             self._trial("search", number, point, self._seed("init", number), order, entry.max_steps)
@@ -251,7 +255,7 @@ class Timing:
             name: dimension.extremes()[0 if name == "learning_rate" else -1]
             if isinstance(dimension, Dimension)
             else dimension
-            for name, dimension in self.workload.space.items()
+            for name, dimension in self.workload.space_at(self.batch_size).items()
         }
 
     def _identity(self) -> list[Any]:

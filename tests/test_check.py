@@ -291,6 +291,53 @@ BROKEN = [
         ".search.warmup_steps",
         "whole numbers, as in {integer: [low, high]}",
     ),
+    (16, "momentum: {at: 8, value: 0.9}", ".search.momentum", "has no 'scale'; momentum needs one"),
+    (16, "momentum: {at: 8, vlaue: 0.9, scale: sqrt}", ".search.momentum.vlaue", "unknown; did you mean 'value'?"),
+    (
+        16,
+        "momentum: {at: 8, value: 0.9, scale: square}",
+        ".search.momentum.scale",
+        "found 'square'; should be 'linear', 'sqrt', 'inverse_sqrt', 'complement' or 'power'",
+    ),
+    (
+        16,
+        "momentum: {at: 8, value: 0.9, scale: sqrt}",
+        ".search.momentum",
+        "gives 2.545584 at batch size 64; for momentum it should be less than 1",
+    ),
+    (
+        16,
+        "momentum: {at: 8, value: 0.8, scale: complement}",
+        ".search.momentum",
+        "gives -0.6 at batch size 64; should be a number above 0 there",
+    ),
+    (
+        16,
+        "momentum: {at: 8, value: 2, scale: power}",
+        ".search.momentum",
+        "should have a value from 0 to 1 for the scale power",
+    ),
+    (
+        15,
+        "learning_rate: {at: 8, value: -1, scale: sqrt}",
+        ".search.learning_rate",
+        "gives -1 at batch size 8; for mom",
+    ),
+    (15, "learning_rate: {at: 1, value: 1e308, scale: linear}", ".search.learning_rate", "gives inf at batch size 8"),
+    (16, "momentum: {half_life: 0}", ".search.momentum.half_life", "found 0; should be greater than 0"),
+    (
+        16,
+        "momentum: {half_life: 9, tokens: 2}",
+        ".search.momentum.tokens",
+        "unknown; there is half_life, tokens_per_example",
+    ),
+    (16, "momentum: {half_lief: 9}", ".search.momentum.half_lief", "unknown; did you mean 'half_life'?"),
+    (
+        16,
+        "warmup_steps: {at: 8, value: 10, scale: sqrt}",
+        ".search.warmup_steps",
+        "gives 10 at batch size 8; for constant it should be a whole number",
+    ),
     (
         16,
         "warmup_steps: 3\n      warmup_examples: 100",
@@ -547,6 +594,12 @@ def test_a_component_whose_file_cannot_be_read_is_a_sentence(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     (told,) = sentences(with_lines({5: f"model: '{name}:net'"}))
     assert told.startswith(f"s.yaml:5: workloads[0].model: {name}.py")
+
+
+def test_a_scaling_rule_is_held_to_every_batch_size_of_a_range_too():
+    text = with_lines({9: "batch_sizes: {from: 8, to: max}", 16: "momentum: {at: 256, value: 0.6, scale: complement}"})
+    (told,) = sentences(text)
+    assert told.endswith("search.momentum: gives -0.6 at batch size 1,024; should be a number above 0 there")
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

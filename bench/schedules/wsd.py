@@ -21,8 +21,8 @@ def wsd(
 ) -> Schedule:
     """1 for t <= (1 - s) T, then falling to f at T, and f from there on; warm it up with warmup_steps.
 
-    s is `decay_share`, f `end_factor`; T is `total_steps`, or the whole horizon where none is given. With u the share of
-    the decay that is over the factor is 1 - (1 - f) u (linear) or 1 - (1 - f) sqrt(u) (1-sqrt). Hu et al. 2024
+    s is `decay_share`, f `end_factor`; T is `total_steps`, or the whole horizon where none is given. With u the share
+    of the decay that is over the factor is 1 - (1 - f) u (linear) or 1 - (1 - f) sqrt(u) (1-sqrt). Hu et al. 2024
     (arXiv 2404.06395); the shapes are those of Haegele et al. 2024 (arXiv 2405.18392).
     """
     last = total_steps or horizon
