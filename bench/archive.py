@@ -583,6 +583,7 @@ def _content(study: Study | Timing) -> dict[str, Any]:
         "slack": workload.slack,
         "probes": entry.probes,
         "space": as_plain(workload.space),
+        **({"growth": entry.growth.model_dump(exclude_none=True)} if entry.growth else {}),
     }
 
 

@@ -21,11 +21,14 @@ from bench.search import DIMENSIONS, Dimension, HalfLife, Scaled, ScalingRule, S
 from bench.suite import (
     MOST_EXAMPLES,
     READINGS,
+    Adaptive,
     BatchRange,
     Confirm,
+    Doubling,
     Entry,
     Evaluate,
     Gate,
+    Growth,
     Interconnect,
     Measure,
     Race,
@@ -136,6 +139,8 @@ _KNOWN_KEYS: dict[str, type[BaseModel]] = {
     # By the names of their branches: these have no key of their own.
     "a scaled value": Scaled,
     "a half-life": HalfLife,
+    "growth by doubling": Doubling,
+    "adaptive growth": Adaptive,
     "steps_to_target": StepsRule,
     "throughput": ThroughputRule,
     "peak_memory": Rule,
@@ -297,13 +302,15 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
                 )
                 yield _at(source, (*here, "batch_sizes", position), message)
         yield from _check_range(source, (*here, "batch_sizes"), workload.get("batch_sizes"), dataset)
+    datasets = [dataset for _, dataset in found["dataset"]]
+    sizes = _sizes(workload.get("batch_sizes"), datasets)
+    yield from _check_growth(source, (*here, "growth"), workload, datasets, sizes)
     yield from _check_needs(source, here, workload)
     yield from _check_probes(source, here, workload)
     search = workload.get("search", {})
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         takers = found["optimizer"] + found["schedule"]
         yield from _check_search(source, (*here, "search"), search, takers, complete)
-        sizes = _sizes(workload.get("batch_sizes"), [dataset for _, dataset in found["dataset"]])
         yield from _check_rules(source, (*here, "search"), search, [component for _, component in takers], sizes)
 
 
@@ -315,6 +322,27 @@ def _check_range(source: Document, path: KeyPath, raw: Any, dataset: Component) 
         yield _at(
             source, (*path, "from"), f"found {first:,}; {dataset.name} has {most:,} training examples to draw from"
         )
+
+
+def _check_growth(
+    source: Document, path: KeyPath, workload: dict[str, Any], datasets: list[Component], sizes: list[int]
+) -> Iterator[Problem]:
+    """A batch that grows is never larger than the training set, and its steps have no one time."""
+    try:
+        growth = _GROWTH.validate_python(workload.get("growth"))
+    except ValidationError:
+        return
+    if growth is None:
+        return
+    for dataset in datasets:
+        most, largest = dataset.sizes.get("train", MOST_EXAMPLES), max(map(growth.largest, sizes), default=0)
+        # A batch size that is itself too large is told of where it stands.
+        if largest > most >= max(sizes):
+            message = f"grows to {largest:,}; {dataset.name} has {most:,} training examples to draw from"
+            yield _at(source, path, message)
+    if timed := [measure for measure in _list(workload.get("measure")) if measure in ("throughput", "inference")]:
+        message = f"found growth where {timed[0]} is measured, of a step whose batch stays; leave out one of them"
+        yield _at(source, path, message)
 
 
 def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
@@ -433,6 +461,7 @@ def _sizes(raw: Any, datasets: list[Component]) -> list[int]:
 
 
 _SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+_GROWTH: TypeAdapter[Any] = TypeAdapter(Growth | None)
 
 
 def _space(raw: Any) -> Any:

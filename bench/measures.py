@@ -52,12 +52,21 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Grown:
+    """How far a batch had grown, and after how many steps of the optimizer."""
+
+    batch_size: int
+    optimizer_steps: int
+
+
+@dataclass(frozen=True)
 class Confirmed:
     """The winner again with fresh seeds: the median of its steps to target; a miss is beyond `budget`.
 
     each: every seed's steps to target, math.inf for a miss.
     probed: what probes saw of each seed, as {reading: {step: value}}.
     tested: the test error of each seed that met the target.
+    grown: of each seed whose batch grew, how far it was when it met the target.
     digest: a hash of every reading of every seed; equal where trainings were equal to the last bit.
     """
 
@@ -70,6 +79,7 @@ class Confirmed:
     test_error: float | None
     tested: tuple[float, ...] = ()
     digest: str = ""
+    grown: tuple[Grown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,11 @@ class Summary:
     def trained(self) -> bool:
         """Whether steps to target were asked for, and not timings alone."""
         return self.study.measure == "steps_to_target"
+
+    @property
+    def grows(self) -> bool:
+        """Whether the batch only starts at the batch size; a step is then so many examples, and not the optimizer's."""
+        return bool(self.study.content.get("growth"))
 
     @property
     def seconds_to_target(self) -> MedianInterval | None:
@@ -276,6 +291,11 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
         budget=budget,
         test_error=statistics.median(tests) if tests else None,
         tested=tuple(tests),
+        grown=tuple(
+            Grown(int(seen["batch_size"][int(step)]), int(seen["optimizer_steps"][int(step)]))
+            for seen, step in zip(readings, steps, strict=True)
+            if math.isfinite(step) and "optimizer_steps" in seen
+        ),
         digest=hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
     )
 

@@ -122,7 +122,8 @@ class Workload:
 
     def _step(self) -> dict[str, Any]:
         """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
-        return {key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}
+        growth = {"growth": self.entry.growth.model_dump()} if self.entry.growth else {}
+        return {**{key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}, **growth}
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,12 @@ class Study:
             "probes": self._probes(),
         }
         return _hash([self.workload.identity(), self.batch_size, as_plain(self.workload.space), extent])
+
+    @property
+    def largest_batch(self) -> int:
+        """The most examples that a step takes: more than the batch size where the batch grows."""
+        growth = self.workload.entry.growth
+        return growth.largest(self.batch_size) if growth else self.batch_size
 
     @property
     def most_steps(self) -> int:
@@ -294,7 +301,7 @@ class Plan:
 def make(suite: Suite, *, timed: bool = False) -> Plan:
     """Spreads a suite's lists out into workloads, and these into what is measured at each batch size.
 
-    timed: times a training step of workloads of which nothing was to be timed, too.
+    timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
     """
     workloads = tuple(
         Workload(name, entry, *specs) for entry in suite.content.workloads for name, *specs in entry.combinations()
@@ -303,7 +310,7 @@ def make(suite: Suite, *, timed: bool = False) -> Plan:
     timings: list[Timing] = []
     for workload in workloads:
         measures: list[Measure] = workload.entry.measure
-        if timed and measures == ["steps_to_target"]:
+        if timed and measures == ["steps_to_target"] and not workload.entry.growth:
             measures = ["steps_to_target", "throughput"]
         for measure in measures:
             for size in workload.batch_sizes():

@@ -35,7 +35,11 @@ ALLOWED = {
     "losses": {"contracts"},
     "evaluation": {"contracts", "losses"},
     "build": {"components", "contracts", "errors", "evaluation", "plan", "precision", "search"},
-    "cohorts": {"build", "clock", "contracts", "evaluation", "losses", "memory", "order", "plan", "precision", "step"},
+    "growth": {"suite"},
+    "cohorts": {
+        *("build", "clock", "contracts", "evaluation", "growth", "losses", "memory", "order", "plan", "precision"),
+        *("probes", "probing", "search", "step", "suite"),
+    },
     "cohort": {"build", "cohorts", "components", "contracts", "errors", "plan"},
     "study": {"contracts", "plan"},
     "probing": {

@@ -93,7 +93,7 @@ class _Run:
         self._data = data.train
         self._loss = LOSSES[data.loss]
         self._device = device
-        self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.batch_size)
+        self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.largest_batch)
         self.model = self._ordinary.model
         self._groups = self._ordinary.optimizer.param_groups
         self._schedule = build.schedule(workload, trial.metaparameters, study.batch_size)
@@ -102,15 +102,18 @@ class _Run:
         self._factor = 1.0
         self._step = 0
 
-    def train(self, rows: Tensor) -> list[Tensor]:
-        """Takes a step for each row of example numbers [steps, batch_size]; each one's loss, still on the device."""
+    def train(self, rows: Tensor, units: int = 1) -> list[Tensor]:
+        """Takes a step for each row of example numbers [steps, batch_size]; each one's loss, still on the device.
+
+        A step counts as so many units of the schedule's: more than one where the batch has grown.
+        """
         inputs, targets = self._data.inputs, self._data.targets
         losses = []
         with self._stream.drawn_from():
-            for step, row in enumerate(rows.unbind(), start=self._step):
-                self._set_rates(self._schedule(step))
+            for row in rows.unbind():
+                self._set_rates(self._schedule(self._step))
                 losses.append(self._ordinary.take(inputs.index_select(0, row), targets.index_select(0, row)))
-        self._step += len(rows)
+                self._step += units
         return losses
 
     def _set_rates(self, factor: float) -> None:
