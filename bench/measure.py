@@ -82,10 +82,9 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     data = loaded[as_asked]
     if isinstance(data, Exception):
         raise data
-    if largest.batch_size > len(data.train) and not workload.open_ended:
-        raise ComponentError(
-            f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
-        )
+    size = largest.largest_batch if isinstance(largest, Study) else largest.batch_size
+    if size > len(data.train) and not workload.open_ended:
+        raise ComponentError(f"found the batch size {size:,}; {key} has {len(data.train):,} training examples")
     model = build.model(workload, data, cpu, seed=0)
     try:
         outputs = model(data.train.inputs[:2])

@@ -60,8 +60,9 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, channels_last, compile, confirm, dataset, deterministic, evaluate, input, max_seconds, max_steps, "
-    "measure, micro_batch, model, name, optimizer, precision, probes, race, schedule, search, target, timing, training"
+    "batch_sizes, channels_last, compile, confirm, dataset, deterministic, evaluate, growth, input, max_seconds, "
+    "max_steps, measure, micro_batch, model, name, optimizer, precision, probes, race, schedule, search, target, "
+    "timing, training"
 )
 PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
@@ -167,6 +168,34 @@ BROKEN = [
     (9, "batch_sizes: {from: 5000, to: max}", ".batch_sizes.from", "found 5,000; digits has 1,197 training examples"),
     (12, "measure: [throughputt]", ".measure[0]", "found 'throughputt'; should be 'steps_to_target', 'throughput' or"),
     (12, "measure: []", ".measure", "found []; should be a list of steps_to_target, throughput, inference"),
+    (12, "growth: 3", ".growth", "found 3; should be {double_at: [500, 2000]}, in examples, or {adaptive: noise_scale"),
+    (12, "growth: {adaptive: noise_scale}", ".growth", "has no 'most'; growth needs one"),
+    (
+        12,
+        "growth: {adaptive: noise, most: 9}",
+        ".growth.adaptive",
+        "found 'noise'; should be 'noise_scale' or 'norm_te",
+    ),
+    (12, "growth: {double_at: [5, 5]}", ".growth.double_at", "found [5, 5]; should be numbers that rise"),
+    (12, "growth: {double_at: []}", ".growth.double_at", "found []; should hold at least 1"),
+    (12, "growth: {double_at: [0]}", ".growth.double_at[0]", "found 0; should be greater than 0"),
+    (12, "growth: {double_at: [9], most: 99}", ".growth.most", "unknown; there is double_at"),
+    (12, "growth: {adaptive: norm_test, most: 99}", ".growth", "should have an eta, such as 0.5, for norm_test, and"),
+    (12, "growth: {adaptive: noise_scale, eta: 0.5, most: 99}", ".growth", "and none for noise_scale"),
+    (12, "growth: {adaptive: norm_test, eta: 2, most: 99}", ".growth.eta", "found 2; should be at most 1"),
+    (
+        12,
+        "growth: {double_at: [1, 2, 3, 4, 5]}",
+        ".growth",
+        "grows to 2,048; digits has 1,197 training examples to draw from",
+    ),
+    (12, "growth: {adaptive: noise_scale, most: 1300}", ".growth", "grows to 1,296; digits has 1,197 training exampl"),
+    (
+        12,
+        "growth: {double_at: [9]}\n    measure: [steps_to_target, throughput]",
+        ".growth",
+        "found growth where throughput is measured, of a step whose batch stays; leave out one of them",
+    ),
     (12, "timing: {proceses: 5}", ".timing.proceses", "unknown; did you mean 'processes'?"),
     (12, "timing: {precision: .nan}", ".timing.precision", "found .nan; every number in a suite is finite"),
     (12, "timing: {interconnect: {latency: 1}}", ".timing.interconnect.latency", "unknown; did you mean"),

@@ -86,6 +86,8 @@ def test_making_a_scalar_a_list_renames_its_workload_and_leaves_seeds_and_values
         ("[8, 64]", "[16, 128]"),
         ("confirm:", "race: false\n    confirm:"),
         ("confirm:", "evaluate: {resolution: 0.1}\n    confirm:"),
+        ("confirm:", "growth: {double_at: [100]}\n    confirm:"),
+        ("confirm:", "growth: {adaptive: noise_scale, most: 128}\n    confirm:"),
     ],
 )
 def test_whatever_changes_a_trial_changes_its_id(replacement):
@@ -196,3 +198,10 @@ def test_a_study_with_a_rule_tells_the_archive_the_rule_and_has_an_id_of_its_own
 def test_ids_of_a_suite_that_says_nothing_new_are_those_of_the_first_archives():
     (study, _) = plan.make(check.check(document.parse(SUITE))).studies
     assert (study.id, study.draws()[0].id) == ("c10c2b75f56efc1c", "08088298c2dcbb9f")
+
+
+def test_a_batch_that_grows_is_not_timed_where_all_is():
+    growing = WORKLOAD.replace("name: a", "name: b") + "    growth: {double_at: [100]}\n"
+    made = plan.make(check.check(document.parse(SUITE + growing)), timed=True)
+    assert {study.workload.name for study in made.studies} == {"a", "b"}
+    assert {timing.workload.name for timing in made.timings} == {"a"}
