@@ -294,7 +294,7 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
         grown=tuple(
             Grown(int(seen["batch_size"][int(step)]), int(seen["optimizer_steps"][int(step)]))
             for seen, step in zip(readings, steps, strict=True)
-            if math.isfinite(step) and "optimizer_steps" in seen
+            if all(step in seen.get(name, {}) for name in ("batch_size", "optimizer_steps"))
         ),
         digest=hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
     )

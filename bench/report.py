@@ -93,6 +93,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
+    described |= {"growth": content["growth"]} if rows[0].grows else {}
     target = {content["reading"]: content["threshold"]} if rows[0].trained else None
     return {"name": name, **described, "target": target, "studies": [_study(row) for row in rows]}
 
