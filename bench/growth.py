@@ -1,7 +1,7 @@
 """How the batch of a trial grows while it trains. Arithmetic alone, in units: a unit is a batch as large as the first.
 
 A study counts steps in units, so that a step stands for as many examples whatever the batch is by then; a step of the
-optimizer takes a whole number of them.
+optimizer takes a whole number of them. Schedules go by units too, and scaling rules by the batch size at the start.
 """
 
 from __future__ import annotations
