@@ -53,7 +53,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Grown:
-    """How far a batch had grown, and after how many steps of the optimizer."""
+    """How large the batch of the last step was, and how many steps the optimizer had taken."""
 
     batch_size: int
     optimizer_steps: int

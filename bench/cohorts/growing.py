@@ -27,14 +27,15 @@ _FEWEST_EXAMPLES = 256
 
 @dataclass
 class _Place:
-    """Where a trial stands: how many units it has seen, in how many steps of the optimizer, and where those since the
-    last evaluation ended.
+    """Where a trial stands: the units it has seen, in how many steps of the optimizer, the units of the last of these,
+    and where those since the last evaluation ended.
     """
 
     batch: Batch
     order: Order
     seen: int = 0
     steps: int = 0
+    units: int = 1
     ends: list[int] = field(default_factory=list)
 
 
@@ -42,7 +43,7 @@ class Growing(OneByOne):
     """Keeps the contract of `contracts.Cohort` in units of the starting batch B: at step s a trial has seen s B
     examples, but for those that its next, larger step still waits for, in the order of a trial that does not grow.
 
-    It also reads `batch_size`, with which it goes on, and `optimizer_steps` so far; and where the batch adapts, what it
+    It also reads the `batch_size` of its last step, and `optimizer_steps` so far; and where the batch adapts, what it
     adapts to: `gradient_squared` and `noise_trace`, of examples that are drawn for it. A look is off the clock.
     """
 
@@ -70,6 +71,7 @@ class Growing(OneByOne):
                     place.ends += [place.seen + units * taken for taken in range(1, some + 1)]
                     place.seen += units * some
                     place.steps += some
+                    place.units = units
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
@@ -92,7 +94,7 @@ class Growing(OneByOne):
             readings = found.readings
         self._losses[trial], place.ends = [], []
         looked = self._look(trial, step, place) if self._adapts else {}
-        batch_size = place.batch.units(place.seen) * self._batch_size
+        batch_size = place.units * self._batch_size
         return Observation({**readings, **looked, "batch_size": batch_size, "optimizer_steps": place.steps})
 
     def _look(self, trial: Trial, step: int, place: _Place) -> dict[str, float]:
