@@ -29,7 +29,7 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Group:
-    """Workloads that differ in their optimizer, or its search space; `rows` by label, `cells` by label and batch size."""
+    """Workloads that differ in their optimizer or its search space; `rows` by label, `cells` by label and batch."""
 
     rows: dict[str, list[Summary]]
     cells: dict[str, dict[int, _Cell]]
