@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NotRequired, cast, get_args
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -35,8 +35,8 @@ from bench.contracts import (
 )
 from bench.errors import ArchiveError
 from bench.plan import Phase, Plan, Study, TimedMeasure, Timing, Trial
-from bench.search import Dimension, Space, Value
-from bench.suite import UNITS, Threshold, TimingOptions
+from bench.search import Space, Value, as_plain
+from bench.suite import UNITS, Growth, Threshold, TimingOptions
 
 SCHEMA_VERSION = 2
 
@@ -147,6 +147,7 @@ class _TrainedContent(_Content):
     slack: float | None
     probes: dict[str, dict[str, Any]]
     space: dict[str, Space]
+    growth: NotRequired[Growth]
 
 
 _TIMED = TypeAdapter(_TimedContent)
@@ -585,10 +586,8 @@ def _content(study: Study | Timing) -> dict[str, Any]:
         "seeds": entry.confirm.seeds,
         "slack": workload.slack,
         "probes": entry.probes,
-        "space": {
-            name: dimension.model_dump() if isinstance(dimension, Dimension) else dimension
-            for name, dimension in workload.space.items()
-        },
+        "space": as_plain(workload.space),
+        **({"growth": entry.growth.model_dump(exclude_none=True)} if entry.growth else {}),
     }
 
 

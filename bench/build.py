@@ -107,13 +107,16 @@ def optimizer(
     return built
 
 
-def schedule(workload: Workload, metaparameters: Mapping[str, Value]) -> Schedule:
-    """The workload's schedule; a warm-up of w steps multiplies it by (t + 1)/w at step t, counted from 0."""
+def schedule(workload: Workload, metaparameters: Mapping[str, Value], batch_size: int) -> Schedule:
+    """The workload's schedule; a warm-up multiplies it, at step t counted from 0, by (t + 1)/w for one of w steps, and
+    by the share of e examples seen by the end of the step for one of e examples.
+    """
     component = components.find("schedules", workload.schedule.name)
     options: dict[str, Any] = {**workload.schedule.options}
     options.update({key: value for key, value in metaparameters.items() if component.option(key)})
-    warmup_steps = options.pop("warmup_steps", 0)
+    steps, examples = options.pop("warmup_steps", 0), options.pop("warmup_examples", 0)
     factor: Schedule = component.load()(workload.entry.max_steps, **options)
-    if not warmup_steps:
+    if not (steps or examples):
         return factor
+    warmup_steps = steps or examples / batch_size
     return lambda step: factor(step) * min(1.0, (step + 1) / warmup_steps)

@@ -17,16 +17,19 @@ from bench import components, document
 from bench.components import Component
 from bench.document import Document, KeyPath, dotted
 from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
-from bench.search import DIMENSIONS, Dimension, Space
+from bench.search import DIMENSIONS, Dimension, HalfLife, Scaled, ScalingRule, Space
 from bench.suite import (
     MOST_EXAMPLES,
     TARGETS,
+    Adaptive,
     Augment,
     BatchRange,
     Confirm,
+    Doubling,
     Entry,
     Evaluate,
     Gate,
+    Growth,
     Interconnect,
     Measure,
     Race,
@@ -135,6 +138,11 @@ _KNOWN_KEYS: dict[str, type[BaseModel]] = {
     "timing": TimingOptions,
     "interconnect": Interconnect,
     "augment": Augment,
+    # By the names of their branches: these have no key of their own.
+    "a scaled value": Scaled,
+    "a half-life": HalfLife,
+    "growth by doubling": Doubling,
+    "adaptive growth": Adaptive,
     "steps_to_target": StepsRule,
     "throughput": ThroughputRule,
     "peak_memory": Rule,
@@ -179,7 +187,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
         return _at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
     if kind == "extra_forbidden":
-        section = next((_KNOWN_KEYS[str(part)] for part in reversed(path[:-1]) if part in _KNOWN_KEYS), None)
+        section = next((_KNOWN_KEYS[str(part)] for part in reversed(detail["loc"][:-1]) if part in _KNOWN_KEYS), None)
         gate = (Rules if "workloads" in path else Gate) if path[0] == "gate" else None
         section = section or gate or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
         known = [field.alias or name for name, field in section.model_fields.items()]
@@ -188,7 +196,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         return _at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
         ((word, _),) = value.items()
-        return _at(source, (*path, word), f"unknown; {nearest(word, DIMENSIONS)}")
+        return _at(source, (*path, word), f"unknown; {nearest(word, [*DIMENSIONS, 'half_life'])}")
     if kind == "string_pattern_mismatch":
         message = _PATTERNS[key]
     elif kind in _SHAPE_ERRORS and path[:1] == ("workloads",) and len(path) == 2:
@@ -291,12 +299,17 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
                 yield from _check_options(source, (*path, spec.name), spec, component)
     for spec, dataset in found["dataset"]:
         yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
+    most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
+    sizes = _sizes(workload.get("batch_sizes"), most)
+    yield from _check_growth(source, (*here, "growth"), workload, most, sizes)
     yield from _check_needs(source, here, workload)
     yield from _check_input(source, here, workload)
     yield from _check_probes(source, here, workload)
     search = workload.get("search", {})
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
-        yield from _check_search(source, (*here, "search"), search, found["optimizer"] + found["schedule"], complete)
+        takers = found["optimizer"] + found["schedule"]
+        yield from _check_search(source, (*here, "search"), search, takers, complete)
+        yield from _check_rules(source, (*here, "search"), search, [component for _, component in takers], sizes)
 
 
 def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, dataset: Component) -> Iterator[Problem]:
@@ -313,6 +326,27 @@ def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, da
     if known is not None and isinstance(subset, int) and most == known < subset:
         message = f"found the subset {subset:,}; {spec.name} has {known:,} training examples"
         yield _at(source, (*path[:-1], "dataset"), message)
+
+
+def _check_growth(
+    source: Document, path: KeyPath, workload: dict[str, Any], most: dict[str, int], sizes: list[int]
+) -> Iterator[Problem]:
+    """A batch that grows is never larger than the training set, and its steps have no one time."""
+    try:
+        growth = _GROWTH.validate_python(workload.get("growth"))
+    except ValidationError:
+        return
+    if growth is None:
+        return
+    for dataset, examples in most.items():
+        largest = max(map(growth.largest, sizes), default=0)
+        # A batch size that is itself too large is told of where it stands.
+        if largest > examples >= max(sizes):
+            message = f"grows to {largest:,}; {dataset} has {examples:,} training examples to draw from"
+            yield _at(source, path, message)
+    if timed := [measure for measure in _list(workload.get("measure")) if measure in ("throughput", "inference")]:
+        message = f"found growth where {timed[0]} is measured, of a step whose batch stays; leave out one of them"
+        yield _at(source, path, message)
 
 
 def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
@@ -395,15 +429,63 @@ def _check_search(
                 yield _at(source, path, f"has no '{option.name}'; {component.name} needs one")
             if option.name in raw and option.name in spec.options:
                 yield _at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
+        if component.kind == "schedules" and all(name in raw or name in spec.options for name in components.WARM_UPS):
+            both = " and ".join(components.WARM_UPS)
+            yield _at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
+
+
+def _check_rules(
+    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[Component], sizes: list[int]
+) -> Iterator[Problem]:
+    """A scaling rule must give its takers a value that they allow at every batch size; the first where not is told."""
+    for key, value in raw.items():
+        rule = _space(value)
+        taking = [(component, option) for component in takers if (option := component.option(key))]
+        if not isinstance(rule, ScalingRule) or not taking:
+            continue
+        for size in sizes:
+            try:
+                resolved = rule.resolve(size)
+            except ValueError as error:
+                yield _at(source, (*path, key), str(error))
+                break
+            told = [
+                f"gives {resolved:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                for component, option in taking
+                if (problem := option.problem(resolved))
+            ]
+            yield from (_at(source, (*path, key), sentence) for sentence in told)
+            if told:
+                break
+
+
+def _sizes(raw: Any, most: dict[str, int]) -> list[int]:
+    """Every batch size asked for, as far as that can be read; most: the training examples of each dataset."""
+    if isinstance(raw, dict):
+        try:
+            return BatchRange.model_validate(raw).sizes(max(most.values(), default=MOST_EXAMPLES))
+        except ValidationError:
+            return []
+    return [size for size in _list(raw) if type(size) is int and size > 0]
 
 
 _SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+_GROWTH: TypeAdapter[Any] = TypeAdapter(Growth | None)
+
+
+def _space(raw: Any) -> Any:
+    """What a metaparameter is given as; None where it cannot be read."""
+    try:
+        return _SPACE.validate_python(raw)
+    except ValidationError:
+        return None
 
 
 def _extremes(raw: Any) -> list[Any]:
-    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read."""
-    try:
-        dimension = _SPACE.validate_python(raw)
-    except ValidationError:
+    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read, or where
+    they depend on the batch size.
+    """
+    dimension = _space(raw)
+    if dimension is None or isinstance(dimension, ScalingRule):
         return []
     return dimension.extremes() if isinstance(dimension, Dimension) else [dimension]

@@ -11,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import build, components
+from bench.cohorts.growing import Growing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 from bench.contracts import Cohort, Data, OutOfMemory, Split, Way
@@ -30,6 +31,7 @@ def maker(study: Study, data: Data, device: torch.device) -> Callable[[Sequence[
     Raises ComponentError where the suite asks for `training: stacked` and the trials cannot be stacked.
     """
     asked = study.workload.entry.training
+    alone = Growing if study.workload.entry.growth else OneByOne
     obstacle = None if asked == "one_by_one" else _obstacle(study, data, device)
     if asked == "stacked" and obstacle:
         raise ComponentError(f"training: stacked cannot be: {obstacle}; use auto or one_by_one")
@@ -46,7 +48,7 @@ def maker(study: Study, data: Data, device: torch.device) -> Callable[[Sequence[
             stacked = operations <= TINY_STEP and len(trials) >= SEVERAL
             reason = f"{len(trials)} trials of {operations:.2g} operations a step on a CPU"
         way = Way("stacked" if stacked else "one by one", reason)
-        return (Stacked if stacked else OneByOne)(study, data, device, trials, way)
+        return (Stacked if stacked else alone)(study, data, device, trials, way)
 
     return make
 
@@ -60,6 +62,8 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     entry = study.workload.entry
     if apart := [key for key in ("compile", "channels_last", "micro_batch") if getattr(entry, key)]:
         return f"{apart[0]} is for one trial's own step"
+    if entry.growth:
+        return "each trial's batch grows by itself"
     if entry.precision == "fp16":
         return "fp16 scales the loss of each trial by itself"
     optimizer = components.find("optimizers", study.workload.optimizer.name)

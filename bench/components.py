@@ -70,6 +70,8 @@ def _factor(text: str) -> str:
 
 
 _SCALE = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What every schedule takes beside its own options: one of them.
+WARM_UPS = ("warmup_steps", "warmup_examples")
 EVERY = "1.3x"
 _EVERY = Annotated[str, AfterValidator(_factor)]
 # torch.optim's constructors are annotated loosely (`lr: float | Tensor`, or not at all): their names carry the meaning.
@@ -333,7 +335,7 @@ _HARNESS_OPTIONS = {
         Option("label_noise", required=False, type=Fraction, harness=True),
         Option("task", required=False, type=Literal["reconstruction"], harness=True),
     ),
-    "schedules": (Option("warmup_steps", required=False, type=NonNegativeInt, harness=True),),
+    "schedules": tuple(Option(name, required=False, type=NonNegativeInt, harness=True) for name in WARM_UPS),
     "probes": (Option("every", required=False, type=_EVERY, harness=True),),
 }
 

@@ -24,8 +24,8 @@ from bench.contracts import (
 )
 from bench.errors import BenchError, ComponentError
 from bench.losses import LOSSES
-from bench.plan import Study, Timing, Trial, Workload
-from bench.search import Dimension
+from bench.plan import Study, Timing, Trial
+from bench.search import Dimension, Value
 
 
 def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
@@ -99,10 +99,9 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
             f"{key} is not in memory, so that a step can only be timed, with input: loader; to train on it give it "
             "held: true, and a size at which it fits"
         )
-    if largest.batch_size > len(data.train) and not workload.open_ended:
-        raise ComponentError(
-            f"found the batch size {largest.batch_size:,}; {key} has {len(data.train):,} training examples"
-        )
+    size = largest.largest_batch if isinstance(largest, Study) else largest.batch_size
+    if size > len(data.train) and not workload.open_ended:
+        raise ComponentError(f"found the batch size {size:,}; {key} has {len(data.train):,} training examples")
     try:
         model = build.model(workload, data, cpu, seed=0)
         outputs = model(data.train.inputs[:2])
@@ -125,17 +124,17 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
     augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
-    point = _any_point(workload)
+    point = _any_point(largest)
     optimizer = build.optimizer(workload, model.parameters(), point)
-    build.schedule(workload, point)(0)
+    build.schedule(workload, point, largest.batch_size)(0)
     LOSSES[data.loss].mean(outputs, targets).backward()
     optimizer.step()
 
 
-def _any_point(workload: Workload) -> dict[str, float | int | str | bool]:
+def _any_point(study: Study | Timing) -> dict[str, Value]:
     return {
         name: dimension.extremes()[0] if isinstance(dimension, Dimension) else dimension
-        for name, dimension in workload.space.items()
+        for name, dimension in study.workload.space_at(study.batch_size).items()
     }
 
 

@@ -24,6 +24,8 @@ _UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
 # A best value this close to an end of its range, as a share of the range, asks for a wider one.
 EDGE = 0.05
 
+_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+
 Status = Literal["measured", "infeasible", "not measured"]
 
 
@@ -50,12 +52,21 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Grown:
+    """How large the batch of the last step was, and how many steps the optimizer had taken."""
+
+    batch_size: int
+    optimizer_steps: int
+
+
+@dataclass(frozen=True)
 class Confirmed:
     """The winner again with fresh seeds: the median of its steps to target; a miss is beyond `budget`.
 
     each: every seed's steps to target, math.inf for a miss.
     probed: what probes saw of each seed, as {reading: {step: value}}.
     tested: the test error of each seed that met the target.
+    grown: of each seed whose batch grew, how far it was when it met the target.
     digest: a hash of every reading of every seed; equal where trainings were equal to the last bit.
     """
 
@@ -68,6 +79,7 @@ class Confirmed:
     test_error: float | None
     tested: tuple[float, ...] = ()
     digest: str = ""
+    grown: tuple[Grown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,11 @@ class Summary:
     def trained(self) -> bool:
         """Whether steps to target were asked for, and not timings alone."""
         return self.study.measure == "steps_to_target"
+
+    @property
+    def grows(self) -> bool:
+        """Whether the batch only starts at the batch size; a step is then so many examples, and not the optimizer's."""
+        return bool(self.study.content.get("growth"))
 
     @property
     def seconds_to_target(self) -> MedianInterval | None:
@@ -274,8 +291,18 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
         budget=budget,
         test_error=statistics.median(tests) if tests else None,
         tested=tuple(tests),
+        grown=tuple(
+            Grown(int(seen["batch_size"][int(step)]), int(seen["optimizer_steps"][int(step)]))
+            for seen, step in zip(readings, steps, strict=True)
+            if all(step in seen.get(name, {}) for name in ("batch_size", "optimizer_steps"))
+        ),
         digest=hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
     )
+
+
+def searches(study: StudyRecord, name: str) -> bool:
+    """Whether a study searched a metaparameter, and was not given it, at once or by a scaling rule."""
+    return isinstance(_SPACE.validate_python(study.content["space"].get(name, 0)), Dimension)
 
 
 def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, float]]:
@@ -303,7 +330,7 @@ def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int
 def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", "high"]]:
     edges: dict[str, Literal["low", "high"]] = {}
     for name, raw in study.content["space"].items():
-        dimension = TypeAdapter[Any](Space).validate_python(raw)
+        dimension = _SPACE.validate_python(raw)
         searched = isinstance(dimension, Dimension) and name in winner.metaparameters
         position = dimension.position(winner.metaparameters[name]) if searched else None
         if position is not None and not EDGE <= position <= 1 - EDGE:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.archive import Archive, StudyRecord, TrialRecord
+from bench.archive import Archive, TrialRecord
 from bench.errors import BenchError
 from bench.measures import Summary, curve_of_trial, summaries
 from bench.report import tables
@@ -81,7 +81,8 @@ def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str,
         "points": [_point(point) for point in curve.points],
         "fit": {"sizes": along, "steps": [fitted.fit.steps(size) for size in along] if fitted else []},
         "trials": [trial for row in rows for trial in _trials(row)],
-        "curves": [path for row in rows for path in _curves(archive, row.study)],
+        "along": "examples" if rows[0].grows else "step",
+        "curves": [path for row in rows for path in _curves(archive, row)],
     }
 
 
@@ -127,14 +128,17 @@ def _trials(row: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _curves(archive: Archive, study: StudyRecord) -> list[dict[str, Any]]:
-    """The training curves of the confirmations, or, where there are none, of the search."""
+def _curves(archive: Archive, row: Summary) -> list[dict[str, Any]]:
+    """The training curves of the confirmations, or, where there are none, of the search; where the batch grows, along
+    examples.
+    """
+    study, unit = row.study, row.study.batch_size if row.grows else 1
     confirmed: Sequence[TrialRecord] = [trial for trial in study.trials if trial.phase == "confirm"]
     curves = []
     for seed, trial in enumerate(confirmed or study.trials):
         path = list(curve_of_trial(archive, study, trial).items())
         apart = max(1, math.ceil(len(path) / _MOST_POINTS))
         thinned = path[::apart] + (path[-1:] if (len(path) - 1) % apart else [])
-        steps, values = [step for step, _ in thinned], [value for _, value in thinned]
+        steps, values = [step * unit for step, _ in thinned], [value for _, value in thinned]
         curves.append({"batch_size": study.batch_size, "seed": seed, "steps": steps, "values": values})
     return curves

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from bench import components
-from bench.search import Dimension, Value, draw, seed_of
+from bench.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
 from bench.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic")
@@ -97,11 +97,18 @@ class Workload:
         }
 
     @cached_property
-    def space(self) -> dict[str, Dimension | Value]:
+    def space(self) -> dict[str, Dimension | ScalingRule | Value]:
         """The part of the search space that this workload's optimizer and schedule take."""
         takers = [components.find("optimizers", self.optimizer.name), components.find("schedules", self.schedule.name)]
         space = self.entry.search.space
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
+
+    def space_at(self, batch_size: int) -> dict[str, Dimension | Value]:
+        """The space at a batch size, where each rule has given a constant."""
+        return {
+            name: value.resolve(batch_size) if isinstance(value, ScalingRule) else value
+            for name, value in self.space.items()
+        }
 
     def identity(self) -> dict[str, Any]:
         """What makes a trial's readings what they are, but for its draw, its seeds and its budget."""
@@ -124,7 +131,8 @@ class Workload:
 
     def _step(self) -> dict[str, Any]:
         """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
-        return {key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}
+        growth = {"growth": self.entry.growth.model_dump()} if self.entry.growth else {}
+        return {**{key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}, **growth}
 
     def _examples(self) -> dict[str, Any]:
         """How examples are drawn and changed, where the suite says anything of it, for the same reason."""
@@ -143,17 +151,19 @@ class Study:
     @cached_property
     def id(self) -> str:
         entry = self.workload.entry
-        space = {
-            key: value.model_dump() if isinstance(value, Dimension) else value
-            for key, value in self.workload.space.items()
-        }
         extent = {
             "trials": entry.search.trials,
             "seeds": entry.confirm.seeds,
             "max_steps": entry.max_steps,
             "probes": self._probes(),
         }
-        return _hash([self.workload.identity(), self.batch_size, space, extent])
+        return _hash([self.workload.identity(), self.batch_size, as_plain(self.workload.space), extent])
+
+    @property
+    def largest_batch(self) -> int:
+        """The most examples that a step takes: more than the batch size where the batch grows."""
+        growth = self.workload.entry.growth
+        return growth.largest(self.batch_size) if growth else self.batch_size
 
     @property
     def most_steps(self) -> int:
@@ -175,7 +185,8 @@ class Study:
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""
         entry = self.workload.entry
-        values = draw(self.workload.space, self._seed("space"), MOST_DRAWS * entry.search.trials)
+        space = self.workload.space_at(self.batch_size)
+        values = draw(space, self._seed("space"), MOST_DRAWS * entry.search.trials)
         order = self._seed("order")
         return [
             self._trial("search", number, point, self._seed("init", number), order, entry.max_steps)
@@ -266,7 +277,7 @@ class Timing:
             name: dimension.extremes()[0 if name == "learning_rate" else -1]
             if isinstance(dimension, Dimension)
             else dimension
-            for name, dimension in self.workload.space.items()
+            for name, dimension in self.workload.space_at(self.batch_size).items()
         }
 
     def _identity(self) -> list[Any]:
@@ -305,7 +316,7 @@ class Plan:
 def make(suite: Suite, *, timed: bool = False) -> Plan:
     """Spreads a suite's lists out into workloads, and these into what is measured at each batch size.
 
-    timed: times a training step of workloads of which nothing was to be timed, too.
+    timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
     """
     workloads = tuple(
         Workload(name, entry, *specs) for entry in suite.content.workloads for name, *specs in entry.combinations()
@@ -314,7 +325,7 @@ def make(suite: Suite, *, timed: bool = False) -> Plan:
     timings: list[Timing] = []
     for workload in workloads:
         measures: list[Measure] = workload.entry.measure
-        if timed and measures == ["steps_to_target"]:
+        if timed and measures == ["steps_to_target"] and not workload.entry.growth:
             measures = ["steps_to_target", "throughput"]
         for measure in measures:
             for size in workload.batch_sizes():

@@ -94,6 +94,7 @@ def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
     target = stated_target(content) if rows[0].trained else None
+    described |= {"growth": content["growth"]} if rows[0].grows else {}
     return {"name": name, **described, "target": target, "studies": [_study(row) for row in rows]}
 
 

@@ -128,11 +128,12 @@ class CurveFit:
 def curve_of(rows: Sequence[Summary]) -> Curve:
     """The curve of a workload, from the summaries of its studies.
 
-    A study that is not measured, or timed alone, gives no point, one whose every trial missed gives a miss.
+    A study that is not measured, or timed alone, or whose batch grows, gives no point, one whose every trial missed
+    gives a miss.
     """
     points = []
     for row in rows:
-        if row.status != "measured" or not row.trained:
+        if row.status != "measured" or not row.trained or row.grows:
             continue
         found, size = row.found, row.study.batch_size
         if found is None:

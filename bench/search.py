@@ -1,8 +1,8 @@
 """Metaparameter spaces, and quasi-random draws from them.
 
-A space maps each metaparameter to a constant or to a dimension; a dimension maps a coordinate of the unit
-interval to a value. Draws are points of a scrambled Sobol sequence, so that N of them cover the space evenly
-for every N, and the first N stay what they were when N grows.
+A space maps each metaparameter to a constant, to a dimension, or to a rule that gives a constant for each batch size;
+a dimension maps a coordinate of the unit interval to a value. Draws are points of a scrambled Sobol sequence, so that N
+of them cover the space evenly for every N, and the first N stay what they were when N grows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,20 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PositiveFloat, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 Value = float | int | str | bool
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -147,9 +158,69 @@ class Choice(Dimension):
 DIMENSIONS = ("uniform", "log_uniform", "reverse_log_uniform", "integer", "choice")
 
 
+class ScalingRule(BaseModel, ABC):
+    """A metaparameter that is a constant at each batch size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @abstractmethod
+    def resolve(self, batch_size: int) -> float:
+        """The value at a batch size; raises ValueError where the rule gives none."""
+
+
+class Scaled(ScalingRule):
+    """A `value` that is right `at` one batch size B, scaled to k B.
+
+    linear: value x k, for the learning rate of SGD (Goyal et al. 2017).  sqrt: value x sqrt(k), for that of Adam.
+    complement: 1 - (1 - value) k, for Adam's betas, and inverse_sqrt: value/sqrt(k), for its eps (Malladi et al. 2022,
+    arXiv 2205.10287).  power: value^k, which keeps the half-life in examples, for beta2 (Marek et al. 2025, arXiv
+    2507.07101) or the average of the weights (Busbridge et al. 2023, arXiv 2307.13813).
+    """
+
+    at: PositiveInt
+    value: Finite
+    scale: Literal["linear", "sqrt", "inverse_sqrt", "complement", "power"]
+
+    @model_validator(mode="after")
+    def _is_share(self) -> Scaled:
+        if self.scale in ("complement", "power") and not 0 <= self.value <= 1:
+            raise ValueError(f"should have a value from 0 to 1 for the scale {self.scale}")
+        return self
+
+    def resolve(self, batch_size: int) -> float:
+        k = batch_size / self.at
+        if self.scale == "complement":
+            value = self.value - (1 - self.value) * (k - 1)  # at k = 1 the value itself, to the last bit
+        elif self.scale == "power":
+            value = self.value**k
+        else:
+            value = self.value * {"linear": k, "sqrt": math.sqrt(k), "inverse_sqrt": 1 / math.sqrt(k)}[self.scale]
+        if math.isinf(value) or (self.scale == "complement" and value < 1e-12):  # 0 but for rounding
+            wanted = "a number above 0" if self.scale == "complement" else "finite"
+            raise ValueError(f"gives {value:g} at batch size {batch_size:,}; should be {wanted} there")
+        return value
+
+
+class HalfLife(ScalingRule):
+    """The decay of a running average that halves in so many examples, or tokens: 0.5^(those of a step/half-life).
+
+    Marek et al. 2025, arXiv 2507.07101.
+    """
+
+    half_life: PositiveFloat
+    tokens_per_example: PositiveInt = 1
+
+    def resolve(self, batch_size: int) -> float:
+        return float(0.5 ** (batch_size * self.tokens_per_example / self.half_life))
+
+
 def _tag(raw: Any) -> str:
     if isinstance(raw, Dimension):
         return next(iter(type(raw).model_fields))
+    if isinstance(raw, HalfLife) or (isinstance(raw, Mapping) and "half_life" in raw):
+        return "a half-life"
+    if isinstance(raw, Scaled) or (isinstance(raw, Mapping) and not raw.keys().isdisjoint({"at", "scale"})):
+        return "a scaled value"
     if isinstance(raw, Mapping):
         return str(next(iter(raw))) if len(raw) == 1 else "not one key"
     return "constant" if isinstance(raw, Value) else "neither"
@@ -161,13 +232,21 @@ Space = Annotated[
     | Annotated[ReverseLogUniform, Tag("reverse_log_uniform")]
     | Annotated[Integer, Tag("integer")]
     | Annotated[Choice, Tag("choice")]
+    | Annotated[Scaled, Tag("a scaled value")]
+    | Annotated[HalfLife, Tag("a half-life")]
     | Annotated[Value, Tag("constant")],
     Discriminator(
         _tag,
         custom_error_type="space",
-        custom_error_message=f"should be a constant, or one of {', '.join(DIMENSIONS)}, as in {{uniform: [0, 1]}}",
+        custom_error_message=f"should be a constant, or one of {', '.join(DIMENSIONS)}, as in {{uniform: [0, 1]}}, "
+        "or a scaling rule, as in {at: 256, value: 0.1, scale: linear}",
     ),
 ]
+
+
+def as_plain(space: Mapping[str, Dimension | ScalingRule | Value]) -> dict[str, Any]:
+    """The space as a suite would write it."""
+    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in space.items()}
 
 
 def draw(space: Mapping[str, Dimension | Value], seed: int, count: int) -> list[dict[str, Value]]:

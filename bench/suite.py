@@ -220,6 +220,63 @@ def _something(augment: Augment) -> Augment:
     return augment
 
 
+def _rising(values: list[int]) -> list[int]:
+    if any(after <= before for before, after in itertools.pairwise(values)):
+        raise ValueError("should be numbers that rise")
+    return values
+
+
+class Doubling(Strict):
+    """The batch doubles each time that so many examples have been seen; the batch size is where it starts.
+
+    Smith et al. 2018, arXiv 1711.00489: instead of a decay of the learning rate, which stays as its schedule has it.
+    """
+
+    double_at: Annotated[list[PositiveInt], Field(min_length=1, max_length=24), AfterValidator(_rising)]
+
+    def largest(self, batch_size: int) -> int:
+        """The batch at the end of one that starts at a batch size."""
+        return batch_size << len(self.double_at)
+
+
+class Adaptive(Strict):
+    """The batch grows, up to `most`, with what is seen of the gradients' noise (growth.py); the batch size is where it
+    starts.
+
+    eta: of the norm test, how large the noise of a batch's gradient may be as a share of that gradient.
+    """
+
+    adaptive: Literal["noise_scale", "norm_test"]
+    most: PositiveInt
+    eta: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+
+    def largest(self, batch_size: int) -> int:
+        """The largest batch of one that starts at a batch size: a whole number of these."""
+        return batch_size * max(1, self.most // batch_size)
+
+
+def _eta_of_the_norm_test(growth: Adaptive) -> Adaptive:
+    if (growth.eta is None) == (growth.adaptive == "norm_test"):
+        raise ValueError("should have an eta, such as 0.5, for norm_test, and none for noise_scale")
+    return growth
+
+
+def _growth_tag(raw: Any) -> str:
+    if isinstance(raw, Doubling) or (isinstance(raw, dict) and "double_at" in raw):
+        return "growth by doubling"
+    return "adaptive growth" if isinstance(raw, dict | Adaptive) else "neither"
+
+
+Growth = Annotated[
+    Annotated[Doubling, Tag("growth by doubling")]
+    | Annotated[Adaptive, AfterValidator(_eta_of_the_norm_test), Tag("adaptive growth")],
+    Discriminator(
+        _growth_tag,
+        custom_error_type="growth",
+        custom_error_message="should be {double_at: [500, 2000]}, in examples, or {adaptive: noise_scale, most: 4096}",
+    ),
+]
+
 # Probe -> its options: `{noise_scale: {small: 8}}`, or `{noise_scale: }` for those it has by itself.
 Probes = dict[str, Annotated[dict[str, Any], BeforeValidator(lambda raw: {} if raw is None else raw)]]
 
@@ -278,6 +335,7 @@ class Entry(Strict):
     evaluate: Evaluate = Evaluate()
     probes: Probes = {}
     race: RaceOrNot = True
+    growth: Growth | None = None
     precision: Precision = "fp32"
     training: Training = "auto"
     deterministic: bool = False

@@ -13,8 +13,10 @@ from bench.analyses._show import interval
 from bench.analyses.advice import advice
 from bench.analyses.batch_scaling import batch_scaling
 from bench.analyses.critical_batch import critical_batch
+from bench.analyses.learning_rates import learning_rates
 from bench.analyses.noise_scale import adaptive_gain, average, noise_scale
 from bench.analyses.probes import probes
+from bench.analyses.steps_to_target import steps_to_target
 from bench.stats import Interval
 
 SIZES = [8, 16, 32, 64, 128, 256, 512]
@@ -41,6 +43,8 @@ def test_an_analysis_says_nothing_where_it_does_not_apply_and_never_writes_a_nan
         [summary(8, 100, seeds=[math.inf] * 5), summary(16, 50, seeds=[50, math.inf, math.inf])],
         [summary(8, 100, seeds=[100]), summary(16, 100)],
         rows(sizes=[8, 16]),
+        rows(growth={"double_at": [100]}),
+        [summary(8, None, growth={"adaptive": "norm_test", "eta": 0.5, "most": 64})],
     ]
     for case in cases:
         for table in analyse(case):
@@ -249,3 +253,30 @@ def test_advice_carries_the_doubts_of_its_fit_and_of_its_intervals():
     doubts = [note for note in table.notes if note.startswith("doubt")]
     assert any("2 batch sizes met the target" in doubt for doubt in doubts)
     assert any("overlaps that of batch size 8" in doubt for doubt in doubts)
+
+
+# ---- steps_to_target, of batches that grow, and of values close to one -----------------------------------------------
+
+
+def test_a_batch_that_grows_is_counted_in_examples_and_is_on_no_curve_of_batch_sizes():
+    growing = [summary(size, 100, seeds=[90, 100, 110], growth={"double_at": [500, 900]}) for size in (8, 16, 32)]
+    (table,) = steps_to_target(growing)
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["starts at"] == "8"
+    assert row["examples to target"] == "800 [720, 880]"
+    assert row["search"] == "800 (-5%)"
+    assert "doubles after 500, 900 examples" in table.notes[0]
+    assert "steps to target" not in table.columns
+    assert batch_scaling(growing) == critical_batch(growing) == advice(growing) == []
+    missed = summary(8, 100, seeds=[math.inf] * 3, growth={"adaptive": "noise_scale", "most": 64})
+    (table,) = steps_to_target([missed])
+    assert dict(zip(table.columns, table.rows[0], strict=True))["examples to target"] == ">2,400 [>2,400, >2,400]"
+    assert "grows by noise scale, to at most 64" in table.notes[0]
+
+
+def test_what_a_scaling_rule_gave_is_shown_and_a_decay_close_to_one_is_told_from_one():
+    space = {"learning_rate": {"at": 8, "value": 0.1, "scale": "linear"}, "beta2": {"half_life": 1e4}}
+    (table,) = steps_to_target([summary(8, 100, metaparameters={"beta2": 0.99975}, space=space)])
+    best = dict(zip(table.columns, table.rows[0], strict=True))["best"]
+    assert best == "learning_rate 0.1, beta2 0.99975"
+    assert learning_rates([summary(8, 100, metaparameters={"beta2": 0.99975}, space=space)]) == []

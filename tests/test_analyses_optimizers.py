@@ -163,6 +163,20 @@ def test_the_same_optimizer_twice_is_told_apart_by_its_workload():
     assert optimizers(rows)[0].columns == ["batch size", "sgd, a", "sgd, b", "adam"]
 
 
+def test_one_optimizer_tuned_afresh_and_by_a_scaling_rule_are_compared():
+    tuned = [summary(size, steps, workload="tuned") for size, steps in ((8, 100), (16, 60))]
+    space = {"learning_rate": {"at": 8, "value": 0.1, "scale": "linear"}}
+    ruled = [summary(size, steps, workload="ruled", space=space) for size, steps in ((8, 100), (16, 90))]
+    steps, _ = optimizers(tuned + ruled)
+    assert steps.columns == ["batch size", "sgd, tuned", "sgd, ruled"]
+    assert steps.rows == [["8", "100", "100"], ["16", "60", "90"]]
+    # Of a batch that grows, steps are no steps of the optimizer.
+    growing = [summary(size, 50, workload="growing", growth={"double_at": [9]}) for size in (8, 16)]
+    assert [table.columns for table in optimizers(tuned + ruled + growing)] == [
+        table.columns for table in optimizers(tuned + ruled)
+    ]
+
+
 def test_each_set_of_alike_workloads_has_its_own_tables():
     other = [
         *workload("sgd", {32: 100}, model="mlp"),

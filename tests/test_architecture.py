@@ -37,9 +37,10 @@ ALLOWED = {
     "losses": {"contracts"},
     "evaluation": {"contracts", "losses"},
     "build": {"alter", "components", "contracts", "datasets", "errors", "evaluation", "plan", "precision", "search"},
+    "growth": {"suite"},
     "cohorts": {
-        *("augment", "build", "clock", "contracts", "evaluation", "losses", "memory", "order", "plan", "precision"),
-        "step",
+        *("augment", "build", "clock", "contracts", "evaluation", "growth", "losses", "memory", "order", "plan"),
+        *("precision", "probes", "probing", "search", "step", "suite"),
     },
     "cohort": {"build", "cohorts", "components", "contracts", "errors", "plan"},
     "study": {"contracts", "plan"},

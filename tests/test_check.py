@@ -170,6 +170,34 @@ BROKEN = [
     (9, "batch_sizes: {from: 5000, to: max}", ".batch_sizes.from", "found 5,000; digits has 1,197 training examples"),
     (12, "measure: [throughputt]", ".measure[0]", "found 'throughputt'; should be 'steps_to_target', 'throughput' or"),
     (12, "measure: []", ".measure", "found []; should be a list of steps_to_target, throughput, inference"),
+    (12, "growth: 3", ".growth", "found 3; should be {double_at: [500, 2000]}, in examples, or {adaptive: noise_scale"),
+    (12, "growth: {adaptive: noise_scale}", ".growth", "has no 'most'; growth needs one"),
+    (
+        12,
+        "growth: {adaptive: noise, most: 9}",
+        ".growth.adaptive",
+        "found 'noise'; should be 'noise_scale' or 'norm_te",
+    ),
+    (12, "growth: {double_at: [5, 5]}", ".growth.double_at", "found [5, 5]; should be numbers that rise"),
+    (12, "growth: {double_at: []}", ".growth.double_at", "found []; should hold at least 1"),
+    (12, "growth: {double_at: [0]}", ".growth.double_at[0]", "found 0; should be greater than 0"),
+    (12, "growth: {double_at: [9], most: 99}", ".growth.most", "unknown; there is double_at"),
+    (12, "growth: {adaptive: norm_test, most: 99}", ".growth", "should have an eta, such as 0.5, for norm_test, and"),
+    (12, "growth: {adaptive: noise_scale, eta: 0.5, most: 99}", ".growth", "and none for noise_scale"),
+    (12, "growth: {adaptive: norm_test, eta: 2, most: 99}", ".growth.eta", "found 2; should be at most 1"),
+    (
+        12,
+        "growth: {double_at: [1, 2, 3, 4, 5]}",
+        ".growth",
+        "grows to 2,048; digits has 1,197 training examples to draw from",
+    ),
+    (12, "growth: {adaptive: noise_scale, most: 1300}", ".growth", "grows to 1,296; digits has 1,197 training exampl"),
+    (
+        12,
+        "growth: {double_at: [9]}\n    measure: [steps_to_target, throughput]",
+        ".growth",
+        "found growth where throughput is measured, of a step whose batch stays; leave out one of them",
+    ),
     (12, "timing: {proceses: 5}", ".timing.proceses", "unknown; did you mean 'processes'?"),
     (12, "timing: {precision: .nan}", ".timing.precision", "found .nan; every number in a suite is finite"),
     (12, "timing: {interconnect: {latency: 1}}", ".timing.interconnect.latency", "unknown; did you mean"),
@@ -294,6 +322,61 @@ BROKEN = [
         ".search.warmup_steps",
         "whole numbers, as in {integer: [low, high]}",
     ),
+    (16, "momentum: {at: 8, value: 0.9}", ".search.momentum", "has no 'scale'; momentum needs one"),
+    (16, "momentum: {at: 8, vlaue: 0.9, scale: sqrt}", ".search.momentum.vlaue", "unknown; did you mean 'value'?"),
+    (
+        16,
+        "momentum: {at: 8, value: 0.9, scale: square}",
+        ".search.momentum.scale",
+        "found 'square'; should be 'linear', 'sqrt', 'inverse_sqrt', 'complement' or 'power'",
+    ),
+    (
+        16,
+        "momentum: {at: 8, value: 0.9, scale: sqrt}",
+        ".search.momentum",
+        "gives 2.545584 at batch size 64; for momentum it should be less than 1",
+    ),
+    (
+        16,
+        "momentum: {at: 8, value: 0.8, scale: complement}",
+        ".search.momentum",
+        "gives -0.6 at batch size 64; should be a number above 0 there",
+    ),
+    (
+        16,
+        "momentum: {at: 8, value: 2, scale: power}",
+        ".search.momentum",
+        "should have a value from 0 to 1 for the scale power",
+    ),
+    (
+        15,
+        "learning_rate: {at: 8, value: -1, scale: sqrt}",
+        ".search.learning_rate",
+        "gives -1 at batch size 8; for mom",
+    ),
+    (15, "learning_rate: {at: 1, value: 1e308, scale: linear}", ".search.learning_rate", "gives inf at batch size 8"),
+    (16, "momentum: {half_life: 0}", ".search.momentum.half_life", "found 0; should be greater than 0"),
+    (
+        16,
+        "momentum: {half_life: 9, tokens: 2}",
+        ".search.momentum.tokens",
+        "unknown; there is half_life, tokens_per_example",
+    ),
+    (16, "momentum: {half_lief: 9}", ".search.momentum.half_lief", "unknown; did you mean 'half_life'?"),
+    (
+        16,
+        "warmup_steps: {at: 8, value: 10, scale: sqrt}",
+        ".search.warmup_steps",
+        "gives 10 at batch size 8; for constant it should be a whole number",
+    ),
+    (
+        16,
+        "warmup_steps: 3\n      warmup_examples: 100",
+        ".search",
+        "found warmup_steps and warmup_examples for constant; a warm-up is given as one of them",
+    ),
+    (8, "schedule: {wsd: {shape: sqrt}}", ".schedule.wsd.shape", "found 'sqrt'; should be 'linear' or '1-sqrt'"),
+    (8, "schedule: {step: {milestones: [-1]}}", ".schedule.step.milestones", "found [-1]; should be greater than 0"),
     (17, "confirm: 3", ".confirm", "found 3; should be a mapping, such as {seeds: 5}"),
     (17, "confirm: {seed: 3}", ".confirm.seed", "unknown; did you mean 'seeds'?"),
     (18, "evaluate: {cots: 1}", ".evaluate.cots", "unknown; did you mean 'cost'?"),
@@ -398,7 +481,7 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is learning_rate, trials, warmup_steps, weight_decay",
+        "there is learning_rate, trials, warmup_examples, warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]
@@ -542,6 +625,12 @@ def test_a_component_whose_file_cannot_be_read_is_a_sentence(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     (told,) = sentences(with_lines({5: f"model: '{name}:net'"}))
     assert told.startswith(f"s.yaml:5: workloads[0].model: {name}.py")
+
+
+def test_a_scaling_rule_is_held_to_every_batch_size_of_a_range_too():
+    text = with_lines({9: "batch_sizes: {from: 8, to: max}", 16: "momentum: {at: 256, value: 0.6, scale: complement}"})
+    (told,) = sentences(text)
+    assert told.endswith("search.momentum: gives -0.6 at batch size 1,024; should be a number above 0 there")
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -144,6 +144,16 @@ def test_a_schedule_starts_at_one_and_stays_between_nothing_and_one(name, horizo
         ("linear", {"decay_steps": 10, "end_factor": 0.2}, {5: 1 - 0.8 * 5 / 10, 10: 0.2, 11: 0.2}),
         ("cosine", {}, {0: 1, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0, 500: 0}),
         ("cosine", {"decay_steps": 10, "end_factor": 0.2}, {5: 0.6, 10: 0.2, 11: 0.2}),
+        ("wsd", {}, {0: 1, 80: 1, 85: 0.5, 95: 1 - math.sqrt(0.75), 100: 0, 500: 0}),
+        ("wsd", {"shape": "linear", "decay_share": 0.5, "end_factor": 0.2}, {50: 1, 75: 0.6, 100: 0.2, 101: 0.2}),
+        ("wsd", {"total_steps": 10, "shape": "linear", "decay_share": 0.4}, {6: 1, 7: 0.75, 10: 0, 99: 0}),
+        ("wsd", {"decay_share": 0.0}, {0: 1, 99: 1, 100: 0}),
+        ("wsd", {"decay_share": 1.0, "shape": "linear"}, {0: 1, 25: 0.75, 100: 0}),
+        ("inverse_sqrt", {}, {0: 1, 3: 0.5, 99: 0.1, 9999: 0.01}),
+        ("inverse_sqrt", {"constant_steps": 25}, {0: 1, 24: 1, 99: 0.5, 399: 0.25}),
+        ("step", {}, {0: 1, 49: 1, 50: 0.1, 74: 0.1, 75: 0.01, 500: 0.01}),
+        ("step", {"milestones": [1, 30], "factor": 0.5}, {0: 1, 1: 0.5, 29: 0.5, 30: 0.25}),
+        ("step", {"milestones": []}, {0: 1, 500: 1}),
     ],
 )
 def test_a_schedule_has_the_values_of_its_formula(name, options, values):
@@ -151,14 +161,38 @@ def test_a_schedule_has_the_values_of_its_formula(name, options, values):
     assert {step: factor(step) for step in values} == pytest.approx(values)
 
 
-@pytest.mark.parametrize(("warmup_steps", "values"), [(0, [1, 1]), (1, [1, 1]), (4, [0.25, 0.5, 0.75, 1, 1])])
-def test_a_warm_up_rises_to_one_by_equal_steps(warmup_steps, values):
+@pytest.mark.parametrize(
+    ("warm_up", "values"),
+    [
+        ({"warmup_steps": 0}, [1, 1]),
+        ({"warmup_steps": 1}, [1, 1]),
+        ({"warmup_steps": 4}, [0.25, 0.5, 0.75, 1, 1]),
+        # Batches of 100: the share of the examples that have been seen by the end of the step.
+        ({"warmup_examples": 0}, [1, 1]),
+        ({"warmup_examples": 99}, [1, 1]),
+        ({"warmup_examples": 400}, [0.25, 0.5, 0.75, 1, 1]),
+        ({"warmup_examples": 160}, [0.625, 1, 1]),
+    ],
+)
+def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
     from fakes import fake_study
 
     from bench import build
 
-    factor = build.schedule(fake_study().workload, {"warmup_steps": warmup_steps})
+    factor = build.schedule(fake_study().workload, warm_up, batch_size=100)
     assert [factor(step) for step in range(len(values))] == values
+
+
+def test_warmed_up_for_as_long_as_it_is_constant_inverse_sqrt_is_the_transformers_schedule():
+    from fakes import SUITE, study_of
+
+    from bench import build
+
+    text = SUITE.format(trials=1, race="true", seeds=0, max_steps=1000)
+    study = study_of(text + "    schedule: {inverse_sqrt: {constant_steps: 40, warmup_steps: 40}}\n")
+    factor = build.schedule(study.workload, {}, study.batch_size)
+    published = [min(t**-0.5, t * 40**-1.5) for t in range(1, 400)]
+    assert [factor(step) for step in range(399)] == pytest.approx([lr / 40**-0.5 for lr in published])
 
 
 def check_dataset(name, folder):

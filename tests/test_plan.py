@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes import fake_study
 
-from bench import check, document, plan
+from bench import archive, check, document, plan
 
 SUITE = """
 suite: s
@@ -86,6 +86,8 @@ def test_making_a_scalar_a_list_renames_its_workload_and_leaves_seeds_and_values
         ("[8, 64]", "[16, 128]"),
         ("confirm:", "race: false\n    confirm:"),
         ("confirm:", "evaluate: {resolution: 0.1}\n    confirm:"),
+        ("confirm:", "growth: {double_at: [100]}\n    confirm:"),
+        ("confirm:", "growth: {adaptive: noise_scale, most: 128}\n    confirm:"),
     ],
 )
 def test_whatever_changes_a_trial_changes_its_id(replacement):
@@ -163,3 +165,43 @@ def test_workloads_and_studies_come_in_the_order_of_the_suite():
     assert [(study.workload.name, study.batch_size) for study in made.studies] == [
         (n, b) for n in names for b in (8, 64)
     ]
+
+
+RULES = changed(
+    ("{log_uniform: [0.01, 1]}", "{at: 16, value: 0.1, scale: linear}"),
+    ("{reverse_log_uniform: [0.5, 0.99]}", "{half_life: 64}"),
+)
+
+
+def test_a_scaling_rule_draws_what_the_constant_it_gives_draws_at_each_batch_size():
+    found = trials_of(RULES)
+    for size in (8, 64):
+        given = changed(
+            ("[8, 64]", f"[{size}]"),
+            ("{log_uniform: [0.01, 1]}", str(0.1 * size / 16)),
+            ("{reverse_log_uniform: [0.5, 0.99]}", str(0.5 ** (size / 64))),
+        )
+        # Ids and seeds included: it is another way to write the same trials.
+        assert trials_of(given) == {key: what for key, what in found.items() if key[1] == size}
+
+
+def test_a_study_with_a_rule_tells_the_archive_the_rule_and_has_an_id_of_its_own():
+    ruled, given = (plan.make(check.check(document.parse(text))).studies[0] for text in (RULES, SUITE))
+    assert ruled.id != given.id
+    rule = {"at": 16, "value": 0.1, "scale": "linear"}
+    assert archive._content(ruled)["space"] == {
+        "learning_rate": rule,
+        "momentum": {"half_life": 64.0, "tokens_per_example": 1},
+    }
+
+
+def test_ids_of_a_suite_that_says_nothing_new_are_those_of_the_first_archives():
+    (study, _) = plan.make(check.check(document.parse(SUITE))).studies
+    assert (study.id, study.draws()[0].id) == ("c10c2b75f56efc1c", "08088298c2dcbb9f")
+
+
+def test_a_batch_that_grows_is_not_timed_where_all_is():
+    growing = WORKLOAD.replace("name: a", "name: b") + "    growth: {double_at: [100]}\n"
+    made = plan.make(check.check(document.parse(SUITE + growing)), timed=True)
+    assert {study.workload.name for study in made.studies} == {"a", "b"}
+    assert {timing.workload.name for timing in made.timings} == {"a"}

@@ -6,7 +6,7 @@ from statistics import quantiles
 
 import pytest
 
-from bench.search import Choice, Integer, LogUniform, ReverseLogUniform, Uniform, draw, seed_of
+from bench.search import Choice, HalfLife, Integer, LogUniform, ReverseLogUniform, Scaled, Uniform, draw, seed_of
 
 UNIFORM = Uniform(uniform=[-1, 3])
 LOG = LogUniform(log_uniform=[1e-4, 10])
@@ -93,3 +93,50 @@ def test_seeds_come_from_names_and_fit_63_bits():
     assert all(0 <= seed < 2**63 for seed in seeds)
     # A seed that changed would make every archive's trials strangers to their suite.
     assert seed_of("digits", 8, "init", 0) == 5_439_653_239_728_722_983
+
+
+@pytest.mark.parametrize(
+    ("rule", "batch_size", "value"),
+    [
+        # SGD: the learning rate x k.
+        ({"at": 256, "value": 0.1, "scale": "linear"}, 1024, 0.4),
+        ({"at": 256, "value": 0.1, "scale": "linear"}, 64, 0.025),
+        # Adam: learning rate x sqrt(k), 1 - beta1 and 1 - beta2 x k, eps / sqrt(k) (Malladi et al. 2022).
+        ({"at": 256, "value": 0.1, "scale": "sqrt"}, 1024, 0.2),
+        ({"at": 256, "value": 0.9, "scale": "complement"}, 1024, 0.6),
+        ({"at": 256, "value": 0.999, "scale": "complement"}, 1024, 0.996),
+        ({"at": 256, "value": 0.9, "scale": "complement"}, 64, 0.975),
+        ({"at": 256, "value": 1e-8, "scale": "inverse_sqrt"}, 1024, 5e-9),
+        # beta2^k (Marek et al. 2025), and the average's rho^k (Busbridge et al. 2023).
+        ({"at": 256, "value": 0.999, "scale": "power"}, 1024, 0.996005996),
+        ({"at": 256, "value": 0.9999, "scale": "power"}, 128, math.sqrt(0.9999)),
+    ],
+)
+def test_a_scaling_rule_gives_its_formulas_value(rule, batch_size, value):
+    assert Scaled(**rule).resolve(batch_size) == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", ["linear", "sqrt", "inverse_sqrt", "complement", "power"])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.9, 0.999])
+def test_a_scaling_rule_gives_its_value_itself_where_it_is_right(scale, value):
+    assert Scaled(at=96, value=value, scale=scale).resolve(96) == value
+
+
+@pytest.mark.parametrize(("batch_size", "beta2"), [(512, 0.9643115), (1, 0.9999290)])
+def test_a_half_life_in_tokens_gives_the_known_betas(batch_size, beta2):
+    rule = HalfLife(half_life=10_000_000, tokens_per_example=1024)
+    assert rule.resolve(batch_size) == pytest.approx(beta2, abs=5e-8)
+
+
+def test_a_half_life_is_one_half_after_as_many_examples_and_says_what_a_power_says():
+    assert HalfLife(half_life=4096).resolve(64) ** (4096 / 64) == pytest.approx(0.5)
+    half_life = 256 * math.log(0.5) / math.log(0.99)
+    for size in (8, 256, 2048):
+        power = Scaled(at=256, value=0.99, scale="power").resolve(size)
+        assert HalfLife(half_life=half_life).resolve(size) == pytest.approx(power, rel=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [2560, 4096])
+def test_a_complement_that_reaches_nothing_is_refused_with_its_batch_size(batch_size):
+    with pytest.raises(ValueError, match=f"gives -?[0-9.e-]+ at batch size {batch_size:,}; should be a number above 0"):
+        Scaled(at=256, value=0.9, scale="complement").resolve(batch_size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.analyses._show import interval, number, workloads
-from bench.measures import Summary
+from bench.measures import Summary, searches
 from bench.scaling import power_law
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
@@ -70,9 +70,7 @@ def _holds(exponent: Interval, rule: float) -> bool:
 def learning_rates(summaries: Sequence[Summary]) -> list[Table]:
     """The best learning rate against batch size for each workload that searched it, and then the scaling rules."""
     # A rate that was given is the best of one.
-    searched = [
-        row for row in summaries if row.trained and isinstance(row.study.content["space"].get("learning_rate"), dict)
-    ]
+    searched = [row for row in summaries if row.trained and not row.grows and searches(row.study, "learning_rate")]
     tables, fits = [], {}
     for name, rows in workloads(searched):
         bests = [_best(row) for row in rows]

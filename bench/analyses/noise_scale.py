@@ -133,7 +133,9 @@ def adaptive_gain(paths: Sequence[Path], batch_size: int) -> float:
 
 
 def _table(name: str, rows: list[_Row]) -> Table:
-    measured = [row for row in rows if row.scale.resolved and math.isfinite(row.summary.steps_to_target or math.inf)]
+    # Where the batch grows, steps to target are of no one batch size.
+    steady = [row for row in rows if row.scale.resolved and not row.summary.grows]
+    measured = [row for row in steady if math.isfinite(row.summary.steps_to_target or math.inf)]
     scale = statistics.median(row.scale.value for row in measured) if measured else math.nan
     logs = [
         math.log((row.summary.steps_to_target or math.nan) / (1 + scale / row.summary.study.batch_size))

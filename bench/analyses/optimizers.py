@@ -13,7 +13,7 @@ from bench.scaling import perfect_scaling_until
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.
-ALIKE = ("model", "dataset", "schedule", "precision", "reading", "threshold")
+ALIKE = ("model", "dataset", "schedule", "precision", "reading", "threshold", "growth")
 TAUS = (1.0, 1.5, 2.0, 4.0)
 # r times the fewest steps scores (WORST - r)/(WORST - 1), and nothing from there on (AlgoPerf; Dahl et al. 2023).
 WORST = 4.0
@@ -29,7 +29,7 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Group:
-    """Workloads that differ in their optimizer; `rows` by their label, `cells` by label and batch size."""
+    """Workloads that differ in their optimizer or its search space; `rows` by label, `cells` by label and batch."""
 
     rows: dict[str, list[Summary]]
     cells: dict[str, dict[int, _Cell]]
@@ -56,7 +56,9 @@ class _Group:
 
 
 def optimizers(summaries: Sequence[Summary]) -> list[Table]:
-    """Two tables for each set of workloads that differ in nothing but their optimizer."""
+    """Two tables for each set of workloads that differ in nothing but their optimizer and its search space: that of one
+    may be a scaling rule's values.
+    """
     return [table for group in _groups(summaries) for table in (_steps_table(group), _score_table(group))]
 
 
@@ -81,7 +83,8 @@ def _groups(summaries: Sequence[Summary]) -> list[_Group]:
     groups = []
     for found in alike.values():
         named = {name: str(rows[0].study.content["optimizer"]) for name, rows in found.items()}
-        if len(set(named.values())) < 2:
+        spaces = [json.dumps(rows[0].study.content["space"], sort_keys=True) for rows in found.values()]
+        if len(set(zip(named.values(), spaces, strict=True))) < 2:
             continue
         # The same optimizer twice, as with two search spaces, is told apart by the workload's name.
         twice = {optimizer for optimizer in named.values() if list(named.values()).count(optimizer) > 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from bench.analyses._show import seconds, seconds_interval, target, workloads
@@ -13,10 +14,15 @@ COLUMNS = [
     *("batch size", "trials", "steps to target", "reached", "search", "examples", "step time", "time to target"),
     *("best", "test error", "seconds"),
 ]
+# Of a workload whose batch grows, where steps are no steps of the optimizer.
+GROWING = [
+    *("starts at", "trials", "examples to target", "reached", "search", "optimizer steps", "grew to", "best"),
+    *("test error", "seconds"),
+]
 _TIMED = ("step time", "time to target")
 # What a narrow terminal can do without, in that order.
 _SPARE = ["seconds", "test error", "examples", "trials", "search", "step time"]
-_NUMERIC = set(COLUMNS) - {"trials", "best"}
+_NUMERIC = {*COLUMNS, *GROWING} - {"trials", "best"}
 
 
 def steps_to_target(summaries: Sequence[Summary]) -> list[Table]:
@@ -28,10 +34,41 @@ def _table(name: str, rows: list[Summary]) -> Table:
     content = rows[0].study.content
     parts = [content[key] for key in ("model", "dataset", "optimizer", "schedule")]
     title = f"{name}: {', '.join(parts)}; {target(content)}"
+    if rows[0].grows:
+        return Table(title, GROWING, [_growing_row(row) for row in rows], _NUMERIC, _growing_notes(rows), _SPARE)
     timed = any(summary.timed for summary in rows)
     kept = [place for place, column in enumerate(COLUMNS) if timed or column not in _TIMED]
     cells = [[row[place] for place in kept] for row in map(_row, rows)]
     return Table(title, [COLUMNS[place] for place in kept], cells, _NUMERIC, _notes(rows), _SPARE)
+
+
+def _growing_row(summary: Summary) -> list[str]:
+    """Of a batch that grows, what is counted in examples instead of steps, which are so many examples each."""
+    cells = dict(zip(COLUMNS, _row(summary), strict=True))
+    found, confirmed, unit = summary.found, summary.confirmed, summary.study.batch_size
+    grown = confirmed.grown if confirmed else ()
+    cells["starts at"] = cells["batch size"]
+    cells["examples to target"] = _confirmed(confirmed, unit) if confirmed else ""
+    if found:
+        cells["search"] = f"{found.steps * unit:,} (-{found.resolution:.0%})"
+    cells["optimizer steps"] = f"{statistics.median(each.optimizer_steps for each in grown):,.0f}" if grown else ""
+    cells["grew to"] = f"{statistics.median(each.batch_size for each in grown):,.0f}" if grown else ""
+    return [cells[column] for column in GROWING]
+
+
+def _growing_notes(rows: list[Summary]) -> list[str]:
+    growth = rows[0].study.content["growth"]
+    if "double_at" in growth:
+        how = f"doubles after {', '.join(f'{examples:,}' for examples in growth['double_at'])} examples"
+    else:
+        eta = f", eta {growth['eta']:g}" if "eta" in growth else ""
+        how = f"grows by {growth['adaptive'].replace('_', ' ')}{eta}, to at most {growth['most']:,}"
+    return [
+        f"the batch starts at the batch size and {how}; where a suite or another table says steps, a step is as many "
+        "examples as the first batch had.",
+        "optimizer steps, grew to: medians over the seeds that met the target, when they did.",
+        *(note.replace("steps to target:", "examples to target:") for note in _notes(rows)),
+    ]
 
 
 def _row(summary: Summary) -> list[str]:
@@ -61,10 +98,11 @@ def _times(summary: Summary) -> tuple[str, str]:
     return seconds(step.median), beyond or seconds_interval(whole)
 
 
-def _confirmed(confirmed: Confirmed) -> str:
-    steps, budget = confirmed.steps, confirmed.budget
-    interval = f" [{_number(steps.low, budget)}, {_number(steps.high, budget)}]" if steps.confidence else ""
-    return f"{_number(steps.median, budget)}{interval}"
+def _confirmed(confirmed: Confirmed, unit: int = 1) -> str:
+    """Steps to target with their interval, each counted as so much."""
+    steps, budget = confirmed.steps, confirmed.budget * unit
+    median, low, high = (_number(value * unit, budget) for value in (steps.median, steps.low, steps.high))
+    return f"{median} [{low}, {high}]" if steps.confidence else median
 
 
 def _number(value: float, budget: int) -> str:
@@ -85,7 +123,11 @@ def _best(summary: Summary) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if 0.9995 <= value < 1:  # a decay: its distance from 1 is what acts
+        return f"{value:.{2 - math.floor(math.log10(1 - value))}g}"
+    return f"{value:.3g}"
 
 
 def _notes(rows: list[Summary]) -> list[str]:

@@ -99,23 +99,26 @@ class _Run:
         self._outputs_an_example = data.outputs_an_example
         self._loss = LOSSES[data.loss]
         self._device = device
-        self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.batch_size)
+        self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.largest_batch)
         self.model = self._ordinary.model
         self._groups = self._ordinary.optimizer.param_groups
-        self._schedule = build.schedule(workload, trial.metaparameters)
+        self._schedule = build.schedule(workload, trial.metaparameters, study.batch_size)
         self._rates = [group["lr"] for group in self._groups]
         self._stream = RandomStream(trial.init_seed, device)
         self._factor = 1.0
         self._step = 0
 
-    def train(self, rows: Tensor) -> list[Tensor]:
-        """Takes a step for each row of example numbers [steps, batch_size, ...]; its loss, still on the device."""
+    def train(self, rows: Tensor, units: int = 1) -> list[Tensor]:
+        """Takes a step for each row of example numbers [steps, batch_size, ...]; its loss, still on the device.
+
+        A step counts as so many units of the schedule's: more than one where the batch has grown.
+        """
         losses = []
         with self._stream.drawn_from():
-            for step, row in enumerate(rows.unbind(), start=self._step):
-                self._set_rates(self._schedule(step))
+            for row in rows.unbind():
+                self._set_rates(self._schedule(self._step))
                 losses.append(self._ordinary.take(*augment.gathered(self._train, row, self._augment)))
-        self._step += len(rows)
+                self._step += units
         return losses
 
     def _set_rates(self, factor: float) -> None:

@@ -54,7 +54,7 @@ class Stacked:
             trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed, workload.entry.order, draws)
             for trial in trials
         }
-        self._schedules = [build.schedule(workload, trial.metaparameters) for trial in trials]
+        self._schedules = [build.schedule(workload, trial.metaparameters, study.batch_size) for trial in trials]
         self._stream = RandomStream(trials[0].init_seed, device)
         models = [build.model(workload, data, torch.device("cpu"), trial.init_seed) for trial in trials]
         parameters, buffers = stack_module_state(models)

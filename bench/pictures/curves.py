@@ -24,14 +24,16 @@ def curves(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:
             path = curve_of_trial(archive, row.study, trial)
             if path:
                 shade = colours(place / max(1, len(rows) - 1))
-                panel.plot(list(path), list(path.values()), color=shade, linewidth=0.8, label=label)
+                unit = row.study.batch_size if row.grows else 1
+                along = [step * unit for step in path]
+                panel.plot(along, list(path.values()), color=shade, linewidth=0.8, label=label)
                 label, drawn = None, True
     if drawn:
         content = rows[0].study.content
         (bound,) = content["threshold"].values()
         panel.axhline(bound, linestyle="--", color=GREY)
         panel.set_xscale("log")
-        panel.set_xlabel("step")
+        panel.set_xlabel("examples" if rows[0].grows else "step")
         amounts(panel, content["reading"].replace("_", " "))
         panel.legend(title="batch size", fontsize="small", frameon=False)
     return drawn

@@ -96,12 +96,12 @@ function curves(workload) {
       x: curve.steps, y: curve.values, mode: "lines", name: `batch size ${curve.batch_size.toLocaleString("en")}`,
       legendgroup: curve.batch_size, showlegend: curve.seed === 0,
       line: { width: 1, color: colours[sizes.indexOf(curve.batch_size) % colours.length] },
-      hovertemplate: `batch size ${curve.batch_size}, seed ${curve.seed}<br>step %{x:,}: %{y:.4g}<extra></extra>`,
+      hovertemplate: `batch size ${curve.batch_size}, seed ${curve.seed}<br>${workload.along} %{x:,}: %{y:.4g}<extra></extra>`,
     }));
     const bound = workload.threshold;
     const line = { type: "line", xref: "paper", x0: 0, x1: 1, y0: bound, y1: bound, line: { dash: "dash", color: "#7f7f7f" } };
     const layout = {
-      ...base, xaxis: { title: { text: "step" }, type: "log" }, yaxis: { title: { text: workload.reading }, type: "log" },
+      ...base, xaxis: { title: { text: workload.along }, type: "log" }, yaxis: { title: { text: workload.reading }, type: "log" },
       shapes: [line],
     };
     Plotly.react("curves", traces, layout, config);
