@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import baseline, catalogue, compare, keep, machine, measure, show, suite
+from bench.commands import baseline, catalogue, compare, keep, machine, measure, new, show, suite
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("list")(catalogue.list_)
+app.command()(new.new)
 app.command()(suite.check)
 app.command()(suite.plan)
 app.command("run", help=measure.RUN)(measure.measure)

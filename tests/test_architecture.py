@@ -16,6 +16,7 @@ ALLOWED = {
     "offers": set(),
     "components": {"errors", "offers"},
     "plugin": {"components", "errors"},
+    "new": {"errors"},
     "document": {"errors"},
     "search": set(),
     "suite": {"search"},
@@ -95,8 +96,8 @@ ALLOWED = {
     },
     "commands": {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
-        *("determinism", "errors", "executors", "gate", "importers", "live", "merge", "offers", "page", "plan", "plot"),
-        *("plugin", "portable", "publish", "report", "runner", "sides", "suite", "verify"),
+        *("determinism", "errors", "executors", "gate", "importers", "live", "merge", "new", "offers", "page"),
+        *("plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "suite", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},
