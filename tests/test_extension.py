@@ -12,6 +12,7 @@ from test_run import archive, bench, contents, start
 from bench import components, offers, plugin
 from bench.errors import ComponentError
 
+ROOT = Path(__file__).parent.parent
 MODEL = '''"""A model."""
 
 from torch import nn
@@ -209,6 +210,19 @@ def test_an_analysis_of_ones_own_runs_where_it_is_named_and_only_there(site, tmp
         assert json.loads(out)
     _, err = bench("show", "small.yaml", "--analysis", "beside:wrong", folder=tmp_path, code=2)
     assert err == "beside:wrong (beside.py) gave something else; an analysis gives a list of Table\n"
+
+
+# ---- the suite to begin with ------------------------------------------------------------------------------------
+
+
+def test_the_suite_of_ones_own_model_checks_and_trains_from_the_repository_root(tmp_path):
+    out, _ = bench("check", "suites/your_model.yaml", folder=ROOT)
+    assert "nothing wrong; workloads: 2, studies: 8" in out
+    assert "suites.your_model:residual_net (suites/your_model.py)" in out
+    text = (ROOT / "suites" / "your_model.yaml").read_text()
+    (tmp_path / "small.yaml").write_text(text.replace("[8, 32, 128, 512]", "[64]").replace("trials: 8", "trials: 4"))
+    out, _ = bench("run", tmp_path / "small.yaml", "--results", tmp_path, folder=ROOT)
+    assert out.count("3/3") == 2
 
 
 # ---- --plugin ---------------------------------------------------------------------------------------------------
