@@ -85,7 +85,7 @@ def test_every_kind_works_as_it_is_written_in_a_clone_where_it_has_its_place(tmp
 def test_a_new_suite_is_measured_as_it_is_written(tmp_path):
     assert "bench run first.yaml" in python("bench", "new", "suite", "first", folder=tmp_path)
     assert "nothing wrong" in python("bench", "check", "first.yaml", folder=tmp_path)
-    assert python("bench", "run", "first.yaml", folder=tmp_path).count("3/3") == 3
+    assert python("bench", "run", "first.yaml", folder=tmp_path).count("3/3") == 4
 
 
 def test_nothing_is_overwritten(tmp_path):
