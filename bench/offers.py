@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 
+from bench.errors import ComponentError
+
 
 @dataclass(frozen=True, order=True)
 class Offer:
@@ -24,11 +26,13 @@ class Offer:
 
 @cache
 def offers(kind: str) -> tuple[Offer, ...]:
-    """What is offered of a kind, by name."""
-    found = {
-        Offer(point.name, point.value.partition("[")[0].strip(), _package(point))
-        for point in metadata.entry_points(group=f"bench.{kind}")
-    }
+    """What is offered of a kind, by name; raises ComponentError where some package's entry points are no such file."""
+    try:
+        points = metadata.entry_points(group=f"bench.{kind}")
+    except (TypeError, ValueError) as error:
+        message = "the entry_points.txt of an installed package, or of one in this folder, cannot be read"
+        raise ComponentError(f"{message}: {error}; install it again, or remove it") from error
+    found = {Offer(point.name, point.value.partition("[")[0].strip(), _package(point)) for point in points}
     return tuple(sorted(found))
 
 

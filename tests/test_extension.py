@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -140,6 +142,28 @@ def test_an_offer_of_what_is_not_there_is_a_sentence_and_spoils_no_list(site, tm
     out, _ = bench("list", "models", folder=tmp_path)
     assert "tiny_net         cannot be used: " in out
     assert "other            One linear layer. (of acme 1.2)" in out
+
+
+@pytest.mark.parametrize("content", [b"[bench.models]\nno equals sign", b"\xff\xfe"])
+def test_entry_points_that_cannot_be_read_are_a_sentence(site, tmp_path, content):
+    install(tmp_path, "acme", {})
+    (tmp_path / "acme-1.2.dist-info" / "entry_points.txt").write_bytes(content)
+    write(tmp_path, "tiny_net")
+    _, err = bench("check", "small.yaml", folder=tmp_path, code=2)
+    assert "entry_points.txt of an installed package, or of one in this folder, cannot be read" in err
+
+
+def test_looking_at_a_suite_runs_nothing_that_lies_beside_it_and_calls_itself_installed(tmp_path):
+    hook = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    install(tmp_path, "acme", {"pydantic": {"hook": "acme:hook"}, "bench.models": {"softmax": "acme:hook"}}, init=hook)
+    (tmp_path / "beside.py").write_text(ANALYSIS)
+    write(tmp_path, "softmax")
+    for command in (["list"], ["check", "small.yaml"], ["show", "none.sqlite", "--analysis", "beside:sizes"]):
+        program = [sys.executable, "-P", "-m", "bench", *command]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == (2 if command[0] == "show" else 0), done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_misspelt_offer_is_answered_with_the_right_word(site):

@@ -26,6 +26,8 @@ def find_own_components(plugins: list[Path] | None) -> list[str]:
 
     Only what reads a suite looks there: whatever else lies beside somebody's archive is not run when it is shown.
     """
+    # pydantic runs, once, what on the path calls itself its plugin: at its first model, before this folder is there.
+    import bench.suite  # noqa: F401
     from bench import plugin
 
     modules = plugin.find(plugins or [])
