@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import baseline, catalogue, compare, keep, machine, measure, show, suite
+from bench.commands import baseline, catalogue, compare, keep, machine, measure, new, show, suite
 from bench.errors import BenchError
 
 app = typer.Typer(
     name="bench",
     help="What does the batch size do to training, and which one should I use?",
-    epilog="Start with: bench run suites/quick.yaml",
+    epilog="Start with: bench new suite first",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich takes as long to import as everything else that help needs
     pretty_exceptions_enable=False,
 )
 app.command("list")(catalogue.list_)
+app.command()(new.new)
 app.command()(suite.check)
 app.command()(suite.plan)
 app.command("run", help=measure.RUN)(measure.measure)

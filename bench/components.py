@@ -7,6 +7,7 @@ a suite imports no torch and runs nobody's code. A name is one of
 - a file of `bench/<kind>/`, holding a function of the same name: `mlp`
 - `package.module:name`: anybody's own
 - `torchvision:name`, `timm:name`: a model of torchvision, or of timm where it is installed, or a dataset of torchvision
+- a name that an installed package offers (`offers.py`), where none of the others is
 - a class of `torch.optim`: `RMSprop`
 """
 
@@ -36,6 +37,7 @@ from pydantic import (
 )
 
 from bench.errors import ComponentError, expected, nearest
+from bench.offers import offers, offers_of
 
 KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses")
 
@@ -124,6 +126,7 @@ class Component:
     """What the source of a component says of it.
 
     `open` components take keywords that their source does not list, but for those the harness gives (`hidden`).
+    Of code from outside bench, `source` is a hash of its file and `origin` says where that lies.
     """
 
     kind: str
@@ -136,6 +139,7 @@ class Component:
     open: bool = False
     hidden: frozenset[str] = frozenset()
     source: str | None = None
+    origin: str = ""
 
     def option(self, name: str) -> Option | None:
         """The option of that name; an open component has every option."""
@@ -168,11 +172,21 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in _folder(kind).glob("*.py") if not path.stem.startswith("_"))
 
 
+def builtin(kind: str) -> list[str]:
+    """Every name that is bench's own: its files, and the classes of `torch.optim`."""
+    return [*names(kind), *([*torch_optimizers(), *_TORCH_OPTIM_UNFIT] if kind == "optimizers" else [])]
+
+
+def known(kind: str) -> list[str]:
+    """Every name that needs no module before it: bench's own files, and what packages offer."""
+    return sorted({*names(kind), *(offer.name for offer in offers(kind))})
+
+
 def torch_optimizers() -> list[str]:
     """The classes of `torch.optim` that take an ordinary step, read from its source."""
     return sorted(
         alias.name
-        for node in _tree(_require(_locate("torch.optim"), "torch.optim")).body
+        for node in _tree(_require(locate("torch.optim"), "torch.optim")).body
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch.optim.")
         for alias in node.names
         if alias.name[0].isupper() and alias.name not in {"Optimizer", *_TORCH_OPTIM_UNFIT}
@@ -189,19 +203,48 @@ def find(kind: str, name: str) -> Component:
     if kind == "datasets" and name.startswith("torchvision:"):
         return _find_torchvision_dataset(name)
     if ":" in name:
-        module, _, attribute = name.partition(":")
-        path = _locate(module)
-        if path is None:
-            message = (
-                f"no module {module!r} written in Python is installed or in this folder; write package.module:name"
-            )
-            raise ComponentError(f"found {name!r}; {message}")
-        component = _describe(kind, name, module, path, attribute)
-        own = replace(component, source=hashlib.sha256(path.read_bytes()).hexdigest()[:16])
-        return _with_learning_rate(own) if kind == "optimizers" else own
-    if kind == "optimizers":
+        return _find_own(kind, name, name)
+    if name in builtin(kind):
         return _find_torch_optimizer(name)
-    raise ComponentError(f"found {name!r}; {nearest(name, names(kind))}")
+    match offers_of(kind, name):
+        case [offer]:
+            offered = _find_own(kind, name, offer.place)
+            return replace(offered, origin=f"{offer.package}: {offered.origin}")
+        case [first, second, *_]:
+            message = f"{first.package} and {second.package} both offer it; name one as {first.place}"
+            raise ComponentError(f"found {name!r}; {message}")
+    raise ComponentError(f"found {name!r}; {nearest(name, [*builtin(kind), *known(kind)])}")
+
+
+def functions(kind: str, module: str) -> list[str]:
+    """`module:name` of each function of a module that takes what components of a kind are given, and is no other's."""
+    given = list(_HARNESS_ARGUMENTS[kind])
+    return [
+        f"{module}:{node.name}"
+        for node in _tree(_require(locate(module), module)).body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and [argument.arg for argument in _positional(node.args)] == given
+        # A probe is given nothing: what it gives says what it is.
+        and (given or getattr(node.returns, "id", "") == "Probe")
+    ]
+
+
+def _find_own(kind: str, name: str, place: str) -> Component:
+    """A component from outside bench that lies at `place`, package.module:name."""
+    module, _, attribute = place.partition(":")
+    path = locate(module)
+    if path is None:
+        message = "is installed, in this folder or in a --plugin; write package.module:name"
+        raise ComponentError(f"found {name!r}; no module {module!r} written in Python {message}")
+    component = _describe(kind, name, module, path, attribute)
+    own = replace(component, source=hashlib.sha256(path.read_bytes()).hexdigest()[:16], origin=_from_here(path))
+    return _with_learning_rate(own) if kind == "optimizers" else own
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def of_library(name: str) -> str | None:
@@ -212,7 +255,7 @@ def of_library(name: str) -> str | None:
 
 def _find_in_library(name: str) -> Component:
     library, _, function = name.partition(":")
-    place = _locate(f"{library}.models")
+    place = locate(f"{library}.models")
     if place is None:
         raise ComponentError(f"found {name!r}; {library} is not installed: pip install 'bench[{library}]'")
     files = {
@@ -230,7 +273,7 @@ def _find_in_library(name: str) -> Component:
 
 def _find_torchvision_dataset(name: str) -> Component:
     wanted = name.partition(":")[2]
-    listing = _require(_locate("torchvision.datasets"), "torchvision.datasets")
+    listing = _require(locate("torchvision.datasets"), "torchvision.datasets")
     files = {
         alias.name: listing.parent / f"{node.module}.py"
         for node in _tree(listing).body
@@ -263,15 +306,12 @@ def _constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
 
 
 def _find_torch_optimizer(name: str) -> Component:
-    known = torch_optimizers()
     if name in _TORCH_OPTIM_UNFIT:
         message = (
             f"it needs {_TORCH_OPTIM_UNFIT[name]}, which an ordinary step does not give; name another, such as Adam"
         )
         raise ComponentError(f"found {name!r}; {message}")
-    if name not in known:
-        raise ComponentError(f"found {name!r}; {nearest(name, [*known, *names('optimizers')])}")
-    folder = _require(_locate("torch.optim"), "torch.optim").parent
+    folder = _require(locate("torch.optim"), "torch.optim").parent
     path = next(path for path in sorted(folder.glob("*.py")) if f"class {name}(" in path.read_text())
     written = _describe("optimizers", name, "torch.optim", path, name)
     options = tuple(
@@ -305,7 +345,7 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
         raise ComponentError(f"found {name!r}; {message}")
     signature = _signature(definition)
     options = tuple(_options(kind, signature)) if signature else ()
-    given = _HARNESS_ARGUMENTS.get(kind, ())
+    given = _HARNESS_ARGUMENTS[kind]
     # A library's models are given their number of classes by keyword.
     if signature and not signature.vararg and len(_positional(signature)) < len(given) and not of_library(name):
         raise ComponentError(f"found {name!r}; {attribute} cannot be called with ({', '.join(given)}), as {kind} are")
@@ -344,6 +384,8 @@ _HARNESS_ARGUMENTS = {
     "datasets": ("folder",),
     "optimizers": ("parameters",),
     "schedules": ("horizon",),
+    "probes": (),
+    "analyses": ("summaries",),
 }
 
 
@@ -364,7 +406,7 @@ def _options(kind: str, arguments: ast.arguments) -> Iterator[Option]:
     positional = _positional(arguments)
     first_default = len(positional) - len(arguments.defaults)
     for index, argument in enumerate(positional):
-        if index >= len(_HARNESS_ARGUMENTS.get(kind, ())):
+        if index >= len(_HARNESS_ARGUMENTS[kind]):
             yield Option(argument.arg, index < first_default, _type(argument.annotation))
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         yield Option(argument.arg, default is None, _type(argument.annotation))
@@ -418,7 +460,7 @@ def _tree(path: Path) -> ast.Module:
         raise ComponentError(f"{path.name} cannot be read as Python: {error}") from error
 
 
-def _locate(module: str) -> Path | None:
+def locate(module: str) -> Path | None:
     """The file of a module, found as the import system finds it but importing none of its parents."""
     top, *parts = module.split(".")
     if not all(part.isidentifier() for part in (top, *parts)):

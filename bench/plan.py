@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from bench import components
+from bench.components import Component
 from bench.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
 from bench.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
@@ -302,15 +303,19 @@ class Plan:
         """What is measured apart from all else, in the order of the suite."""
         return (*self.studies, *self.timings)
 
-    def outside(self) -> list[str]:
-        """The components that are anybody's own code, as `package.module:name`: what a run would run of it."""
-        named = [
-            spec.name
+    def components(self) -> list[Component]:
+        """Every component that a workload names, once."""
+        named = {
+            (f"{key}s", getattr(workload, key).name)
             for workload in self.workloads
-            for spec in (workload.model, workload.dataset, workload.optimizer, workload.schedule)
-        ]
-        probes = [name for workload in self.workloads for name in workload.entry.probes]
-        return sorted({name for name in (*named, *probes) if ":" in name and not components.of_library(name)})
+            for key in ("model", "dataset", "optimizer", "schedule")
+        }
+        probes = {("probes", name) for workload in self.workloads for name in workload.entry.probes}
+        return [components.find(kind, name) for kind, name in sorted(named | probes)]
+
+    def outside(self) -> list[Component]:
+        """The components that are anybody's own code: what a run would run of it."""
+        return [component for component in self.components() if component.source]
 
 
 def make(suite: Suite, *, timed: bool = False) -> Plan:

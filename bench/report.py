@@ -151,17 +151,32 @@ def analyses() -> list[str]:
 
 
 def tables(archive: Archive, analysis: str | None = None) -> list[Table]:
-    """What an analysis makes of the archive, or each that applies, as tables for people; raises ComponentError where
-    there is no analysis of that name.
+    """What an analysis makes of the archive, or each of bench's own that applies, as tables for people; raises
+    ComponentError where there is no analysis of that name. One from outside bench is only run where it is named.
     """
     return [table for found in _concluded(summaries(archive), analysis).values() for table in found]
 
 
 def _concluded(rows: Sequence[Summary], analysis: str | None) -> dict[str, list[Table]]:
-    if analysis and analysis not in analyses():
-        raise ComponentError(f"found no analysis '{analysis}'; {nearest(analysis, analyses())}")
+    if analysis and ":" not in analysis and analysis not in (known := components.known("analyses")):
+        raise ComponentError(f"found no analysis '{analysis}'; {nearest(analysis, known)}")
     names = [analysis] if analysis else analyses()
-    return {name: components.find("analyses", name).load()(rows) for name in names}
+    return {name: _analysed(name, rows) for name in names}
+
+
+def _analysed(name: str, rows: Sequence[Summary]) -> list[Table]:
+    """What an analysis makes of the rows; raises ComponentError where one from outside bench fails."""
+    component = components.find("analyses", name)
+    analyse = component.load()
+    if not component.source:
+        return list(analyse(rows))
+    try:
+        found = list(analyse(rows))
+    except Exception as error:
+        raise ComponentError(f"{name} ({component.origin}) failed: {type(error).__name__}: {error}") from error
+    if not all(isinstance(table, Table) for table in found):
+        raise ComponentError(f"{name} ({component.origin}) gave something else; an analysis gives a list of Table")
+    return found
 
 
 def pictures(archive: Archive, width: int) -> list[str]:

@@ -13,7 +13,10 @@ BENCH = Path(__file__).parent.parent / "bench"
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
-    "components": {"errors"},
+    "offers": {"errors"},
+    "components": {"errors", "offers"},
+    "plugin": {"components", "errors"},
+    "new": {"errors"},
     "document": {"errors"},
     "search": set(),
     "suite": {"search"},
@@ -99,8 +102,8 @@ ALLOWED = {
     },
     "commands": {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
-        *("determinism", "errors", "executors", "gate", "importers", "live", "merge", "page", "plan", "plot"),
-        *("portable", "publish", "report", "runner", "sides", "suite", "verify"),
+        *("determinism", "errors", "executors", "gate", "importers", "live", "merge", "new", "offers", "page"),
+        *("plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "suite", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},

@@ -28,7 +28,7 @@ def analyses(incomplete: str) -> list[str]:
     """Shell completion: the analyses."""
     from bench import components
 
-    return [name for name in (ALL_ANALYSES, *components.names("analyses")) if name.startswith(incomplete)]
+    return [name for name in (ALL_ANALYSES, *components.known("analyses")) if name.startswith(incomplete)]
 
 
 def component_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -36,11 +36,15 @@ def component_names(context: typer.Context, incomplete: str) -> list[str]:
     from bench import components
 
     kind = context.params.get("kind")
-    return [] if kind in (None, "archives") else [n for n in components.names(kind) if n.startswith(incomplete)]
+    return [] if kind in (None, "archives") else [n for n in components.known(kind) if n.startswith(incomplete)]
 
 
 SuitePath = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite's YAML file.", autocompletion=suites)]
 ShownPath = Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=shown)]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file or folder whose components the suite names; may be given again."),
+]
 Label = Annotated[str, typer.Option(help="Which archive of the suite: results/<suite>/<label>.sqlite.")]
 Results = Annotated[Path, typer.Option(help="The folder of archives.", file_okay=False)]
 Data = Annotated[

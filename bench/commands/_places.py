@@ -13,28 +13,35 @@ if TYPE_CHECKING:
     from bench.sides import Side
 
 
-def plan_of(path: Path, *, timed: bool = False) -> Plan:
+def plan_of(path: Path, plugins: list[Path] | None, *, timed: bool = False) -> Plan:
     from bench import check, plan
 
-    find_own_components()
+    find_own_components(plugins)
     return plan.make(check.load(path), timed=timed)
 
 
-def find_own_components() -> None:
-    """A person's own models lie in the folder they run bench from, which a console script leaves off the path.
+def find_own_components(plugins: list[Path] | None) -> list[str]:
+    """A person's own models lie in the folder they run bench from, which a console script leaves off the path, or in
+    plugins, whose modules are named.
 
     Only what reads a suite looks there: whatever else lies beside somebody's archive is not run when it is shown.
     """
+    # pydantic runs, once, what on the path calls itself its plugin: at its first model, before this folder is there.
+    import bench.suite  # noqa: F401
+    from bench import plugin
+
+    modules = plugin.find(plugins or [])
     sys.path.append(str(Path.cwd()))
+    return modules
 
 
-def source_of(source: str, label: str, results: Path) -> Path:
+def source_of(source: str, plugins: list[Path] | None, label: str, results: Path) -> Path:
     """The archive that is meant: itself, or a suite's."""
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
         return path
     before = sys.path.copy()
-    suite = plan_of(path).suite.name
+    suite = plan_of(path, plugins).suite.name
     sys.path[:] = before
     return archive_path(results, suite, label)
 

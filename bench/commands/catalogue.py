@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
-from bench.commands._options import Kind, Results, component_names
+from bench.commands._options import Kind, Plugins, Results, component_names
 from bench.commands._places import find_own_components
 
 
@@ -16,6 +17,7 @@ def list_(
     name: Annotated[
         str | None, typer.Argument(help="One component, with its options.", autocompletion=component_names)
     ] = None,
+    plugin: Plugins = None,
     results: Results = Path("results"),
 ) -> None:
     """Lists models, datasets, optimizers, schedules, probes, analyses and archives.
@@ -24,10 +26,12 @@ def list_(
     """
     from bench import components
 
+    own = find_own_components(plugin)
     if name is not None and kind not in (None, "archives"):
-        find_own_components()
         component = components.find(kind, name)
         typer.echo(f"{component.name}: {component.summary}")
+        if component.origin:
+            typer.echo(f"from outside bench: {component.origin}")
         for option in component.options:
             typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
         return
@@ -37,16 +41,45 @@ def list_(
             for path in sorted(results.glob("*/*.sqlite")):
                 typer.echo(f"  {path}")
             continue
-        if not components.names(each):
-            typer.echo("  none yet")
-        for known in components.names(each):
-            typer.echo(f"  {known:<16} {components.find(each, known).summary}")
-        if each == "models":
-            typer.echo("  torchvision:NAME, timm:NAME, package.module:NAME; each also takes init_scale")
-        elif each == "optimizers":
-            typer.echo(f"  and of torch.optim: {', '.join(components.torch_optimizers())}; or package.module:NAME")
-        elif each in ("datasets", "schedules"):
-            typer.echo("  package.module:NAME")
+        for line in _listed(each, own):
+            typer.echo(f"  {line}")
+
+
+def _listed(kind: str, own: list[str]) -> Iterator[str]:
+    """The components of a kind, a line each: bench's own, those that packages offer, those of plugins, and what else
+    may be named.
+    """
+    from bench import components
+    from bench.offers import offers
+
+    for name in components.names(kind):
+        yield _line(kind, name)
+    for offer in offers(kind):
+        # A name of bench's own wins; what it hides is still found where it lies.
+        hidden = offer.name in components.builtin(kind)
+        note = f"; '{offer.name}' is bench's own" if hidden else ""
+        yield f"{_line(kind, offer.place if hidden else offer.name)} (of {offer.package}{note})"
+    for module in own:
+        yield from (_line(kind, name) for name in components.functions(kind, module))
+    match kind:
+        case "models":
+            yield "torchvision:NAME, timm:NAME, package.module:NAME; each also takes init_scale"
+        case "datasets":
+            yield "torchvision:NAME, package.module:NAME; each also takes subset, label_noise and task: reconstruction"
+        case "optimizers":
+            yield f"and of torch.optim: {', '.join(components.torch_optimizers())}; or package.module:NAME"
+        case _:
+            yield "package.module:NAME"
+
+
+def _line(kind: str, name: str) -> str:
+    from bench import components
+    from bench.errors import ComponentError
+
+    try:
+        return f"{name:<16} {components.find(kind, name).summary}"
+    except ComponentError as error:
+        return f"{name:<16} cannot be used: {error}"
 
 
 def schema() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands._options import BASE_HELP, FailOn, Format, JsonPath, JUnitPath, Results, SuitePath
+from bench.commands._options import BASE_HELP, FailOn, Format, JsonPath, JUnitPath, Plugins, Results, SuitePath
 from bench.commands._output import width, write
 from bench.commands._places import place_of, plan_of, side_of
 from bench.errors import ArchiveError, BaselineError, IncompleteError, VerdictError
@@ -48,6 +48,7 @@ def gate(
     output: Annotated[Format, typer.Option("--format", help="How to print the verdicts.")] = "table",
     junit: JUnitPath = None,
     json: JsonPath = None,
+    plugin: Plugins = None,
     results: Results = Path("results"),
 ) -> None:
     """Holds a candidate to the rules of a suite ('gate:'), against a base: red only on evidence, green never for want
@@ -59,7 +60,7 @@ def gate(
     """
     from bench.gate import gate
 
-    plan = plan_of(suite)
+    plan = plan_of(suite, plugin)
     before = side_of(place_of(base, results, plan.suite.name), BaselineError)
     after = side_of(place_of(candidate, results, plan.suite.name), IncompleteError)
     _publish(gate(plan, before, after), output, fail_on, junit, json)
@@ -89,7 +90,7 @@ def ab(
     from bench.errors import InterruptedRunError
     from bench.gate import gate, rules_of
 
-    plan = plan_of(suite, timed=True)
+    plan = plan_of(suite, None, timed=True)
     rules_of(plan, TIMING)  # refused before anything is timed
     runs = []
     with ExitStack() as stack:

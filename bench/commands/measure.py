@@ -11,7 +11,17 @@ from typing import Annotated
 
 import typer
 
-from bench.commands._options import DEFAULT_DATA, Data, Devices, Format, Label, Results, StallSeconds, SuitePath
+from bench.commands._options import (
+    DEFAULT_DATA,
+    Data,
+    Devices,
+    Format,
+    Label,
+    Plugins,
+    Results,
+    StallSeconds,
+    SuitePath,
+)
 from bench.commands._output import render
 from bench.commands._places import archive_path, plan_of
 from bench.errors import IncompleteError
@@ -29,6 +39,7 @@ Examples:  bench time suites/throughput.yaml   |   bench time mine.yaml --label 
 def measure(
     context: typer.Context,
     suite: SuitePath,
+    plugin: Plugins = None,
     label: Label = "main",
     device: Devices = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
@@ -48,7 +59,7 @@ def measure(
     from bench.executors.local import LocalExecutor
 
     only_timed = context.command.name == "time"
-    plan = plan_of(suite, timed=only_timed)
+    plan = plan_of(suite, plugin, timed=only_timed)
     failures: dict[str, Failed | Lost] = {}
     crashes: list[Retried] = []
     _interrupt_once()

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from bench.commands._options import ALL_ANALYSES, Format, Label, Results, ShownPath, analyses
+from bench.commands._options import ALL_ANALYSES, Format, Label, Plugins, Results, ShownPath, analyses
 from bench.commands._output import render, width, write
-from bench.commands._places import source_of
+from bench.commands._places import find_own_components, source_of
 from bench.errors import BenchError
 
 
@@ -18,10 +18,12 @@ def show(
     source: ShownPath,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     analysis: Annotated[
-        str, typer.Option(help="Only this one of 'bench list analyses'.", autocompletion=analyses)
+        str,
+        typer.Option(help="Only this one of 'bench list analyses', or module:name.", autocompletion=analyses),
     ] = ALL_ANALYSES,
     plot: Annotated[bool, typer.Option("--plot", help="Draw steps to target in the terminal first.")] = False,
     label: Label = "main",
+    plugin: Plugins = None,
     results: Results = Path("results"),
 ) -> None:
     """Shows what an archive holds and what follows from it; imports no torch.
@@ -30,9 +32,11 @@ def show(
     """
     from bench.archive import Archive
 
+    if ":" in analysis:  # somebody's own, which runs because it is named here
+        find_own_components(plugin)
     if plot and output != "table":
         raise BenchError(f"--plot: found --format {output}; a picture in the terminal goes with a table")
-    with Archive.reading(source_of(source, label, results)) as archive:
+    with Archive.reading(source_of(source, plugin, label, results)) as archive:
         if plot:
             from bench import report
 
@@ -49,6 +53,7 @@ def plot(
         str, typer.Option(help="batch_scaling, curves, learning_rates, noise_scale or time.")
     ] = "batch_scaling",
     label: Label = "main",
+    plugin: Plugins = None,
     results: Results = Path("results"),
 ) -> None:
     """Draws an archive into a file: a panel for each workload.
@@ -58,7 +63,7 @@ def plot(
     from bench import plot
     from bench.archive import Archive
 
-    with Archive.reading(source_of(source, label, results)) as archive:
+    with Archive.reading(source_of(source, plugin, label, results)) as archive:
         plot.plot(archive, kind, output)
     typer.echo(f"picture: {output}")
 
@@ -67,6 +72,7 @@ def report_(
     source: ShownPath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The page.", dir_okay=False)] = Path("report.html"),
     label: Label = "main",
+    plugin: Plugins = None,
     results: Results = Path("results"),
 ) -> None:
     """Writes an archive as one HTML page that needs nothing else: charts, tables, environment and suite.
@@ -76,7 +82,7 @@ def report_(
     from bench.archive import Archive
     from bench.page import page
 
-    with Archive.reading(source_of(source, label, results)) as archive:
+    with Archive.reading(source_of(source, plugin, label, results)) as archive:
         write(output, page(archive))
     typer.echo(f"page: {output}")
 
