@@ -78,9 +78,15 @@ _TORCH_OPTIM_TYPES: dict[str, Any] = {
     "eps": PositiveFloat,
     "betas": Annotated[list[Momentum], Field(min_length=2, max_length=2)],
 }
-# How a step is carried out is the harness's business, and a closure or sparse gradients are not ordinary training.
+# How a step is carried out is the harness's business.
 _TORCH_OPTIM_HIDDEN = {"params", "foreach", "fused", "capturable", "differentiable", "maximize"}
-_TORCH_OPTIM_UNFIT = {"LBFGS": "a closure", "SparseAdam": "sparse gradients"}
+_TORCH_OPTIM_UNFIT = {
+    "LBFGS": "it takes several steps at once, with one learning rate for all trials; name another, such as Adam",
+    "SparseAdam": "it needs sparse gradients, which an ordinary step does not give; name another, such as Adam",
+    "Muon": "it takes matrices alone; name muon, which gives the other parameters to AdamW",
+}
+# A parameter of an optimizer that the harness gives: the role of each parameter of the model (`roles.py`).
+ROLES = "roles"
 # What the harness decides of a model of torchvision.
 _TORCHVISION_HIDDEN = {"weights", "progress", "num_classes"}
 _TORCHVISION_MODEL = re.compile(r"^@register_model\(.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
@@ -133,6 +139,19 @@ class Component:
         except (ImportError, AttributeError) as error:
             raise ComponentError(f"{self.name}: found, but importing it failed: {error}") from error
         return found
+
+
+# What a suite may search of a training step, whatever the optimizer: a bound on the norm of the gradient, and the share
+# that an average of the weights keeps at each step.
+STEP = Component(
+    "steps",
+    "the step",
+    "bench.step",
+    "Step",
+    "One ordinary training step.",
+    (Option("clip", required=False, type=PositiveFloat), Option("ema", required=False, type=Momentum)),
+    {},
+)
 
 
 def names(kind: str) -> list[str]:
@@ -192,10 +211,7 @@ def _find_torchvision(name: str) -> Component:
 def _find_torch_optimizer(name: str) -> Component:
     known = torch_optimizers()
     if name in _TORCH_OPTIM_UNFIT:
-        message = (
-            f"it needs {_TORCH_OPTIM_UNFIT[name]}, which an ordinary step does not give; name another, such as Adam"
-        )
-        raise ComponentError(f"found {name!r}; {message}")
+        raise ComponentError(f"found {name!r}; {_TORCH_OPTIM_UNFIT[name]}")
     if name not in known:
         raise ComponentError(f"found {name!r}; {nearest(name, [*known, *names('optimizers')])}")
     folder = _require(_locate("torch.optim"), "torch.optim").parent
@@ -241,6 +257,10 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
         and module != "torchvision.models"
     ):
         raise ComponentError(f"found {name!r}; {attribute} cannot be called with ({', '.join(given)}), as {kind} are")
+    if kind in ("optimizers", "schedules"):
+        for name_of_step in {option.name for option in options} & {option.name for option in STEP.options}:
+            message = f"an option {name_of_step!r}, which is of every training step; call it otherwise"
+            raise ComponentError(f"found {name!r} with {message}")
     if kind == "schedules":
         options = (*options, Option("warmup_steps", required=False, type=NonNegativeInt))
     if kind == "probes":
@@ -285,11 +305,13 @@ def _options(kind: str, arguments: ast.arguments) -> Iterator[Option]:
     """Everything after what the harness gives (`contracts.py` says what that is for each kind)."""
     positional = _positional(arguments)
     first_default = len(positional) - len(arguments.defaults)
+    given = (ROLES,) if kind == "optimizers" else ()
     for index, argument in enumerate(positional):
-        if index >= len(_HARNESS_ARGUMENTS.get(kind, ())):
+        if index >= len(_HARNESS_ARGUMENTS.get(kind, ())) and argument.arg not in given:
             yield Option(argument.arg, index < first_default, _type(argument.annotation))
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield Option(argument.arg, default is None, _type(argument.annotation))
+        if argument.arg not in given:
+            yield Option(argument.arg, default is None, _type(argument.annotation))
 
 
 def _type(annotation: ast.expr | None) -> Any:

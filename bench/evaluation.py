@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Observation, Split
+from bench.ema import Average
 from bench.losses import Loss
 
 # Over all trials together: evaluation needs no more memory than a training step of a few thousand examples.
@@ -17,12 +18,29 @@ _EXAMPLES_AT_ONCE = 4_000
 
 
 def evaluate(
-    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int
+    forward: Callable[[Tensor], Tensor],
+    loss: Loss,
+    split: Split,
+    name: str,
+    trials: int,
+    average: Average | None = None,
 ) -> list[dict[str, float]]:
-    """Mean loss, and share of errors where the loss knows any, over a split, for each of several trials.
+    """Mean loss, and share of errors where the loss knows any, over a split, for each of several trials; and again, as
+    `ema_...`, with the average of the weights where one is kept.
 
     forward: inputs [n, *example_shape] -> outputs [trials, n, ...].
     """
+    readings = _evaluate(forward, loss, split, name, trials)
+    if average is not None:
+        with average.in_place():
+            averaged = _evaluate(forward, loss, split, f"ema_{name}", trials)
+        readings = [{**own, **more} for own, more in zip(readings, averaged, strict=True)]
+    return readings
+
+
+def _evaluate(
+    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int
+) -> list[dict[str, float]]:
     at_once = max(1, _EXAMPLES_AT_ONCE // trials)
     measures = {"loss": loss.each, **({"error": loss.error} if loss.error else {})}
     sums = {measure: torch.zeros(trials, dtype=torch.float64, device=split.targets.device) for measure in measures}
@@ -67,6 +85,22 @@ def observing(model: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def averages(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Inside, the weights are those that an optimizer which averages its own path is judged by; afterwards, to the last
+    bit, those it trains. It has `eval()` and `train()` for that; to any other nothing is done.
+    """
+    switch = (getattr(optimizer, "eval", None), getattr(optimizer, "train", None))
+    if switch[0] is None or switch[1] is None:
+        yield
+        return
+    switch[0]()
+    try:
+        yield
+    finally:
+        switch[1]()
 
 
 class RandomStream:

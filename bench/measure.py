@@ -101,14 +101,24 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     }[data.loss]
     if tuple(outputs.shape) != wanted:
         raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {wanted}")
-    if "validation_error" in workload.entry.target and LOSSES[data.loss].error is None:
+    if any(reading.endswith("error") for reading in workload.entry.target) and LOSSES[data.loss].error is None:
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
     probing.build_probes(workload)
     point = _any_point(workload)
-    optimizer = build.optimizer(workload, model.parameters(), point)
+    optimizer = build.optimizer(workload, model, point)
     build.schedule(workload, point)(0)
-    LOSSES[data.loss].mean(outputs, targets).backward()
-    optimizer.step()
+
+    def gradient() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = LOSSES[data.loss].mean(model(data.train.inputs[:2]), targets)
+        loss.backward()
+        return loss
+
+    if build.takes_closure(optimizer):
+        optimizer.step(gradient)  # type: ignore[arg-type]
+    else:
+        gradient()
+        optimizer.step()
 
 
 def _any_point(workload: Workload) -> dict[str, float | int | str | bool]:

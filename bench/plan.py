@@ -18,7 +18,7 @@ from bench import components
 from bench.search import Dimension, Value, draw, seed_of
 from bench.suite import MOST_EXAMPLES, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
-_STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic")
+_STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
 _TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision")
 
 CONFIRM_BUDGET = 3
@@ -90,8 +90,12 @@ class Workload:
 
     @cached_property
     def space(self) -> dict[str, Dimension | Value]:
-        """The part of the search space that this workload's optimizer and schedule take."""
-        takers = [components.find("optimizers", self.optimizer.name), components.find("schedules", self.schedule.name)]
+        """The part of the search space that this workload's optimizer, its schedule and the step take."""
+        takers = [
+            components.find("optimizers", self.optimizer.name),
+            components.find("schedules", self.schedule.name),
+            components.STEP,
+        ]
         space = self.entry.search.space
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
 
@@ -115,7 +119,8 @@ class Workload:
 
     def _step(self) -> dict[str, Any]:
         """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
-        return {key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}
+        keys = {key: getattr(self.entry, key) for key in _STEP_KEYS}
+        return {key: value for key, value in keys.items() if value != Entry.model_fields[key].default}
 
 
 @dataclass(frozen=True)

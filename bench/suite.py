@@ -23,8 +23,8 @@ from bench.search import Finite, Space
 DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
 MOST_EXAMPLES = 2**24
-READINGS = ("validation_error", "validation_loss")
-Reading = Literal["validation_error", "validation_loss"]
+READINGS = ("validation_error", "validation_loss", "ema_validation_error", "ema_validation_loss")
+Reading = Literal["validation_error", "validation_loss", "ema_validation_error", "ema_validation_loss"]
 Measure = Literal["steps_to_target", "throughput", "inference"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Training = Literal["auto", "stacked", "one_by_one"]
@@ -107,7 +107,7 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
     if len(target) != 1:
         raise ValueError(f"should name one reading, of {', '.join(READINGS)}")
     ((reading, threshold),) = target.items()
-    if reading == "validation_error" and (threshold.at_most or threshold.below or 0) > 1:
+    if reading.endswith("validation_error") and (threshold.at_most or threshold.below or 0) > 1:
         raise ValueError("an error is a share of the examples, at most 1: write 5 % as 0.05")
     return target
 
@@ -260,6 +260,8 @@ class Entry(Strict):
     compile: bool = False
     channels_last: bool = False
     micro_batch: MicroBatch = None
+    # What `weight_decay` acts on: every parameter, or all but biases, norms and gains.
+    decay: Literal["all", "matrices"] = "all"
     input: Literal["device", "loader"] = "device"
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:

@@ -60,7 +60,7 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, channels_last, compile, confirm, dataset, deterministic, evaluate, input, max_seconds, max_steps, "
+    "batch_sizes, channels_last, compile, confirm, dataset, decay, deterministic, evaluate, input, max_seconds, max_steps, "
     "measure, micro_batch, model, name, optimizer, precision, probes, race, schedule, search, target, timing, training"
 )
 PROBES = ".probes.noise_scale"
