@@ -60,8 +60,9 @@ def workloads_of(text):
 
 
 ENTRY_KEYS = (
-    "batch_sizes, channels_last, compile, confirm, dataset, decay, deterministic, evaluate, input, max_seconds, max_steps, "
-    "measure, micro_batch, model, name, optimizer, precision, probes, race, schedule, search, target, timing, training"
+    "batch_sizes, channels_last, compile, confirm, dataset, decay, deterministic, evaluate, input, max_seconds, "
+    "max_steps, measure, micro_batch, model, name, optimizer, precision, probes, race, schedule, search, target, "
+    "timing, training"
 )
 PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
@@ -147,7 +148,7 @@ BROKEN = [
     (5, "model: 'json:dumps'", ".model", "dumps cannot be called with (example_shape, classes), as models are"),
     (6, "dataset: mnits", ".dataset", "found 'mnits'; did you mean 'mnist'?"),
     (6, "dataset: {digits: {size: 3}}", ".dataset.digits.size", "unknown option of digits; there is none"),
-    (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it needs a closure, which an ordinary step does not give"),
+    (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it takes several steps at once"),
     (7, "optimizer: rmsprop", ".optimizer", "found 'rmsprop'; did you mean 'RMSprop'?"),
     (
         7,
@@ -395,7 +396,7 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is learning_rate, trials, warmup_steps, weight_decay",
+        "there is clip, ema, learning_rate, trials, warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]
