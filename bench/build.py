@@ -73,14 +73,14 @@ def optimizer(
     built: torch.optim.Optimizer = create(own, **options)
     if workload.entry.decay == "matrices":
         _decay_no_vector(built, {id(each) for each, role in zip(own, known, strict=True) if role == "vector"})
-    if takes_closure(built) and workload.entry.precision == "fp16":
+    if gradients(built) > 1 and workload.entry.precision == "fp16":
         raise ComponentError(f"{component.name} takes several gradients a step; fp16 scales that of one: use bf16")
     return built
 
 
-def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether its step asks for gradients itself, as often as it needs them, by calling a closure: torch's protocol."""
-    return getattr(optimizer, "takes_closure", False)
+def gradients(optimizer: torch.optim.Optimizer) -> int:
+    """How many gradients its step takes. More than one it asks for itself, by calling a closure: torch's protocol."""
+    return getattr(optimizer, "gradients", 1)
 
 
 def _decay_no_vector(optimizer: torch.optim.Optimizer, vectors: set[int]) -> None:

@@ -114,7 +114,7 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
         loss.backward()
         return loss
 
-    if build.takes_closure(optimizer):
+    if build.gradients(optimizer) > 1:
         optimizer.step(gradient)  # type: ignore[arg-type]
     else:
         gradient()

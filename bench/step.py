@@ -22,7 +22,8 @@ class Step:
     """A model, its optimizer, and the step that trains it as the suite says: compiled, channels last, in micro-batches.
 
     model: as it was built.  forward: inputs [n, *example_shape] -> outputs, in the way the suite asks for.
-    loss: (outputs, targets) -> the mean loss.  average: of the weights after each step, where the suite asks for one.
+    loss: (outputs, targets) -> the mean loss.  gradients: how many of them a step takes.  average: of the weights after
+    each step, where the suite asks for one.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Step:
             called = _with_channels_last(called)
         self.forward = precision.products(entry.precision, device, called)
         self.optimizer = build.optimizer(workload, self.model, metaparameters)
+        self.gradients = build.gradients(self.optimizer)
         self._clip = metaparameters.get("clip")
         ema = metaparameters.get("ema")
         self.average = None if ema is None else Average(list(self.model.parameters()), float(ema))
@@ -65,7 +67,7 @@ class Step:
                 self._clip_gradient(float(self._clip))
             return loss
 
-        if build.takes_closure(self.optimizer):
+        if self.gradients > 1:
             loss: Tensor = self.optimizer.step(repeatable(gradient, self.model.buffers()))  # type: ignore[arg-type, assignment]
         else:
             loss = gradient()

@@ -279,6 +279,14 @@ BROKEN = [
         "should be less than 1",
     ),
     (16, "momentum: 1", ".search.momentum", "found 1; for momentum it should be less than 1"),
+    (
+        10,
+        "target: {ema_validation_error: {at_most: 0.1}}",
+        ".target.ema_validation_error",
+        "found no 'ema' under 'search', which asks for the average that it reads: {ema: 0.99}",
+    ),
+    (16, "clip: 0", ".search.clip", "found 0; for the step it should be greater than 0"),
+    (16, "ema: 1.0", ".search.ema", "found 1.0; for the step it should be less than 1"),
     (16, "momentm: 0.9", ".search.momentm", "unknown metaparameter of momentum, constant; did you mean 'momentum'?"),
     (
         16,

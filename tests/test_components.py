@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench import components
-from bench.build import takes_closure
+from bench.build import gradients
 from bench.components import find, names
 from bench.errors import ComponentError
 
@@ -98,7 +98,7 @@ def quadratic_path(create, steps, **options):
 
     path = []
     for _ in range(steps):
-        if takes_closure(optimizer):
+        if gradients(optimizer) > 1:
             optimizer.step(gradient)
         else:
             gradient()

@@ -12,7 +12,7 @@ import torch
 from fakes import study_of
 from test_stacked import CPU, WAY, apart, both, losses_apart, make
 
-from bench import build, cohort, components, roles
+from bench import build, cohort, components, limits, roles
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 from bench.ema import Average
@@ -215,6 +215,32 @@ def test_a_layer_of_zeros_moves_as_if_its_ratio_were_one(name):
     assert weight.detach().numpy() == pytest.approx(-RATE, rel=1e-5)
 
 
+@pytest.mark.parametrize("way", [OneByOne, Stacked])
+def test_looking_at_an_average_changes_no_bit_of_what_is_trained(way):
+    how = {"optimizer": "{schedule_free: {base: adamw}}", "more": "beta1: 0.87, ema: 0.9", "precision": "fp32"}
+    of, data = with_search(**how)
+    trials = of.draws()[:2]
+    often, once = (way(of, data, CPU, trials, WAY) for _ in range(2))
+    for step in range(1, 9):
+        often.advance(step)
+        often.test(trials[:1])
+        often.weights(trials[1])
+    once.advance(8)
+    assert apart(often, once, trials) == 0
+
+
+def test_what_is_looked_at_is_the_average_and_not_what_is_trained():
+    of, data = with_search("beta1: 0.5", "{schedule_free: {base: sgd}}")
+    trial = of.draws()[0]
+    one, stacked = both(of, data, [trial])
+    one.train(5)
+    stacked.train(5)
+    for made, optimizer in ((one, one._runs[trial].optimizer), (stacked, stacked._optimizer)):
+        for value, (trained, state) in zip(made.weights(trial).values(), optimizer.state.items(), strict=True):
+            assert torch.equal(value, state["x"])
+            assert not torch.equal(value, trained)
+
+
 # ---- roles ---------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +425,16 @@ def test_running_statistics_see_a_batch_once_however_many_gradients_it_gives():
 def test_a_base_is_given_only_what_it_takes():
     with pytest.raises(ComponentError, match="sam around sgd was given momentum, which sgd does not take"):
         weights_after(1, optimizer="{sam: {base: sgd}}", more="momentum: 0.9")
+
+
+def test_several_gradients_a_step_are_so_many_times_the_operations():
+    counted = []
+    for optimizer in ("momentum", "sam"):
+        of, data = with_search("momentum: 0.9", optimizer)
+        step = Step(of.workload, data, CPU, 0, {"learning_rate": 0.1}, 16)
+        some = data.train.first(2)
+        counted.append(limits.operations(step, some.inputs, some.targets, training=True))
+    assert counted[1] == 2 * counted[0] > 0
 
 
 def test_several_gradients_a_step_are_refused_under_fp16():

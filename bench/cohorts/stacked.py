@@ -236,7 +236,7 @@ class Stacked:
                 self._clip_gradients(self._clip)
             return losses.detach()
 
-        if build.takes_closure(self._optimizer):
+        if build.gradients(self._optimizer) > 1:
             losses: Tensor = self._optimizer.step(repeatable(gradient, self._buffers.values()))  # type: ignore[arg-type, assignment]
         else:
             losses = gradient()

@@ -56,7 +56,7 @@ def sam(
 class _Sam(Optimizer):
     """Lends its groups to the base for the step. Groups of one `trial` have one norm."""
 
-    takes_closure = True
+    gradients = 2
 
     def __init__(self, base: Optimizer, rho: float) -> None:
         super().__init__(base.param_groups, {"rho": rho})
