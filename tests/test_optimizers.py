@@ -12,9 +12,11 @@ import torch
 from fakes import study_of
 from test_stacked import CPU, WAY, apart, both, losses_apart, make
 
-from bench import build, cohort, components, limits, roles
+from bench import build, check, cohort, components, document, limits, measures, plan, probing, roles, study
+from bench.archive import Archive
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
+from bench.contracts import Ended, Evaluated, Finished
 from bench.ema import Average
 from bench.errors import ComponentError
 from bench.optimizers.muon import orthogonal
@@ -316,24 +318,28 @@ def test_an_optimizer_agrees_stacked_and_one_by_one_after_fifty_steps(model, opt
         assert apart(one, stacked, trials) < 1e-9
 
 
-def with_search(more, optimizer="momentum", model=SMALL_MLP, extra="", trials=4, **changes):
-    """As test_stacked's `make`, with more to search and more keys."""
-    _, data = make(model, trials=trials, **changes)
-    text = f"""
+def text_of(more, optimizer="momentum", model=SMALL_MLP, extra="", precision="fp64", target="validation_error"):
+    """A suite with more to search and more keys."""
+    return f"""
 suite: s
 workloads:
   - name: w
     model: {model}
     dataset: digits
     optimizer: {optimizer}
-    precision: {changes.get("precision", "fp64")}
+    precision: {precision}
     batch_sizes: [16]
-    target: {{validation_error: {{at_most: 0.1}}}}
+    target: {{{target}: {{at_most: 0.1}}}}
     max_steps: 300
     {extra}
-    search: {{trials: {trials}, learning_rate: {{log_uniform: [0.01, 0.1]}}, {more}}}
+    search: {{trials: 4, learning_rate: {{log_uniform: [0.01, 0.1]}}, {more}}}
 """
-    return study_of(text), data
+
+
+def with_search(more, optimizer="momentum", model=SMALL_MLP, extra="", precision="fp64"):
+    """The study of such a suite, and data as test_stacked's `make` gives it."""
+    _, data = make(precision=precision)
+    return study_of(text_of(more, optimizer, model, extra, precision)), data
 
 
 @pytest.mark.parametrize(
@@ -497,14 +503,24 @@ def test_an_average_is_the_weighted_sum_of_the_weights_it_saw():
     assert weight.item() == 6.0
 
 
-def test_the_target_may_be_one_of_the_average():
-    of, data = with_search("ema: 0.5")
-    entry = of.workload.entry
-    text = {"ema_validation_error": next(iter(entry.target.values()))}
-    of = replace(of, workload=replace(of.workload, entry=entry.model_copy(update={"target": text})))
-    trial = of.draws()[0]
-    seen = OneByOne(of, data, CPU, [trial], WAY).advance(1)[trial]
-    assert of.workload.reading in seen.readings
+def test_a_target_may_be_one_of_the_average_and_what_met_it_is_tested(tmp_path):
+    made = plan.make(check.check(document.parse(text_of("ema: 0.5", target="ema_validation_error"))))
+    (of,) = made.studies
+    data = build.data(of.workload, Path(), CPU)
+    look = probing.looker(of, data, CPU)
+    with Archive.writing(tmp_path / "a.sqlite") as archive:
+        archive.plan(made)
+        environment = archive.environment({"device": "cpu"})
+        told = [*study.run(of, {}, len(data.validation), cohort.maker(of, data, CPU), look), Finished()]
+        for event in told:
+            archive.record(of, environment, event)
+        (concluded,) = measures.summaries(archive)
+    confirmed = {event.trial.id for event in told if isinstance(event, Ended) and event.trial.phase == "confirm"}
+    readings = [event.readings for event in told if isinstance(event, Evaluated)]
+    ends = [seen[key] for seen in readings for key in confirmed & seen.keys() if "test_error" in seen[key]]
+    assert any(seen["ema_test_error"] != seen["test_error"] for seen in ends)
+    assert concluded.confirmed.reached == 5
+    assert sorted(concluded.confirmed.tested) == sorted(seen["ema_test_error"] for seen in ends)
 
 
 # ---- decay ---------------------------------------------------------------------------------------------------------
