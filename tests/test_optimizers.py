@@ -291,6 +291,22 @@ def test_the_head_of_a_classifier_is_what_gives_its_classes(name):
     assert [len(parameter) for role, parameter in found if role == "head"] == [10]
 
 
+def test_an_optimizer_of_ones_own_may_ask_for_roles_and_a_suite_may_not_set_them():
+    assert [option.name for option in components.find("optimizers", "user_models:by_role").options] == ["learning_rate"]
+    of, data = with_search("ema: 0.5", "user_models:by_role")
+    trial = of.draws()[0]
+    made = OneByOne(of, data, CPU, [trial], WAY)
+    before = made.weights(trial)
+    made.train(3)
+    for name, value in made.weights(trial).items():
+        assert torch.equal(value, before[name]) == name.endswith("bias")
+
+
+def test_what_is_of_every_step_is_no_option_of_an_optimizer():
+    with pytest.raises(ComponentError, match="found 'user_models:own_clip' with an option 'clip', which is of every"):
+        components.find("optimizers", "user_models:own_clip")
+
+
 # ---- both ways -----------------------------------------------------------------------------------------------------
 
 OWN = ["lamb", "lars", "lion", "muon", "sam", "schedule_free", "shampoo"]
