@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from bench import components, precision
 from bench.alter import altered
+from bench.components import ROLES
 from bench.contracts import Data, Schedule
 from bench.errors import ComponentError
 from bench.evaluation import random_state_kept
 from bench.plan import Workload
+from bench.roles import roles
 from bench.search import Value
 
 
@@ -94,17 +96,50 @@ def _scale_weights(model: nn.Module, scale: float, name: str) -> None:
 
 
 def optimizer(
-    workload: Workload, parameters: Iterable[Tensor], metaparameters: Mapping[str, Value]
+    workload: Workload,
+    model: nn.Module,
+    metaparameters: Mapping[str, Value],
+    parameters: Sequence[Tensor] | None = None,
 ) -> torch.optim.Optimizer:
-    """The workload's optimizer over the parameters, with those metaparameters that it takes."""
+    """The workload's optimizer, with those metaparameters that it takes, over the model's parameters, or over those
+    that stand for them in the same order.
+
+    Raises ComponentError where its step calls for gradients of its own and float16's scale would have to follow it.
+    """
     component = components.find("optimizers", workload.optimizer.name)
     options: dict[str, Any] = {**workload.optimizer.options}
     options.update({key: value for key, value in metaparameters.items() if component.option(key)})
     create = component.load()
-    if inspect.isclass(create) and "lr" in inspect.signature(create).parameters:
+    named = inspect.signature(create).parameters
+    if inspect.isclass(create) and "lr" in named:
         options["lr"] = options.pop("learning_rate")
-    built: torch.optim.Optimizer = create(parameters, **options)
+    own, known = list(parameters or model.parameters()), roles(model)
+    if ROLES in named:
+        options[ROLES] = known
+    built: torch.optim.Optimizer = create(own, **options)
+    if workload.entry.decay == "matrices":
+        _decay_no_vector(built, {id(each) for each, role in zip(own, known, strict=True) if role == "vector"})
+    if gradients(built) > 1 and workload.entry.precision == "fp16":
+        raise ComponentError(f"{component.name} takes several gradients a step; fp16 scales that of one: use bf16")
     return built
+
+
+def gradients(optimizer: torch.optim.Optimizer) -> int:
+    """How many gradients its step takes. More than one it asks for itself, by calling a closure: torch's protocol."""
+    return getattr(optimizer, "gradients", 1)
+
+
+def _decay_no_vector(optimizer: torch.optim.Optimizer, vectors: set[int]) -> None:
+    """Puts the vectors of every group that decays in a group of their own, which does not."""
+    groups: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        exempt = [each for each in group["params"] if id(each) in vectors]
+        if exempt and group.get("weight_decay"):
+            groups.append({**group, "params": [each for each in group["params"] if id(each) not in vectors]})
+            groups.append({**group, "params": exempt, "weight_decay": 0.0})
+        else:
+            groups.append(group)
+    optimizer.param_groups = [group for group in groups if group["params"]]
 
 
 def schedule(workload: Workload, metaparameters: Mapping[str, Value], batch_size: int) -> Schedule:

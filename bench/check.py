@@ -356,6 +356,12 @@ def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
         for key in ("target", "max_steps"):
             if key not in workload:
                 yield _at(source, here, f"has no '{key}'; to measure steps to target a workload needs one")
+        search, target = workload.get("search"), workload.get("target")
+        averaged = isinstance(search, dict) and "ema" in search
+        for reading in target if isinstance(target, dict) and not averaged else ():
+            if str(reading).startswith("ema_"):
+                message = "found no 'ema' under 'search', which asks for the average that it reads: {ema: 0.99}"
+                yield _at(source, (*here, "target", reading), message)
     elif isinstance(workload.get("probes"), dict) and workload["probes"]:
         message = "found probes and no steps_to_target among what is measured; probes look at its confirmations"
         yield _at(source, (*here, "probes"), message)
@@ -412,9 +418,10 @@ def _check_search(
     Where a component could not be found (`complete` is false), nothing is said of keys that might be its.
     """
     for key in raw.keys() - {"trials"}:
-        taking = [(component, option) for _, component in takers if (option := component.option(key))]
+        able = [*(component for _, component in takers), components.STEP]
+        taking = [(component, option) for component in able if (option := component.option(key))]
         if not taking and complete:
-            known = sorted({option.name for _, component in takers for option in component.options} | {"trials"})
+            known = sorted({option.name for component in able for option in component.options} | {"trials"})
             named = ", ".join(component.name for _, component in takers)
             yield _at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
         for value in _extremes(raw[key]):

@@ -85,9 +85,8 @@ _TORCH_OPTIM_TYPES: dict[str, Any] = {
     "eps": PositiveFloat,
     "betas": Annotated[list[Momentum], Field(min_length=2, max_length=2)],
 }
-# How a step is carried out is the harness's business, and a closure or sparse gradients are not ordinary training.
+# How a step is carried out is the harness's business.
 _TORCH_OPTIM_HIDDEN = {"params", "foreach", "fused", "capturable", "differentiable", "maximize"}
-_TORCH_OPTIM_UNFIT = {"LBFGS": "a closure", "SparseAdam": "sparse gradients"}
 # Libraries of models, and what the harness decides of one of theirs.
 LIBRARIES = {
     "torchvision": frozenset({"weights", "progress", "num_classes"}),
@@ -98,6 +97,13 @@ _LIBRARY_MODEL = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.M
 _TORCHVISION_DATASET_HIDDEN = {
     *("root", "train", "split", "transform", "target_transform", "transforms", "download", "loader"),
 }
+_TORCH_OPTIM_UNFIT = {
+    "LBFGS": "it takes several steps at once, with one learning rate for all trials; name another, such as Adam",
+    "SparseAdam": "it needs sparse gradients, which an ordinary step does not give; name another, such as Adam",
+    "Muon": "it takes matrices alone; name muon, which gives the other parameters to AdamW",
+}
+# A parameter of an optimizer that the harness gives: the role of each parameter of the model (`roles.py`).
+ROLES = "roles"
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,19 @@ class Component:
         except (ImportError, AttributeError) as error:
             raise ComponentError(f"{self.name}: found, but importing it failed: {error}") from error
         return found
+
+
+# What a suite may search of a training step, whatever the optimizer: a bound on the norm of the gradient, and the share
+# that an average of the weights keeps at each step.
+STEP = Component(
+    "steps",
+    "the step",
+    "bench.step",
+    "Step",
+    "One ordinary training step.",
+    (Option("clip", required=False, type=PositiveFloat), Option("ema", required=False, type=Momentum)),
+    {},
+)
 
 
 def names(kind: str) -> list[str]:
@@ -307,10 +326,7 @@ def _constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
 
 def _find_torch_optimizer(name: str) -> Component:
     if name in _TORCH_OPTIM_UNFIT:
-        message = (
-            f"it needs {_TORCH_OPTIM_UNFIT[name]}, which an ordinary step does not give; name another, such as Adam"
-        )
-        raise ComponentError(f"found {name!r}; {message}")
+        raise ComponentError(f"found {name!r}; {_TORCH_OPTIM_UNFIT[name]}")
     folder = _require(locate("torch.optim"), "torch.optim").parent
     path = next(path for path in sorted(folder.glob("*.py")) if f"class {name}(" in path.read_text())
     written = _describe("optimizers", name, "torch.optim", path, name)
@@ -352,6 +368,10 @@ def _describe(kind: str, name: str, module: str, path: Path, attribute: str) -> 
     # What the harness does itself, unless a component has another use for the word.
     own = {option.name for option in options}
     options = (*options, *(option for option in _HARNESS_OPTIONS.get(kind, ()) if option.name not in own))
+    if kind in ("optimizers", "schedules"):
+        for name_of_step in {option.name for option in options} & {option.name for option in STEP.options}:
+            message = f"an option {name_of_step!r}, which is of every training step; call it otherwise"
+            raise ComponentError(f"found {name!r} with {message}")
     summary = (ast.get_docstring(definition) or ast.get_docstring(tree) or "").partition("\n")[0]
     # What a class without a constructor of its own takes is written elsewhere.
     takes_any = signature is None or signature.kwarg is not None
@@ -405,11 +425,13 @@ def _options(kind: str, arguments: ast.arguments) -> Iterator[Option]:
     """Everything after what the harness gives (`contracts.py` says what that is for each kind)."""
     positional = _positional(arguments)
     first_default = len(positional) - len(arguments.defaults)
+    given = (ROLES,) if kind == "optimizers" else ()
     for index, argument in enumerate(positional):
-        if index >= len(_HARNESS_ARGUMENTS[kind]):
+        if index >= len(_HARNESS_ARGUMENTS[kind]) and argument.arg not in given:
             yield Option(argument.arg, index < first_default, _type(argument.annotation))
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield Option(argument.arg, default is None, _type(argument.annotation))
+        if argument.arg not in given:
+            yield Option(argument.arg, default is None, _type(argument.annotation))
 
 
 def _type(annotation: ast.expr | None) -> Any:

@@ -10,6 +10,12 @@ Positional parameters are what the harness gives; keyword-only parameters are wh
     probes/      name(*, options)                               -> Probe;  every probe also takes `every`
     analyses/    name(summaries)                                -> list[Table]
 
+An optimizer that treats kinds of parameters apart names `roles` as its second parameter, and is given that of each
+parameter (`roles.py`). One whose step takes several gradients has their number as its attribute `gradients`, and calls
+the closure that its `step` is given for each. One that is read at other weights than it trains has `eval()`, which puts
+them in place, and `train()`, which undoes that to the last bit. What it takes of all parameters together, it takes of
+the groups that have one `trial` in common.
+
 Importing this imports no torch: the stages that plan, keep and show use these words too.
 """
 

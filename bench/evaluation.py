@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Observation, Split
+from bench.ema import Average
 from bench.losses import Loss
 
 # Over all trials together: evaluation needs no more memory than a training step of a few thousand examples, and where
@@ -19,13 +20,31 @@ _OUTPUTS_AT_ONCE = 4_000_000
 
 
 def evaluate(
-    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int, outputs_an_example: int
+    forward: Callable[[Tensor], Tensor],
+    loss: Loss,
+    split: Split,
+    name: str,
+    trials: int,
+    outputs_an_example: int,
+    average: Average | None = None,
 ) -> list[dict[str, float]]:
-    """Mean loss, and share of errors where the loss knows any, over a split, for each of several trials.
+    """Mean loss, and share of errors where the loss knows any, over a split, for each of several trials; and again, as
+    `ema_...`, with the average of the weights where one is kept.
 
     forward: inputs [n, *example_shape] -> outputs [trials, n, ...].
     """
     at_once = max(1, min(_EXAMPLES_AT_ONCE, _OUTPUTS_AT_ONCE // outputs_an_example) // trials)
+    readings = _evaluate(forward, loss, split, name, trials, at_once)
+    if average is not None:
+        with average.in_place():
+            averaged = _evaluate(forward, loss, split, f"ema_{name}", trials, at_once)
+        readings = [{**own, **more} for own, more in zip(readings, averaged, strict=True)]
+    return readings
+
+
+def _evaluate(
+    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int, at_once: int
+) -> list[dict[str, float]]:
     measures = {"loss": loss.each, **({"error": loss.error} if loss.error else {})}
     sums = {measure: torch.zeros(trials, dtype=torch.float64, device=split.targets.device) for measure in measures}
     for inputs, targets in zip(split.inputs.split(at_once), split.targets.split(at_once), strict=True):
@@ -69,6 +88,22 @@ def observing(model: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def averages(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Inside, the weights are those that an optimizer which averages its own path is judged by; afterwards, to the last
+    bit, those it trains. It has `eval()` and `train()` for that; to any other nothing is done.
+    """
+    switch = (getattr(optimizer, "eval", None), getattr(optimizer, "train", None))
+    if switch[0] is None or switch[1] is None:
+        yield
+        return
+    switch[0]()
+    try:
+        yield
+    finally:
+        switch[1]()
 
 
 class RandomStream:

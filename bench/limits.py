@@ -32,7 +32,8 @@ def operations(step: Step, inputs: Tensor, targets: Tensor, *, training: bool) -
 
     Counted on a few examples [n, ...]. torch's counter does not see recurrent layers, which are counted by their sizes,
     nor every kernel of attention, which is taken as the products it is made of; and it is wrong about the backward pass
-    of grouped convolutions: with these, a step is taken as three forward passes.
+    of grouped convolutions: with these, a gradient is taken as three forward passes. What the optimizer computes is not
+    counted.
     """
     with _countable():
         with FlopCounterMode(display=False) as forward, torch.no_grad(), _recurrent_layers(step, forward) as unseen:
@@ -43,8 +44,8 @@ def operations(step: Step, inputs: Tensor, targets: Tensor, *, training: bool) -
             with FlopCounterMode(display=False) as whole:
                 step.loss(step.model(inputs), targets).backward()
             step.optimizer.zero_grad()
-            counted = 3 * counted if grouped else float(whole.get_total_flops())
-    return (counted + sum(unseen) * (3 if training else 1)) / len(targets)
+            counted = step.gradients * (3 * counted if grouped else float(whole.get_total_flops()))
+    return (counted + sum(unseen) * (3 * step.gradients if training else 1)) / len(targets)
 
 
 @contextmanager

@@ -120,15 +120,25 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
         takes = " or ".join(map(str, wanted[data.loss]))
         raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {takes}")
     stated = next(iter(workload.entry.target), "validation_loss")
-    if LOSSES[data.loss].error is None and stated != "validation_loss":
+    if LOSSES[data.loss].error is None and not stated.endswith("validation_loss"):
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
     augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
     point = _any_point(largest)
-    optimizer = build.optimizer(workload, model.parameters(), point)
+    optimizer = build.optimizer(workload, model, point)
     build.schedule(workload, point, largest.batch_size)(0)
-    LOSSES[data.loss].mean(outputs, targets).backward()
-    optimizer.step()
+
+    def gradient() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = LOSSES[data.loss].mean(model(data.train.inputs[:2]), targets)
+        loss.backward()
+        return loss
+
+    if build.gradients(optimizer) > 1:
+        optimizer.step(gradient)  # type: ignore[arg-type]
+    else:
+        gradient()
+        optimizer.step()
 
 
 def _any_point(study: Study | Timing) -> dict[str, Value]:

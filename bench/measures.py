@@ -275,11 +275,13 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
     steps = [_first_step(archive, study, trial) or math.inf for trial in again]
     rows = [archive.readings(trial.key) for trial in again]
     readings = [_by_name(seen) for seen in rows]
+    # Tested are the weights that met the target: their average, where the target is one of it.
+    tested = "ema_test_error" if study.content["reading"].startswith("ema_") else "test_error"
     tests = [
         value
         for seen, step in zip(readings, steps, strict=True)
         if math.isfinite(step)
-        for value in seen.get("test_error", {}).values()
+        for value in seen.get(tested, {}).values()
     ]
     return Confirmed(
         steps=median_interval(steps),

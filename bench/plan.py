@@ -19,7 +19,7 @@ from bench.components import Component
 from bench.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
 from bench.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
-_STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic")
+_STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
 _TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision", "augment")
 
 CONFIRM_BUDGET = 3
@@ -99,8 +99,12 @@ class Workload:
 
     @cached_property
     def space(self) -> dict[str, Dimension | ScalingRule | Value]:
-        """The part of the search space that this workload's optimizer and schedule take."""
-        takers = [components.find("optimizers", self.optimizer.name), components.find("schedules", self.schedule.name)]
+        """The part of the search space that this workload's optimizer, its schedule and the step take."""
+        takers = [
+            components.find("optimizers", self.optimizer.name),
+            components.find("schedules", self.schedule.name),
+            components.STEP,
+        ]
         space = self.entry.search.space
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
 
@@ -133,7 +137,9 @@ class Workload:
     def _step(self) -> dict[str, Any]:
         """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
         growth = {"growth": self.entry.growth.model_dump()} if self.entry.growth else {}
-        return {**{key: value for key in _STEP_KEYS if (value := getattr(self.entry, key))}, **growth}
+        keys = {key: getattr(self.entry, key) for key in _STEP_KEYS}
+        said = {key: value for key, value in keys.items() if value != Entry.model_fields[key].default}
+        return {**said, **growth}
 
     def _examples(self) -> dict[str, Any]:
         """How examples are drawn and changed, where the suite says anything of it, for the same reason."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from bench import build, precision
 from bench.contracts import Data, OutOfMemory
+from bench.ema import Average
 from bench.evaluation import random_state_kept
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
@@ -21,7 +22,8 @@ class Step:
     """A model, its optimizer, and the step that trains it as the suite says: compiled, channels last, in micro-batches.
 
     model: as it was built.  forward: inputs [n, *example_shape] -> outputs, in the way the suite asks for.
-    loss: (outputs, targets) -> the mean loss.
+    loss: (outputs, targets) -> the mean loss.  gradients: how many of them a step takes.  average: of the weights after
+    each step, where the suite asks for one.
     """
 
     def __init__(
@@ -41,7 +43,11 @@ class Step:
         if entry.channels_last and data.train.inputs.ndim == 4:
             called = _with_channels_last(called)
         self.forward = precision.products(entry.precision, device, called)
-        self.optimizer = build.optimizer(workload, self.model.parameters(), metaparameters)
+        self.optimizer = build.optimizer(workload, self.model, metaparameters)
+        self.gradients = build.gradients(self.optimizer)
+        self._clip = metaparameters.get("clip")
+        ema = metaparameters.get("ema")
+        self.average = None if ema is None else Average(list(self.model.parameters()), float(ema))
         self.loss = LOSSES[data.loss].mean
         # float16 has too narrow a range for small gradients: the loss is scaled up, and the step skipped on overflow.
         self._scaler = torch.amp.GradScaler(device.type) if entry.precision == "fp16" else None
@@ -53,14 +59,32 @@ class Step:
 
     def take(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Lowers the mean loss of a batch by one step of the optimizer; that loss, still on the device."""
-        self.optimizer.zero_grad()
-        loss = self.backward(inputs, targets)
-        if self._scaler is None:
-            self.optimizer.step()
+
+        def gradient() -> Tensor:
+            self.optimizer.zero_grad()
+            loss = self.backward(inputs, targets)
+            if self._clip is not None:
+                self._clip_gradient(float(self._clip))
+            return loss
+
+        if self.gradients > 1:
+            loss: Tensor = self.optimizer.step(repeatable(gradient, self.model.buffers()))  # type: ignore[arg-type, assignment]
         else:
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
+            loss = gradient()
+            if self._scaler is None:
+                self.optimizer.step()
+            else:
+                self._scaler.step(self.optimizer)
+                self._scaler.update()
+        if self.average is not None:
+            self.average.update()
         return loss
+
+    def _clip_gradient(self, most: float) -> None:
+        """Scales the gradient of the whole batch down to a norm, over all parameters, of at most so much."""
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
 
     def backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Adds the gradient of a batch's mean loss, a micro-batch at a time, to the parameters'; the loss.
@@ -104,6 +128,27 @@ class Step:
                     for name, buffer in self.model.named_buffers():
                         buffer.copy_(buffers[name])
             self.micro_batch = (self.micro_batch + 1) // 2
+
+
+def repeatable(gradient: Callable[[], Tensor], buffers: Iterable[Tensor]) -> Callable[[], Tensor]:
+    """The gradient of one batch as a closure that an optimizer may call more than once in a step.
+
+    Running statistics, as of batch norm, are those of the first call alone: they see a batch once, at the weights that
+    are trained. Dropout draws anew in each call.
+    """
+    kept: list[tuple[Tensor, Tensor]] = []
+    called = False
+
+    def closure() -> Tensor:
+        nonlocal called
+        loss = gradient()
+        for buffer, value in kept:
+            buffer.copy_(value)
+        if not called:
+            called, kept[:] = True, [(buffer, buffer.clone()) for buffer in buffers]
+        return loss
+
+    return closure
 
 
 def _with_channels_last(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:

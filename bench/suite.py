@@ -24,14 +24,21 @@ from bench.search import Finite, Space
 DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
 MOST_EXAMPLES = 2**24
-READINGS = ("validation_error", "validation_loss")
+READINGS = ("validation_error", "validation_loss", "ema_validation_error", "ema_validation_loss")
 # What a target may also be given in, where the loss is a cross-entropy, and the loss that such a number is.
 UNITS: dict[str, Callable[[float], float]] = {
     "validation_perplexity": math.log,
     "validation_bits_per_character": lambda bits: bits * math.log(2),
 }
 TARGETS = (*READINGS, *UNITS)
-Reading = Literal["validation_error", "validation_loss", "validation_perplexity", "validation_bits_per_character"]
+Reading = Literal[
+    "validation_error",
+    "validation_loss",
+    "ema_validation_error",
+    "ema_validation_loss",
+    "validation_perplexity",
+    "validation_bits_per_character",
+]
 Measure = Literal["steps_to_target", "throughput", "inference"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Training = Literal["auto", "stacked", "one_by_one"]
@@ -116,7 +123,7 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
         raise ValueError(f"should name one reading, of {', '.join(TARGETS)}")
     ((reading, threshold),) = target.items()
     number = threshold.at_most or threshold.below or 0
-    if reading == "validation_error" and number > 1:
+    if reading.endswith("validation_error") and number > 1:
         raise ValueError("an error is a share of the examples, at most 1: write 5 % as 0.05")
     if reading == "validation_perplexity" and number <= 1:
         raise ValueError("a perplexity is above 1, that of a model which knows what comes")
@@ -343,6 +350,8 @@ class Entry(Strict):
     compile: bool = False
     channels_last: bool = False
     micro_batch: MicroBatch = None
+    # What `weight_decay` acts on: every parameter, or all but biases, norms and gains.
+    decay: Literal["all", "matrices"] = "all"
     input: Literal["device", "loader"] = "device"
     augment: Annotated[Augment, AfterValidator(_something)] | None = None
     order: OrderName = "reshuffle"

@@ -60,7 +60,7 @@ def workloads_of(text):
 
 
 # The first of them: an answer names two dozen at most.
-ENTRY_KEYS = "augment, batch_sizes, channels_last, compile, confirm, dataset, deterministic"
+ENTRY_KEYS = "augment, batch_sizes, channels_last, compile, confirm, dataset, decay, deterministic"
 PROBES = ".probes.noise_scale"
 A_SPACE = "should be a constant, or one of uniform, log_uniform, reverse_log_uniform, integer, choice, as in"
 
@@ -155,7 +155,7 @@ BROKEN = [
         ".dataset.digits.size",
         "unknown option of digits; there is label_noise, subset, task",
     ),
-    (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it needs a closure, which an ordinary step does not give"),
+    (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it takes several steps at once"),
     (7, "optimizer: rmsprop", ".optimizer", "found 'rmsprop'; did you mean 'RMSprop'?"),
     (
         7,
@@ -314,6 +314,14 @@ BROKEN = [
         "should be less than 1",
     ),
     (16, "momentum: 1", ".search.momentum", "found 1; for momentum it should be less than 1"),
+    (
+        10,
+        "target: {ema_validation_error: {at_most: 0.1}}",
+        ".target.ema_validation_error",
+        "found no 'ema' under 'search', which asks for the average that it reads: {ema: 0.99}",
+    ),
+    (16, "clip: 0", ".search.clip", "found 0; for the step it should be greater than 0"),
+    (16, "ema: 1.0", ".search.ema", "found 1.0; for the step it should be less than 1"),
     (16, "momentm: 0.9", ".search.momentm", "unknown metaparameter of momentum, constant; did you mean 'momentum'?"),
     (
         16,
@@ -486,7 +494,7 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is learning_rate, trials, warmup_examples, warmup_steps, weight_decay",
+        "there is clip, ema, learning_rate, trials, warmup_examples, warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]

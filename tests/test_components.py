@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import components
+from bench.build import gradients
 from bench.components import find, names
 from bench.errors import ComponentError
 
@@ -42,7 +43,7 @@ def test_what_a_suite_may_set_is_keyword_only_and_known_without_importing(kind, 
     given = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     options = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     assert len(given) + len(options) == len(parameters)
-    assert len(given) == (2 if kind == "models" else 1)
+    assert len(given) == (2 if kind == "models" else 1) + ("roles" in [parameter.name for parameter in given])
     described = {option.name: option for option in component.options if not option.harness}
     assert described.keys() == options.keys()
     for key, option in described.items():
@@ -88,14 +89,22 @@ def test_a_model_has_the_parameters_its_paper_or_its_arithmetic_gives(name, shap
 
 
 def quadratic_path(create, steps, **options):
-    """The weight of the loss w^2/2 from w = 1, step by step."""
-    weight = torch.nn.Parameter(torch.tensor([1.0]))
-    optimizer = create([weight], **options)
-    path = []
-    for _ in range(steps):
+    """The weight of the loss w^2/2 from w = 1, step by step; where the optimizer asks for roles, of a hidden matrix."""
+    weight = torch.nn.Parameter(torch.tensor([[1.0]]))
+    given = (["hidden"],) if "roles" in inspect.signature(create).parameters else ()
+    optimizer = create([weight], *given, **options)
+
+    def gradient():
         optimizer.zero_grad()
         (weight**2 / 2).sum().backward()
-        optimizer.step()
+
+    path = []
+    for _ in range(steps):
+        if gradients(optimizer) > 1:
+            optimizer.step(gradient)
+        else:
+            gradient()
+            optimizer.step()
         path.append(weight.item())
     return path
 
@@ -121,6 +130,19 @@ def test_an_optimizer_lowers_the_loss_of_a_quadratic_at_its_learning_rate(name):
         ("adam", {}, [0.9]),
         ("adamw", {"weight_decay": 0.0}, [0.9]),
         ("adamw", {"weight_decay": 1.0}, [0.8]),
+        # The learning rate itself, whatever the gradient; the decay's 0.1 w beside it.
+        ("lion", {}, [0.9, 0.8]),
+        ("lion", {"weight_decay": 1.0}, [0.8, 0.62]),
+        # |w| / |g| is 1: v = 0.5 v + 0.1 * 0.01 w
+        ("lars", {"momentum": 0.5, "trust": 0.01}, [0.999, 0.997501]),
+        # As long as a tenth of the weight, whatever the gradient.
+        ("lamb", {}, [0.9]),
+        # The gradient at w + 0.5.
+        ("sam", {"base": "sgd", "rho": 0.5}, [0.85, 0.715]),
+        # 1 / (1 + eps)^(1/2); the root is kept for the second step.
+        ("shampoo", {"eps": 3.0}, [0.95, 0.9025]),
+        # z = 0.9 = x;  z = 0.81, x = 0.855
+        ("schedule_free", {"base": "sgd"}, [0.9, 0.8505]),
     ],
 )
 def test_an_optimizer_steps_as_its_formula_says(name, options, path):

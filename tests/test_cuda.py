@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from test_augment import make as augmenting
+from test_optimizers import with_search
 from test_stacked import SMALL, WAY, apart, losses_apart, make
 
 from bench import build, cohort, components, timing
@@ -23,8 +25,16 @@ pytestmark = [
 CUDA = torch.device("cuda:0")
 
 
-@pytest.mark.parametrize("optimizer", [*components.names("optimizers"), "RMSprop"])
-@pytest.mark.parametrize("model", components.names("models"))
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        (model, optimizer)
+        for model in components.names("models")
+        for optimizer in [*components.names("optimizers"), "RMSprop"]
+        # Its keys' biases have no gradient but rounding, whose sign is not the same elsewhere.
+        if (model, optimizer) != ("vit_tiny", "lion")
+    ],
+)
 def test_stacked_on_the_device_agrees_with_one_by_one_on_the_cpu(model, optimizer):
     of, data = make(SMALL.get(model, model), optimizer, "linear", highest=0.0011)
     trials = of.draws()[:4]
@@ -62,6 +72,18 @@ def test_a_captured_step_augments_each_batch_by_its_own_numbers():
     on_device = Stacked(of, build.data(of.workload, Path(), CUDA), CUDA, trials, WAY)
     assert losses_apart(on_cpu.advance(20), on_device.advance(20)) < 1e-9
     assert on_device._graphed._graph is not None
+
+
+@pytest.mark.parametrize(("optimizer", "graphed"), [("momentum", True), ("sam", True), ("muon", False)])
+def test_what_a_step_does_around_an_optimizer_is_captured_with_it(optimizer, graphed):
+    of, data = with_search("clip: {log_uniform: [0.1, 1]}, ema: 0.9", optimizer)
+    trials = of.draws()[:4]
+    on_cpu = OneByOne(of, data, torch.device("cpu"), trials, WAY)
+    there = build.data(of.workload, Path(), CUDA)
+    stacked = Stacked(of, replace(there, validation=there.validation.first(20)), CUDA, trials, WAY)
+    for step in (10, 20):
+        assert losses_apart(on_cpu.advance(step), stacked.advance(step)) < 1e-8
+        assert (stacked._graphed is not None and stacked._graphed._graph is not None) == graphed
 
 
 def test_what_vmaps_is_stacked_on_a_device():

@@ -321,7 +321,7 @@ def test_a_diverging_search_says_so(tmp_path):
         (("model: softmax", "model: lstm"), [], "lstm cannot take examples of shape [1, 8, 8] from digits: ValueError"),
         (("model: softmax", "model: torchvision:resnet18"), [], "cannot take examples of shape [1, 8, 8] from digits"),
         (("model: softmax", "model: user_models:not_a_model"), [], "a model is a torch.nn.Module"),
-        (("optimizer: sgd", "optimizer: Muon"), [], "Muon only supports 2D parameters"),
+        (("optimizer: sgd", "optimizer: {sam: {base: sgd, momentum: 0.9}}"), [], "momentum, which sgd does not take"),
         (("model: softmax", "modell: softmax"), [], "did you mean 'model'?"),
     ],
     ids=["device", "label", "data", "results", "images", "shape", "module", "optimizer", "typo"],

@@ -154,6 +154,20 @@ def own_step(parameters, *, learning_rate: float):
     return torch.optim.SGD(parameters, lr=learning_rate)
 
 
+def by_role(parameters, roles, *, learning_rate: float):
+    """An optimizer that is told what each parameter is for."""
+    rates = {"vector": 0.0}
+    groups = [
+        {"params": [each], "lr": rates.get(role, learning_rate)} for each, role in zip(parameters, roles, strict=True)
+    ]
+    return torch.optim.SGD(groups)
+
+
+def own_clip(parameters, *, learning_rate: float, clip: float = 1.0):
+    """An optimizer with a word of the harness."""
+    return torch.optim.SGD(parameters, lr=learning_rate)
+
+
 def net(example_shape, classes):
     """A linear model."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench import augment, build
 from bench.clock import now
 from bench.contracts import Data, Observation, Split, Way
-from bench.evaluation import RandomStream, evaluate, finite, observation, observing
+from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
@@ -86,7 +86,9 @@ class OneByOne:
         return [run.model for run in self._runs.values()]
 
     def weights(self, trial: Trial) -> dict[str, Tensor]:
-        return {name: value.clone() for name, value in self._runs[trial].model.state_dict().items()}
+        run = self._runs[trial]
+        with averages(run.optimizer):
+            return {name: value.clone() for name, value in run.model.state_dict().items()}
 
 
 class _Run:
@@ -101,7 +103,8 @@ class _Run:
         self._device = device
         self._ordinary = Step(workload, data, device, trial.init_seed, trial.metaparameters, study.largest_batch)
         self.model = self._ordinary.model
-        self._groups = self._ordinary.optimizer.param_groups
+        self.optimizer = self._ordinary.optimizer
+        self._groups = self.optimizer.param_groups
         self._schedule = build.schedule(workload, trial.metaparameters, study.batch_size)
         self._rates = [group["lr"] for group in self._groups]
         self._stream = RandomStream(trial.init_seed, device)
@@ -128,12 +131,9 @@ class _Run:
                 group["lr"] = rate * factor
 
     def evaluate(self, name: str, split: Split) -> dict[str, float]:
-        with observing(self.model, self._device):
-            return evaluate(
-                lambda inputs: self._ordinary.forward(inputs).unsqueeze(0),
-                self._loss,
-                split,
-                name,
-                trials=1,
-                outputs_an_example=self._outputs_an_example,
-            )[0]
+        def forward(inputs: Tensor) -> Tensor:
+            return self._ordinary.forward(inputs).unsqueeze(0)
+
+        with observing(self.model, self._device), averages(self.optimizer):
+            average = self._ordinary.average
+            return evaluate(forward, self._loss, split, name, 1, self._outputs_an_example, average)[0]

@@ -18,11 +18,13 @@ from bench import augment, build, precision
 from bench.clock import now
 from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Data, Observation, Split, Way
-from bench.evaluation import RandomStream, evaluate, finite, observation, observing
+from bench.ema import Average
+from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
+from bench.step import repeatable
 
 
 class Stacked:
@@ -63,15 +65,23 @@ class Stacked:
         self._buffers = {name: buffer.to(device) for name, buffer in buffers.items()}
         views = self._hold({name: parameter.to(device) for name, parameter in parameters.items()})
         optimizers = [
-            build.optimizer(workload, own, trial.metaparameters) for own, trial in zip(views, trials, strict=True)
+            build.optimizer(workload, self._template, trial.metaparameters, own)
+            for own, trial in zip(views, trials, strict=True)
         ]
         # One optimizer with the groups of all: each trial's are those its own would have had.
         self._optimizer = optimizers[0]
         for other in optimizers[1:]:
             self._optimizer.state.update(other.state)
         self._groups = [optimizer.param_groups for optimizer in optimizers]
+        for place, groups in enumerate(self._groups):
+            for group in groups:  # what an optimizer takes of all its parameters together, it takes of one trial's
+                group["trial"] = place
         self._optimizer.param_groups = [group for groups in self._groups for group in groups]
         self._rates = [[group["lr"] for group in groups] for groups in self._groups]
+        # [trials]: the bound on each trial's gradient.
+        self._clip = self._of_each("clip")
+        ema = self._of_each("ema")
+        self._average = None if ema is None else Average(list(self._parameters.values()), ema)
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
@@ -114,9 +124,14 @@ class Stacked:
         self._orders = {trial.order_seed: self._orders[trial.order_seed] for trial in self._trials}
         index = torch.tensor(kept, dtype=torch.int64, device=self._device)
         self._buffers = {name: buffer.index_select(0, index) for name, buffer in self._buffers.items()}
+        self._clip, ema = self._of_each("clip"), self._of_each("ema")
         old = [own for place, own in enumerate(self._views) if place in kept]
         stacked = {name: parameter.detach().index_select(0, index) for name, parameter in self._parameters.items()}
         new = self._hold(stacked)
+        if self._average is not None and ema is not None:
+            before = [value.index_select(0, index) for value in self._average.values]
+            self._average = Average(list(self._parameters.values()), ema)
+            self._average.values = before
         state = self._optimizer.state
         moved = {
             id(before): now
@@ -141,7 +156,14 @@ class Stacked:
 
     def weights(self, trial: Trial) -> dict[str, Tensor]:
         place = self._trials.index(trial)
-        return {name: value[place].detach().clone() for name, value in {**self._parameters, **self._buffers}.items()}
+        with averages(self._optimizer):
+            both = {**self._parameters, **self._buffers}
+            return {name: value[place].detach().clone() for name, value in both.items()}
+
+    def _of_each(self, name: str) -> Tensor | None:
+        """A metaparameter of the step, [trials] on the device; None where the suite gives none."""
+        values = [trial.metaparameters[name] for trial in self._trials if name in trial.metaparameters]
+        return torch.tensor(values, dtype=torch.float64, device=self._device) if values else None
 
     def _rows(self, steps: int) -> Tensor:
         """Example numbers [steps, batch_size, ...] where the trials share an order, else [steps, trials, batch_size,
@@ -210,12 +232,32 @@ class Stacked:
         inputs, targets = augment.gathered(self._data.train, row.flatten(0, 1) if own else row, self._augment)
         if own:
             inputs, targets = (each.unflatten(0, row.shape[:2]) for each in (inputs, targets))
-        outputs = self._forward(inputs, own=own)
-        losses = vmap(self._loss.mean, in_dims=(0, 0 if own else None))(outputs, targets)
-        losses.sum().backward()
-        self._optimizer.step()
-        torch._foreach_zero_(self._gradients)
-        return losses.detach()
+
+        def gradient() -> Tensor:
+            torch._foreach_zero_(self._gradients)
+            outputs = self._forward(inputs, own=own)
+            losses = vmap(self._loss.mean, in_dims=(0, 0 if own else None))(outputs, targets)
+            losses.sum().backward()
+            if self._clip is not None:
+                self._clip_gradients(self._clip)
+            return losses.detach()
+
+        if build.gradients(self._optimizer) > 1:
+            losses: Tensor = self._optimizer.step(repeatable(gradient, self._buffers.values()))  # type: ignore[arg-type, assignment]
+        else:
+            losses = gradient()
+            self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        return losses
+
+    def _clip_gradients(self, most: Tensor) -> None:
+        """Scales each trial's gradient down to a norm of at most `most` [trials], as torch's clip_grad_norm_ does."""
+        norms = [torch.linalg.vector_norm(each.flatten(1), dim=1) for each in self._gradients]
+        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        scale = (most.to(norm.dtype) / (norm + 1e-6)).clamp(max=1.0)
+        for each in self._gradients:
+            each.mul_(scale.view(-1, *[1] * (each.ndim - 1)))
 
     def _forward(self, inputs: Tensor, *, own: bool) -> Tensor:
         """[n, *example_shape] that the trials share, or [trials, n, *example_shape] -> [trials, n, classes]."""
@@ -228,12 +270,9 @@ class Stacked:
         return precision.products(self._precision, self._device, stacked)(self._parameters, self._buffers, inputs)
 
     def _evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
-        with observing(self._template, self._device):
-            return evaluate(
-                lambda inputs: self._forward(inputs, own=False),
-                self._loss,
-                split,
-                name,
-                len(self._trials),
-                self._data.outputs_an_example,
-            )
+        def forward(inputs: Tensor) -> Tensor:
+            return self._forward(inputs, own=False)
+
+        with observing(self._template, self._device), averages(self._optimizer):
+            outputs = self._data.outputs_an_example
+            return evaluate(forward, self._loss, split, name, len(self._trials), outputs, self._average)
