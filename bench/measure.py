@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from bench import build, cohort, precision, probing, study, timing
-from bench.contracts import Data, Ended, Evaluated, Event, Failed, Finished, OutOfMemory, Started, StudyEvent, Task
+from bench import build, checkpoint, cohort, environment, precision, probing, study, timing
+from bench.contracts import (
+    Cohort,
+    Data,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Look,
+    OutOfMemory,
+    Started,
+    StudyEvent,
+    Task,
+)
 from bench.errors import BenchError, ComponentError
 from bench.losses import LOSSES
 from bench.plan import Study, Timing, Trial, Workload
@@ -46,10 +59,16 @@ def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
     if isinstance(task.study, Timing):
         assert task.process is not None  # a timing is carried out a process at a time
         return timing.run(task.study, task.process, task.data_folder, device)
-    data = build.data(task.study.workload, task.data_folder, device)
-    make_cohort = cohort.maker(task.study, data, device)
-    look = probing.looker(task.study, data, device)
-    return study.run(task.study, task.known, len(data.validation), make_cohort, look, task.apart)
+    of, known, apart = task.study, task.known, task.apart
+    data = build.data(of.workload, task.data_folder, device)
+
+    def carry(make_cohort: Callable[[Sequence[Trial]], Cohort], look: Look) -> Iterator[StudyEvent]:
+        return study.run(of, known, len(data.validation), make_cohort, look, apart)
+
+    make_cohort, look = cohort.maker(of, data, device), probing.looker(of, data, device)
+    if task.checkpoint is None:
+        return carry(make_cohort, look)
+    return checkpoint.kept(task.checkpoint, of.id, environment.describe(device), carry, make_cohort, look)
 
 
 def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:

@@ -35,6 +35,14 @@ class Order:
         self._left = whole[wanted:]
         return whole[:wanted].view(steps, self._batch_size)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Where the order stands; `load_state_dict` takes it back."""
+        return {"generator": self._generator.get_state(), "left": self._left.clone()}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor], /) -> None:
+        self._generator.set_state(state_dict["generator"].cpu())
+        self._left = state_dict["left"].clone()
+
 
 def blocks(steps: int, batch_size: int, orders: int = 1) -> Iterator[int]:
     """A stretch of steps in pieces, so that the example numbers of a piece, for that many orders, stay few."""

@@ -30,7 +30,6 @@ def looker(study: Study, data: Data, device: torch.device) -> Look:
     workload = study.workload
     probes = build_probes(workload)
     loss = LOSSES[data.loss].mean
-    starts: dict[Trial, dict[str, Tensor]] = {}
 
     @out_of_memory_named()
     def look(cohort: Cohort, trials: Sequence[Trial], step: int, names: Sequence[str]) -> dict[Trial, dict[str, float]]:
@@ -38,17 +37,16 @@ def looker(study: Study, data: Data, device: torch.device) -> Look:
         with random_state_kept(device):
             for trial in trials:
                 weights = cohort.weights(trial)
-                if step == 0:
-                    starts[trial] = weights
                 for name in names:
                     seed = seed_of(name, trial.id, step)
                     torch.manual_seed(seed)
                     model = build.model(workload, data, device, trial.init_seed)
+                    start = {key: value.clone() for key, value in model.state_dict().items()}
                     _put(weights, model)
                     # On the instance, so that it holds however a probe calls the model.
                     model.forward = precision.products(workload.entry.precision, device, model.forward)
                     draw = functools.partial(_draw, data.train, torch.Generator().manual_seed(seed))
-                    moment = Moment(model.train(), starts[trial], draw, loss, study.batch_size)
+                    moment = Moment(model.train(), start, draw, loss, study.batch_size)
                     seen = finite(probes[name](moment))
                     readings[trial].update({f"{name}.{key}": value for key, value in seen.items()})
         return readings

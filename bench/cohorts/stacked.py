@@ -9,6 +9,7 @@ momentum, so what works one by one works stacked and no optimizer is written twi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
+from bench.state import Fields, NothingElse, OfOptimizer, Parts, Tensors
 
 
 class Stacked:
@@ -44,7 +46,7 @@ class Stacked:
         self._trials = list(trials)
         self._step = 0
         self._graphed: GraphedStep | None = None
-        self._seconds = dict.fromkeys(trials, 0.0)
+        self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
         self._orders = {
@@ -68,6 +70,7 @@ class Stacked:
         self._groups = [optimizer.param_groups for optimizer in optimizers]
         self._optimizer.param_groups = [group for groups in self._groups for group in groups]
         self._rates = [[group["lr"] for group in groups] for groups in self._groups]
+        self._nothing_else = NothingElse(self._template, self._optimizer)
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
@@ -77,7 +80,7 @@ class Stacked:
             self._losses += self._train(rows)
             spent = (now(self._device) - started) / len(self._trials)
             for trial in self._trials:
-                self._seconds[trial] += spent
+                self._seconds[trial.id] += spent
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
@@ -129,7 +132,7 @@ class Stacked:
         self._graphed = None
 
     def train_seconds(self, trial: Trial) -> float:
-        return self._seconds[trial]
+        return self._seconds[trial.id]
 
     def modules(self) -> list[nn.Module]:
         """The modules that are called."""
@@ -138,6 +141,25 @@ class Stacked:
     def weights(self, trial: Trial) -> dict[str, Tensor]:
         place = self._trials.index(trial)
         return {name: value[place].detach().clone() for name, value in {**self._parameters, **self._buffers}.items()}
+
+    def state(self) -> dict[str, Any]:
+        return self._parts().state_dict()
+
+    @out_of_memory_named()
+    def restore(self, state: dict[str, Any]) -> None:
+        self._parts().load_state_dict(state)
+        self._graphed = None
+
+    def _parts(self) -> Parts:
+        """What decides how training goes on from here; whatever the cohort keeps from one step to the next is named."""
+        return Parts(
+            weights=Tensors({**self._parameters, **self._buffers}),
+            optimizer=OfOptimizer(self._optimizer),
+            orders=Parts({str(seed): order for seed, order in self._orders.items()}),
+            stream=self._stream,
+            progress=Fields(self, "_step", "_seconds"),
+            nothing_else=self._nothing_else,
+        )
 
     def _rows(self, steps: int) -> Tensor:
         """Example numbers: [steps, batch_size] where the trials share an order, else [steps, trials, batch_size]."""
