@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 
 from bench import journal
-from bench.contracts import Look, StudyEvent
+from bench.contracts import Look, OutOfMemory, StudyEvent
 from bench.errors import ComponentError
-from bench.journal import Call, Carry, CohortState, Journal, MakeCohort, Strayed
+from bench.journal import Call, Carry, CohortState, Journal, Strayed
+from bench.memory import out_of_memory_named
 from bench.storage import checkpoint_files, forget_checkpoint
+from bench.study import MakeCohort
 
 # At most so often, and so that writing takes at most a twentieth of the time: shorter studies are begun again.
 EVERY_SECONDS = 60.0
@@ -68,11 +70,12 @@ class _Keeper:
         if started - self._written < max(EVERY_SECONDS, TIMES_WRITING * self._took):
             return
         try:
-            content = {**self._identity, "calls": going_on.calls, "states": going_on.states()}
-            _check_plain(content)
-            _write(self._path, content)
+            with out_of_memory_named():
+                content = {**self._identity, "calls": going_on.calls, "states": going_on.states()}
+                _check_plain(content)
+                _write(self._path, content)
         # None of these is the end of the study: at worst it is begun again.
-        except (OSError, ComponentError, MemoryError, torch.OutOfMemoryError) as error:
+        except (OSError, ComponentError, OutOfMemory) as error:
             if not self._warned:
                 _log.warning("%s: a study is not kept while it goes on: %s", self._path, error)
             self._warned = True

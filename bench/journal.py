@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.contracts import Cohort, Look, Observation, OutOfMemory, StudyEvent, Way
 from bench.plan import Trial
+from bench.study import MakeCohort
 
-MakeCohort = Callable[[Sequence[Trial]], Cohort]
 # A study's events, given what makes its cohorts and what looks at them.
 Carry = Callable[[MakeCohort, Look], Iterator[StudyEvent]]
 # [cohort's number, name, argument, answer].

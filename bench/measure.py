@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from bench import build, checkpoint, cohort, environment, precision, probing, study, timing
 from bench.contracts import (
-    Cohort,
     Data,
     Ended,
     Evaluated,
@@ -62,7 +61,7 @@ def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
     of, known, apart = task.study, task.known, task.apart
     data = build.data(of.workload, task.data_folder, device)
 
-    def carry(make_cohort: Callable[[Sequence[Trial]], Cohort], look: Look) -> Iterator[StudyEvent]:
+    def carry(make_cohort: study.MakeCohort, look: Look) -> Iterator[StudyEvent]:
         return study.run(of, known, len(data.validation), make_cohort, look, apart)
 
     make_cohort, look = cohort.maker(of, data, device), probing.looker(of, data, device)

@@ -117,7 +117,8 @@ class OfOptimizer:
 
 class NothingElse:
     """Sees to it that a model and an optimizer keep nothing anywhere else, which a restored one would not have: a count
-    of their calls, say. It can see numbers, strings and tensors among the attributes of classes that are not torch's.
+    of their calls, say. It sees numbers, strings, tensors and torch's generators in attributes of classes that are not
+    torch's own.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -154,6 +155,8 @@ def _mark(value: object) -> object:
     """What differs once a value was changed, in place too."""
     if isinstance(value, Tensor):
         return id(value), value._version
+    if isinstance(value, torch.Generator):
+        return value.get_state().tolist()
     if isinstance(value, list | tuple):
         return [_mark(each) for each in value]
     if isinstance(value, Mapping):

@@ -151,6 +151,10 @@ def test_steps_that_are_taken_in_other_ways_go_on_alike(tmp_path, more):
     assert_goes_on_alike(make(BATCH_NORM, more=more), tmp_path / "s.pt")
 
 
+def test_a_buffer_that_a_models_own_state_leaves_out_goes_on_too(tmp_path):
+    assert_goes_on_alike(make("user_models:with_passing_buffer"), tmp_path / "s.pt")
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_low_precision_goes_on_alike_its_scale_of_the_loss_too(tmp_path, precision):
     assert_goes_on_alike(make(BATCH_NORM, precision=precision), tmp_path / "s.pt")
@@ -363,6 +367,7 @@ def test_a_full_disk_is_a_line_once_and_the_study_goes_on(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"model": "user_models:drawing"}, "Drawing keeps 'generator' outside its registered buffers"),
         ({"model": "user_models:counting"}, "Counting keeps 'calls' outside its registered buffers"),
         ({"optimizer": "user_models:falling"}, "Falling keeps 'taken' outside"),
     ],

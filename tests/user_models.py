@@ -272,3 +272,39 @@ class Telling(nn.Module):
 def telling(example_shape, classes, *, seconds: float = 0.002):
     """Keeps its study often, and counts its calls where they are not forgotten."""
     return Telling(classes, seconds)
+
+
+class Drawing(nn.Module):
+    """Draws noise from a generator of its own."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear, self.generator = nn.Linear(64, classes), torch.Generator().manual_seed(1)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1) + 0.01 * torch.randn(64, generator=self.generator))
+
+
+def drawing(example_shape, classes):
+    """State in a generator."""
+    return Drawing(classes)
+
+
+class Passing(nn.Module):
+    """Subtracts a running mean that it does not save."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear = nn.Linear(64, classes)
+        self.register_buffer("mean", torch.zeros(64), persistent=False)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0), 0.1)
+        return self.linear(x - self.mean.clone())
+
+
+def with_passing_buffer(example_shape, classes):
+    """A buffer that its state_dict leaves out."""
+    return Passing(classes)
