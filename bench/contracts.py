@@ -151,6 +151,16 @@ class Cohort(Protocol):
     def weights(self, trial: Trial) -> dict[str, torch.Tensor]:
         """A copy of a trial's parameters and buffers, by name."""
 
+    def state(self) -> dict[str, Any]:
+        """After `advance`, everything that decides how training goes on, as it stands: numbers, strings, tensors, and
+        lists and dictionaries of them. Raises ComponentError where something else decides it.
+        """
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from the state of a cohort of the same trials, its tensors on any device, bit for bit as that one
+        would have; raises ValueError where the state is another's.
+        """
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -275,6 +285,7 @@ class Task:
     """A study to carry out, or one process of a timing: what is known of it, and where its data lies.
 
     apart: ids of trials that are trained in a cohort of their own, where training them in one ended a worker.
+    checkpoint: the file in which a study is kept while it goes on; None keeps nothing.
     """
 
     study: Study | Timing
@@ -282,6 +293,7 @@ class Task:
     data_folder: Path
     apart: Sequence[frozenset[str]] = ()
     process: Trial | None = None
+    checkpoint: Path | None = None
 
 
 class Executor(Protocol):

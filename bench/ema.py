@@ -27,6 +27,10 @@ class Average:
         for value, weight, share in zip(self.values, self._weights, self._shares, strict=True):
             value.lerp_(weight, share)
 
+    def by_place(self) -> dict[str, Tensor]:
+        """The averages by the places of their weights."""
+        return {str(place): value for place, value in enumerate(self.values)}
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Inside, the weights are the average; afterwards they are, to the last bit, what they were."""

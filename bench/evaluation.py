@@ -125,6 +125,13 @@ class RandomStream:
             yield
             self._states = self._read()
 
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """Where the stream stands; `load_state_dict` takes it back."""
+        return {"states": self._states}
+
+    def load_state_dict(self, state_dict: dict[str, list[Tensor]], /) -> None:
+        self._states = list(state_dict["states"])
+
     def _read(self) -> list[Tensor]:
         states = [torch.get_rng_state()]
         if self._device.type == "cuda":

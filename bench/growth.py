@@ -7,7 +7,6 @@ optimizer takes a whole number of them. Schedules go by units too, and scaling r
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
 
 from bench.suite import Adaptive, Doubling
@@ -26,12 +25,13 @@ class Batch:
         self._batch_size = batch_size
         self._most = growth.largest(batch_size) // batch_size
         self._doubles = growth.double_at if isinstance(growth, Doubling) else []
-        self._looks: deque[tuple[float, float]] = deque(maxlen=LOOKS)
-        self._measured = 1
+        # What a trial that goes on later is given back.
+        self.looks: list[tuple[float, float]] = []
+        self.measured = 1
 
     def units(self, seen: int) -> int:
         """How many units the optimizer's next step takes, after so many."""
-        return self._measured << sum(examples <= seen * self._batch_size for examples in self._doubles)
+        return self.measured << sum(examples <= seen * self._batch_size for examples in self._doubles)
 
     def stretches(self, seen: int, until: int) -> Iterator[tuple[int, int]]:
         """(units a step, steps) in order: what the optimizer takes after `seen` units without passing `until`."""
@@ -56,12 +56,12 @@ class Batch:
         """
         growth = self._growth
         assert isinstance(growth, Adaptive)
-        self._looks.append((gradient_squared, noise_trace))
-        signal, noise = (sum(column) / len(self._looks) for column in zip(*self._looks, strict=True))
+        self.looks = [*self.looks, (gradient_squared, noise_trace)][-LOOKS:]
+        signal, noise = (sum(column) / len(self.looks) for column in zip(*self.looks, strict=True))
         if growth.eta is not None:
-            signal = growth.eta**2 * (signal + noise / (self._measured * self._batch_size))
+            signal = growth.eta**2 * (signal + noise / (self.measured * self._batch_size))
         if signal <= 0 or noise < 0:
             return
         wanted = min(noise / signal / self._batch_size, float(self._most))
         units = math.floor(wanted) if growth.eta is None else math.ceil(wanted)
-        self._measured = max(self._measured, min(units, _MOST_AT_ONCE * self._measured))
+        self.measured = max(self.measured, min(units, _MOST_AT_ONCE * self.measured))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench import augment, build, cohort, precision, probing, study, timing
+from bench import augment, build, checkpoint, cohort, environment, precision, probing, study, timing
 from bench.contracts import (
     Data,
     Ended,
@@ -16,6 +16,7 @@ from bench.contracts import (
     Event,
     Failed,
     Finished,
+    Look,
     LossName,
     OutOfMemory,
     Started,
@@ -58,10 +59,16 @@ def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
     if isinstance(task.study, Timing):
         assert task.process is not None  # a timing is carried out a process at a time
         return timing.run(task.study, task.process, task.data_folder, device)
-    data = build.data(task.study.workload, task.data_folder, device)
-    make_cohort = cohort.maker(task.study, data, device)
-    look = probing.looker(task.study, data, device)
-    return study.run(task.study, task.known, len(data.validation), make_cohort, look, task.apart)
+    of, known, apart = task.study, task.known, task.apart
+    data = build.data(of.workload, task.data_folder, device)
+
+    def carry(make_cohort: study.MakeCohort, look: Look) -> Iterator[StudyEvent]:
+        return study.run(of, known, len(data.validation), make_cohort, look, apart)
+
+    make_cohort, look = cohort.maker(of, data, device), probing.looker(of, data, device)
+    if task.checkpoint is None:
+        return carry(make_cohort, look)
+    return checkpoint.kept(task.checkpoint, of.id, environment.describe(device), carry, make_cohort, look)
 
 
 def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:

@@ -63,6 +63,22 @@ class Order:
             self._epoch = torch.randperm(self._examples, generator=self._generator)
         return self._epoch
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Where the order stands; `load_state_dict` takes it back."""
+        return {
+            "generator": self._generator.get_state(),
+            "draw_generator": self._draw_generator.get_state(),
+            "left": self._left.clone(),
+            # Of epochs drawn afresh the last is not looked at again.
+            "epoch": torch.empty(0) if self._epoch is None or self._name == "reshuffle" else self._epoch.clone(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Tensor], /) -> None:
+        self._generator.set_state(state_dict["generator"].cpu())
+        self._draw_generator.set_state(state_dict["draw_generator"].cpu())
+        self._left = state_dict["left"].clone()
+        self._epoch = state_dict["epoch"].clone() if len(state_dict["epoch"]) else None
+
 
 def blocks(steps: int, batch_size: int, numbers: int = 1) -> Iterator[int]:
     """A stretch of steps in pieces, so that the numbers of a piece, so many for each example, stay few."""

@@ -29,18 +29,15 @@ def looker(study: Study, data: Data, device: torch.device) -> Look:
     """
     probes = build_probes(study.workload)
     copies = Copies(study, data, device)
-    starts: dict[Trial, dict[str, Tensor]] = {}
 
     @out_of_memory_named()
     def look(cohort: Cohort, trials: Sequence[Trial], step: int, names: Sequence[str]) -> dict[Trial, dict[str, float]]:
         readings: dict[Trial, dict[str, float]] = {trial: {} for trial in trials}
         for trial in trials:
             weights = cohort.weights(trial)
-            if step == 0:
-                starts[trial] = weights
             for name in names:
                 seed = seed_of(name, trial.id, step)
-                seen = copies.show(probes[name], trial, weights, starts[trial], seed)
+                seen = copies.show(probes[name], trial, weights, seed)
                 readings[trial].update({f"{name}.{key}": value for key, value in seen.items()})
         return readings
 
@@ -54,17 +51,16 @@ class Copies:
         self._study, self._data, self._device = study, data, device
         self._loss = LOSSES[data.loss].mean
 
-    def show(
-        self, probe: Probe, trial: Trial, weights: Mapping[str, Tensor], start: Mapping[str, Tensor], seed: int
-    ) -> dict[str, float]:
+    def show(self, probe: Probe, trial: Trial, weights: Mapping[str, Tensor], seed: int) -> dict[str, float]:
         """What a probe sees of a copy of a trial with those weights, but for what is not finite.
 
-        start: its weights at step 0.  seed: of what the probe draws; random state is afterwards what it was.
+        seed: of what the probe draws; random state is afterwards what it was.
         """
         workload, device = self._study.workload, self._device
         with random_state_kept(device):
             torch.manual_seed(seed)
             model = build.model(workload, self._data, device, trial.init_seed)
+            start = {key: value.clone() for key, value in model.state_dict().items()}
             _put(weights, model)
             # On the instance, so that it holds however a probe calls the model.
             model.forward = precision.products(workload.entry.precision, device, model.forward)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from bench import storage
 from bench.archive import Archive
 from bench.contracts import Ended, Event, Executor, Failed, Finished, Lost, Task
 from bench.errors import ComponentError, FaultyDeviceError
@@ -40,6 +41,8 @@ def run(
     if problems:
         raise ComponentError("\n".join(problems))
     archive.plan(plan)
+    for study in archive.finished():  # a run may have been killed before it came to that
+        storage.forget_checkpoint(storage.checkpoint(archive.path, study))
     # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
     timings = _timed([unit for unit in units if isinstance(unit, Timing)], archive, data_folder)
     studies = _trained([unit for unit in units if isinstance(unit, Study)], archive, data_folder)
@@ -105,7 +108,10 @@ def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[
     Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
     """
     order = sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
-    return deque(Task(study, archive.known(study), folder) for study in order)
+    return deque(
+        Task(study, archive.known(study), folder, checkpoint=storage.checkpoint(archive.path, study.id))
+        for study in order
+    )
 
 
 def _carry_out(
@@ -135,6 +141,8 @@ def _carry_out(
                     event = _fell_short(unit, short[unit.id])
                 archive.record(unit, places.get(where, ""), event)
                 retries.apply(event)
+                if isinstance(event, Finished) or (isinstance(event, Lost) and event.outcome == "timed out"):
+                    storage.forget_checkpoint(storage.checkpoint(archive.path, unit.id))
                 if isinstance(event, Ended | Finished):
                     device_errors = falls[unit.id] = 0
                     if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):

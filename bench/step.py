@@ -16,6 +16,7 @@ from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.plan import Workload
 from bench.search import Value
+from bench.state import Fields, NothingElse, OfOptimizer, Parts, Tensors, of_model
 
 
 class Step:
@@ -51,6 +52,7 @@ class Step:
         self.loss = LOSSES[data.loss].mean
         # float16 has too narrow a range for small gradients: the loss is scaled up, and the step skipped on overflow.
         self._scaler = torch.amp.GradScaler(device.type) if entry.precision == "fp16" else None
+        self._nothing_else = NothingElse(self.model, self.optimizer)
         self.micro_batch = (
             batch_size if entry.micro_batch in (None, "auto") else min(batch_size, int(entry.micro_batch))
         )
@@ -101,6 +103,18 @@ class Step:
             self._scaled(loss).backward()
             total = total + loss.detach()
         return total
+
+    def parts(self) -> Parts:
+        """What decides how training goes on from here; whatever a step keeps from one to the next is named here."""
+        scaler = Parts() if self._scaler is None else Parts(scaler=self._scaler)
+        return Parts(
+            model=of_model(self.model),
+            optimizer=OfOptimizer(self.optimizer),
+            average=Tensors({} if self.average is None else self.average.by_place()),
+            settings=Fields(self, "micro_batch"),
+            nothing_else=self._nothing_else,
+            **scaler,
+        )
 
     def _scaled(self, loss: Tensor) -> Tensor:
         if self._scaler is None:

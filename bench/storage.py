@@ -1,4 +1,6 @@
-"""Where an archive lies: the lock on it, whether its disk takes more, and opening one that is not to be trusted."""
+"""Where an archive lies: the lock on it, whether its disk takes more, what lies beside it, and opening one that is not
+to be trusted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import socket
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import ArchiveError, StorageError
@@ -74,6 +76,24 @@ def full(path: Path, error: sqlite3.Error) -> StorageError:
 
 def _free(path: Path) -> str:
     return f"{shutil.disk_usage(path.parent).free:,} bytes are free there"
+
+
+def checkpoint(path: Path, study: str) -> Path:
+    """Where a study of an archive is kept while it goes on."""
+    return path.with_suffix(".checkpoints") / f"{study}.pt"
+
+
+def checkpoint_files(checkpoint: Path) -> tuple[Path, Path, Path]:
+    """A checkpoint's files: the newest, the one before, and the one that is being written."""
+    return checkpoint, checkpoint.with_suffix(".previous.pt"), checkpoint.with_suffix(".begun")
+
+
+def forget_checkpoint(checkpoint: Path) -> None:
+    """Removes a checkpoint, and the folder when it was the last."""
+    for file in checkpoint_files(checkpoint):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # there are others, or there never was a folder
+        checkpoint.parent.rmdir()
 
 
 @contextmanager

@@ -87,6 +87,12 @@ class FakeCohort:
     def train_seconds(self, trial: Trial) -> float:
         return 1.0
 
+    def state(self) -> dict[str, int]:
+        return {"step": self.step}
+
+    def restore(self, state: dict[str, int]) -> None:
+        self.step = state["step"]
+
 
 @dataclass
 class Told:

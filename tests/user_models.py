@@ -13,6 +13,8 @@ import time
 import torch
 from torch import nn
 
+from bench import checkpoint
+
 
 def with_dropout(example_shape, classes, *, rate: float = 0.5):
     """A small network with dropout."""
@@ -271,3 +273,77 @@ def reconstructing(example_shape, classes, *, width: int = 8):
     """An autoencoder of one narrow layer."""
     layers = nn.Linear(classes, width), nn.Linear(width, classes)
     return nn.Sequential(nn.Flatten(), *layers, nn.Unflatten(1, example_shape))
+
+
+class Counting(nn.Module):
+    """Counts its calls where nobody looks."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear, self.calls = nn.Linear(64, classes), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.linear(x.flatten(1))
+
+
+def counting(example_shape, classes):
+    """State in an attribute."""
+    return Counting(classes)
+
+
+class Telling(nn.Module):
+    """Linear; its study is kept at every evaluation, and a file holds a byte for each of its calls in training."""
+
+    def __init__(self, classes, seconds):
+        super().__init__()
+        self.linear, self.seconds = nn.Linear(64, classes), seconds
+        checkpoint.EVERY_SECONDS = checkpoint.TIMES_WRITING = 0.0
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(self.seconds)
+            with pathlib.Path("calls").open("ab") as file:
+                file.write(b".")
+        return self.linear(x.flatten(1))
+
+
+def telling(example_shape, classes, *, seconds: float = 0.002):
+    """Keeps its study often, and counts its calls where they are not forgotten."""
+    return Telling(classes, seconds)
+
+
+class Drawing(nn.Module):
+    """Draws noise from a generator of its own."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear, self.generator = nn.Linear(64, classes), torch.Generator().manual_seed(1)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1) + 0.01 * torch.randn(64, generator=self.generator))
+
+
+def drawing(example_shape, classes):
+    """State in a generator."""
+    return Drawing(classes)
+
+
+class Passing(nn.Module):
+    """Subtracts a running mean that it does not save."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.linear = nn.Linear(64, classes)
+        self.register_buffer("mean", torch.zeros(64), persistent=False)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0), 0.1)
+        return self.linear(x - self.mean.clone())
+
+
+def with_passing_buffer(example_shape, classes):
+    """A buffer that its state_dict leaves out."""
+    return Passing(classes)

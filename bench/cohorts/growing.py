@@ -18,6 +18,7 @@ from bench.plan import Study, Trial
 from bench.probes.noise_scale import noise_scale
 from bench.probing import Copies
 from bench.search import seed_of
+from bench.state import Fields, Parts
 from bench.suite import Adaptive
 
 # A look is at this many micro-batches, together as many examples as a step takes, or as these where that is fewer.
@@ -37,6 +38,11 @@ class _Place:
     steps: int = 0
     units: int = 1
     ends: list[int] = field(default_factory=list)
+
+    def parts(self) -> Parts:
+        """What decides how training goes on from an evaluation; nothing has ended since it."""
+        batch = Fields(self.batch, "looks", "measured")
+        return Parts(order=self.order, batch=batch, progress=Fields(self, "seen", "steps", "units"))
 
 
 class Growing(OneByOne):
@@ -66,8 +72,8 @@ class Growing(OneByOne):
                 for some in blocks(steps, units * self._batch_size):
                     rows = place.order.take(some * units).view(some, -1).to(self._device)
                     started = now(self._device)
-                    self._losses[trial] += run.train(rows, units)
-                    self._seconds[trial] += now(self._device) - started
+                    self._losses[trial.id] += run.train(rows, units)
+                    self._seconds[trial.id] += now(self._device) - started
                     place.ends += [place.seen + units * taken for taken in range(1, some + 1)]
                     place.seen += units * some
                     place.steps += some
@@ -84,15 +90,18 @@ class Growing(OneByOne):
         super().drop(trials)
         self._places = {trial: self._places[trial] for trial in self._runs}
 
+    def _parts(self) -> Parts:
+        return Parts(**super()._parts(), places=Parts({trial.id: each.parts() for trial, each in self._places.items()}))
+
     def _observe(self, trial: Trial, step: int) -> Observation:
-        place, losses = self._places[trial], self._losses[trial]
+        place, losses = self._places[trial], self._losses[trial.id]
         readings = self._runs[trial].evaluate("validation", self._data.validation)
         if losses:  # or else the next step waits for more examples than there were since the last evaluation
             found = observation(len(losses), torch.stack(losses).cpu(), readings)
             if found.diverged_at is not None:
                 return Observation(diverged_at=place.ends[found.diverged_at - 1])
             readings = found.readings
-        self._losses[trial], place.ends = [], []
+        self._losses[trial.id], place.ends = [], []
         looked = self._look(trial, step, place) if self._adapts else {}
         batch_size = place.units * self._batch_size
         return Observation({**readings, **looked, "batch_size": batch_size, "optimizer_steps": place.steps})
@@ -101,7 +110,7 @@ class Growing(OneByOne):
         micro = max(_FEWEST_EXAMPLES, place.batch.units(place.seen) * self._batch_size) // _MICRO_BATCHES
         probe = noise_scale(small=micro, large=_MICRO_BATCHES * micro)
         weights = self.weights(trial)
-        looked = self._copies.show(probe, trial, weights, weights, seed_of("growth", trial.id, step))
+        looked = self._copies.show(probe, trial, weights, seed_of("growth", trial.id, step))
         if looked.keys() == {"gradient_squared", "noise_trace"}:
             place.batch.look(**looked)
         return looked

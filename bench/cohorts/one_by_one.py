@@ -7,6 +7,7 @@ loss was finite is asked once a stretch, so that a GPU is never waited for betwe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
+from bench.state import Fields, Parts
 from bench.step import Step
 
 
@@ -40,9 +42,9 @@ class OneByOne:
             for trial in trials
         }
         self._step = 0
-        self._seconds = dict.fromkeys(trials, 0.0)
-        # Of each step since the last evaluation, still on the device.
-        self._losses: dict[Trial, list[Tensor]] = {trial: [] for trial in trials}
+        # By the ids of trials; losses are those of each step since the last evaluation, still on the device.
+        self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)
+        self._losses: dict[str, list[Tensor]] = {trial.id: [] for trial in trials}
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
@@ -52,8 +54,8 @@ class OneByOne:
                 for trial, run in self._runs.items():
                     if trial.order_seed == seed:
                         started = now(self._device)
-                        self._losses[trial] += run.train(rows)
-                        self._seconds[trial] += now(self._device) - started
+                        self._losses[trial.id] += run.train(rows)
+                        self._seconds[trial.id] += now(self._device) - started
         self._step = step
 
     @out_of_memory_named()
@@ -61,11 +63,11 @@ class OneByOne:
         self.train(step)
         seen = {
             trial: observation(
-                step, torch.stack(self._losses[trial]).cpu(), run.evaluate("validation", self._data.validation)
+                step, torch.stack(self._losses[trial.id]).cpu(), run.evaluate("validation", self._data.validation)
             )
             for trial, run in self._runs.items()
         }
-        self._losses = {trial: [] for trial in self._runs}
+        self._losses = {trial.id: [] for trial in self._runs}
         self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
         return seen
 
@@ -79,7 +81,7 @@ class OneByOne:
         self._orders = {trial.order_seed: self._orders[trial.order_seed] for trial in self._runs}
 
     def train_seconds(self, trial: Trial) -> float:
-        return self._seconds[trial]
+        return self._seconds[trial.id]
 
     def modules(self) -> list[nn.Module]:
         """The modules that are called."""
@@ -89,6 +91,21 @@ class OneByOne:
         run = self._runs[trial]
         with averages(run.optimizer):
             return {name: value.clone() for name, value in run.model.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        return self._parts().state_dict()
+
+    @out_of_memory_named()
+    def restore(self, state: dict[str, Any]) -> None:
+        self._parts().load_state_dict(state)
+
+    def _parts(self) -> Parts:
+        """What decides how training goes on from here; what the cohort keeps of a trial is named in its run."""
+        return Parts(
+            runs=Parts({trial.id: run.parts() for trial, run in self._runs.items()}),
+            orders=Parts({str(seed): order for seed, order in self._orders.items()}),
+            progress=Fields(self, "_step", "_seconds"),
+        )
 
 
 class _Run:
@@ -129,6 +146,9 @@ class _Run:
             self._factor = factor
             for group, rate in zip(self._groups, self._rates, strict=True):
                 group["lr"] = rate * factor
+
+    def parts(self) -> Parts:
+        return Parts(ordinary=self._ordinary.parts(), stream=self._stream, progress=Fields(self, "_step", "_factor"))
 
     def evaluate(self, name: str, split: Split) -> dict[str, float]:
         def forward(inputs: Tensor) -> Tensor:

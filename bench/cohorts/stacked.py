@@ -9,6 +9,7 @@ momentum, so what works one by one works stacked and no optimizer is written twi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks
 from bench.plan import Study, Trial
+from bench.state import Fields, NothingElse, OfOptimizer, Parts, Tensors
 from bench.step import repeatable
 
 
@@ -46,7 +48,7 @@ class Stacked:
         self._trials = list(trials)
         self._step = 0
         self._graphed: GraphedStep | None = None
-        self._seconds = dict.fromkeys(trials, 0.0)
+        self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
         self._augment = workload.entry.augment
@@ -82,6 +84,7 @@ class Stacked:
         self._clip = self._of_each("clip")
         ema = self._of_each("ema")
         self._average = None if ema is None else Average(list(self._parameters.values()), ema)
+        self._nothing_else = NothingElse(self._template, self._optimizer)
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
@@ -91,7 +94,7 @@ class Stacked:
             self._losses += self._train(rows)
             spent = (now(self._device) - started) / len(self._trials)
             for trial in self._trials:
-                self._seconds[trial] += spent
+                self._seconds[trial.id] += spent
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
@@ -148,7 +151,7 @@ class Stacked:
         self._graphed = None
 
     def train_seconds(self, trial: Trial) -> float:
-        return self._seconds[trial]
+        return self._seconds[trial.id]
 
     def modules(self) -> list[nn.Module]:
         """The modules that are called."""
@@ -164,6 +167,26 @@ class Stacked:
         """A metaparameter of the step, [trials] on the device; None where the suite gives none."""
         values = [trial.metaparameters[name] for trial in self._trials if name in trial.metaparameters]
         return torch.tensor(values, dtype=torch.float64, device=self._device) if values else None
+
+    def state(self) -> dict[str, Any]:
+        return self._parts().state_dict()
+
+    @out_of_memory_named()
+    def restore(self, state: dict[str, Any]) -> None:
+        self._parts().load_state_dict(state)
+        self._graphed = None
+
+    def _parts(self) -> Parts:
+        """What decides how training goes on from here; whatever the cohort keeps from one step to the next is named."""
+        return Parts(
+            weights=Tensors({**self._parameters, **self._buffers}),
+            optimizer=OfOptimizer(self._optimizer),
+            orders=Parts({str(seed): order for seed, order in self._orders.items()}),
+            stream=self._stream,
+            average=Tensors({} if self._average is None else self._average.by_place()),
+            progress=Fields(self, "_step", "_seconds"),
+            nothing_else=self._nothing_else,
+        )
 
     def _rows(self, steps: int) -> Tensor:
         """Example numbers [steps, batch_size, ...] where the trials share an order, else [steps, trials, batch_size,
