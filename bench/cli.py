@@ -221,12 +221,18 @@ def show(
 FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
 JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]
 JsonPath = Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)]
-BASE_HELP = "An archive, a baseline (.json), or the label of an archive."
+BASE_HELP = "An archive, a baseline or what 'bench show --format json' printed (.json), or the label of an archive."
 
 
 @app.command()
 def compare(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="An archive, a baseline (.json), or SUITE/LABEL.")],
+    base: Annotated[
+        str,
+        typer.Argument(
+            metavar="BASE",
+            help="An archive, a baseline or what 'bench show --format json' printed (.json), or SUITE/LABEL.",
+        ),
+    ],
     candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="What is compared with it.")],
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     results: Results = Path("results"),
@@ -362,7 +368,9 @@ def _place(name: str, results: Path, suite: str | None = None) -> Path:
         return Path(name)
     named, _, label = name.rpartition("/")
     if not (named or suite):
-        raise BenchError(f"found '{name}'; should be an archive (.sqlite), a baseline (.json) or SUITE/LABEL")
+        raise BenchError(
+            f"found '{name}'; should be an archive (.sqlite), a baseline or summary (.json), or SUITE/LABEL"
+        )
     return _archive_path(results, named or suite or "", label)
 
 

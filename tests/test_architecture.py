@@ -80,7 +80,7 @@ ALLOWED = {
     "analyses": {"measures", "plan", "scaling", "stats", "table"},
     "curves": {"errors", "scaling"},
     "report": {
-        *("analyses", "archive", "components", "contracts", "errors", "measures", "plan", "scaling", "table"),
+        *("analyses", "archive", "components", "contracts", "errors", "measures", "plan", "scaling", "sides", "table"),
         "terminal",
     },
     "live": {"contracts", "plan"},

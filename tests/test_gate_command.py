@@ -15,7 +15,8 @@ import pytest
 import yaml
 from test_run import bench, start
 
-from bench import seals
+from bench import baseline, seals, sides
+from bench.archive import Archive
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -61,6 +62,9 @@ def gated(tmp_path_factory):
     write(folder, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
     bench("run", "speed.yaml", "--label", "timed", folder=folder)
     bench("baseline", "save", "gated/timed", "-o", "timed.json", folder=folder)
+    for label in ("main", "timed"):
+        shown, _ = bench("show", f"results/gated/{label}.sqlite", "--format", "json", folder=folder)
+        (folder / f"{label}-shown.json").write_text(shown)
     with changed(folder, "elsewhere", "timed") as db:
         (content,) = db.execute(
             "SELECT json_set(content, '$.device', 'another processor') FROM environments"
@@ -70,6 +74,7 @@ def gated(tmp_path_factory):
         db.execute("DELETE FROM environments WHERE content != ?", (content,))
     with changed(folder, "unfinished") as db:
         db.execute("UPDATE studies SET finished = 0 WHERE batch_size = 64")
+    (folder / "table.json").write_text("[]")
     rewritten(folder, "shifted.json", lambda steps: [round(1.2 * value) for value in steps])
     rewritten(folder, "typo.json", lambda steps: [10 * steps[0], *steps[1:]], budget=10**6)
     text = (folder / "base.json").read_text()
@@ -127,6 +132,10 @@ CASES = {
     "times on another device": (["speed.yaml", "timed", "elsewhere"], 4, "device"),
     "times of what was trained too": (["speed.yaml", "timed", "timed"], 0, "pass (2 pass)"),
     "times that a baseline keeps": (["speed.yaml", "timed.json", "timed"], 0, "pass (2 pass)"),
+    "a summary as it was shown": (["gated.yaml", "main-shown.json", "main"], 0, "identical"),
+    "times as they were shown": (["speed.yaml", "timed", "timed-shown.json"], 0, "pass (2 pass)"),
+    "a smaller learning rate, against a summary": (["slow.yaml", "main-shown.json", "slow"], 1, "fail"),
+    "a table for a summary": (["gated.yaml", "table.json", "main"], 4, "should be a baseline, or what 'bench show"),
     "times that were never taken": (["speed.yaml", "main", "main"], 5, "the candidate was not timed"),
     "steps on another device": (["gated.yaml", "main", "elsewhere"], 0, "identical"),
     "evidence for neither": (["gated.yaml", "base.json", "shifted.json"], 0, "inconclusive"),
@@ -150,6 +159,15 @@ def test_each_answer_has_its_exit_code(gated, case):
     code, out, err = exits(gated, *arguments)
     assert code == expected, out + err
     assert sentence in out + err
+
+
+@pytest.mark.parametrize("label", ["main", "timed"])
+def test_a_summary_that_was_shown_is_the_same_side_as_its_archive(gated, label):
+    with Archive.reading(gated / "results" / "gated" / f"{label}.sqlite") as archive:
+        stored = sides.of_archive(archive)
+    shown = baseline.read(gated / f"{label}-shown.json")
+    assert shown.samples == stored.samples
+    assert (shown.suite, shown.environments) == (stored.suite, stored.environments)
 
 
 def test_the_help_says_what_each_exit_code_means():
