@@ -297,6 +297,7 @@ def ab(
     Example:  bench ab my.yaml --base main --candidate .
     """
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from bench import ab
     from bench.compare import TIMING
@@ -305,23 +306,27 @@ def ab(
 
     plan = _plan(suite, timed=True)
     rules_of(plan, TIMING)  # refused before anything is timed
-    runs = []
-    with ExitStack() as stack:
-        places = {
-            name: stack.enter_context(ab.place(text)) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
-        }
-        try:
-            for run in ab.timed(suite, plan.suite.name, places, pairs):
+    _interrupt_once()
+    seed = f"{plan.suite.name} {pairs}"
+    order, runs = ab.order(seed, pairs), []
+    try:
+        with ExitStack() as stack:
+            places = {
+                name: stack.enter_context(ab.place(text))
+                for name, text in zip(ab.NAMES, (base, candidate), strict=True)
+            }
+            for run in ab.timed(suite, plan.suite.name, places, order):
                 runs.append(run)
                 typer.echo(f"pair {len(runs)} of {pairs}", err=True)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                "stopped; times of half the pairs are no evidence, and nothing was kept"
-            ) from None
+    except KeyboardInterrupt:
+        raise InterruptedRunError("stopped; times of half the pairs are no evidence, and nothing was kept") from None
     before, after = (
         ab.merged([run[name] for run in runs], text) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
     )
-    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS, same_source=False), output, fail_on, junit, json)
+    judgement = gate(plan, before, after, TIMING, ab.CONDITIONS, same_source=False)
+    first = ", ".join(str(place) for place, names in enumerate(order, 1) if names[0] == "base")
+    note = f"{pairs} pairs, their order drawn from the seed '{seed}': the base was first in {first}."
+    _publish(replace(judgement, notes=(note,)), output, fail_on, junit, json)
 
 
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:

@@ -176,10 +176,11 @@ def test_the_help_says_what_each_exit_code_means():
         assert code in " ".join(out.split())
 
 
-def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
-    check = "assert not {'torch', 'sklearn', 'scipy.stats', 'matplotlib'} & set(sys.modules)"
+def test_what_answers_at_once_imports_no_torch_and_no_great_part_of_scipy(gated):
+    check = "assert not {'torch', 'sklearn', 'scipy.stats', 'scipy.optimize', 'matplotlib'} & set(sys.modules)"
     program = f"import sys; from bench.cli import main\ntry: main()\nfinally: {check}"
-    for command in (["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]):
+    commands = [["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]]
+    for command in (*commands, ["show", "results/gated/timed.sqlite"]):
         environment = {**os.environ, "PYTHONPATH": str(README.parent)}
         done = subprocess.run(
             [sys.executable, "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
