@@ -74,7 +74,7 @@ ALLOWED = {
     "ab": {"archive", "errors", "sides"},
     "pictures": {"analyses", "archive", "measures", "scaling", "stats"},
     "terminal": {"errors", "scaling"},
-    "page": {"archive", "errors", "measures", "report", "scaling", "stats"},
+    "page": {"analyses", "archive", "errors", "measures", "report", "scaling", "stats", "table"},
     "plot": {"archive", "errors", "measures", "pictures"},
     "publish": {"analyses", "compare", "gate", "sides", "stats", "table"},
     "analyses": {"measures", "plan", "scaling", "stats", "table"},
