@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -209,6 +210,23 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_the_exit_code_is_the_gat
     code, out, err = exits(gated, "gated.yaml", "base.json", "main", GITHUB_STEP_SUMMARY=str(gated))
     assert (code, "identical" in out) == (0, True)
     assert "cannot be written: Is a directory; the verdicts stand below" in err
+
+
+def test_the_commands_of_the_readme_save_hold_and_replace_a_baseline(gated):
+    """Each line of the section's first block, as it stands there; the suite is a smaller one."""
+    block = README.read_text().split("## Gate CI")[1].split("```sh\n")[1].split("```")[0]
+    names = {"suites/quick.yaml": "gated.yaml", "quick/": "gated/", "results/baselines/quick.json": "readme.json"}
+    commands = []
+    for line in block.splitlines():
+        for published, here in names.items():
+            line = line.replace(published, here)
+        if command := shlex.split(line, comments=True):
+            commands.append(["main" if part == "pr" else part.replace("/pr", "/main") for part in command])
+    assert [command[:2] for command in commands] == [["bench", "baseline"], ["bench", "gate"], ["bench", "baseline"]]
+    for command in commands:
+        bench(*command[1:], folder=gated)
+    history = json.loads((gated / "readme.json").read_text())["history"]
+    assert [entry["reason"] for entry in history] == ["saved", "a wider layer: more steps, better test error"]
 
 
 def test_the_workflow_of_the_readme_does_what_it_says(gated, tmp_path):
