@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sides_by_hand import SUITE, side, timed
 from summaries import summary
-from test_run import bench
+from test_run import bench, start
 
 from bench import ab
 from bench.errors import BenchError
@@ -204,6 +204,44 @@ def test_an_interpreter_of_a_virtual_environment_is_not_taken_for_the_one_it_lin
     (folder / "venv" / "python").symlink_to(sys.executable)
     with ab.place("venv/python") as found:
         assert found == ab.Place(str(folder / "venv" / "python"), folder, installed=True)
+
+
+GREEDY = """
+from math import prod
+
+import torch
+from torch import nn
+
+
+class Greedy(nn.Linear):
+    def forward(self, batch):
+        if self.training and len(batch) >= 32:  # not where it is only tried
+            raise torch.OutOfMemoryError("planted")
+        return super().forward(batch)
+
+
+def model(example_shape, classes):
+    return nn.Sequential(nn.Flatten(), {kind}(prod(example_shape), classes))
+"""
+
+
+def test_real_runs_of_two_checkouts_are_held_against_one_another(tmp_path):
+    """Nothing stands in here: real processes, timings, archives. What is planted no busy machine can hide."""
+    for name, kind in ((".", "nn.Linear"), ("changed", "Greedy")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "planted.py").write_text(GREEDY.format(kind=kind))
+    text = SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[throughput]")
+    text = text.replace("model: softmax", "model: planted:model") + "    timing: {processes: 1, seconds: 0.1}\n"
+    (tmp_path / "gated.yaml").write_text(text)
+    command = ["ab", "gated.yaml", "--base", ".", "--candidate", "changed", "--pairs", "3", "--json", "gate.json"]
+    process = start(*command, folder=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 1, err
+    assert "gate gated: fail (1 fail); changed against ." in out
+    (ruling,) = json.loads((tmp_path / "gate.json").read_text())["rulings"]
+    assert ruling["note"] == "no longer fits in memory"
+    assert len(ruling["base"]["values"]) == 3
+    assert ruling["candidate"]["values"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
