@@ -1,7 +1,6 @@
-"""What `bench ab` says of an interpreter against itself, three times, and of a model that a sleep makes 15 % slower. Run
-by hand, on a machine that has little else to do:
+"""What `bench ab` says of an interpreter against itself, three times, and of a model that a sleep makes 15 % slower.
 
-python tests/perf/turns.py FOLDER
+Run by hand, on a machine that has little else to do: python tests/perf/turns.py FOLDER
 """
 
 from __future__ import annotations
