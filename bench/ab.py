@@ -1,9 +1,10 @@
 """Two sides timed in turns on one machine, so that what else the machine does falls on both alike.
 
-A pair is a run of `bench time` on either side, one after the other, in an order that is drawn anew for each pair. Every
-run is a fresh process, and the unit of evidence: steps within one are not independent (GOLDEN: of 60 processes of the
-same code a test of their pooled steps calls 71 % of pairs different). All pairs are run: who stops when the numbers
-please finds what he looks for.
+A pair is a run of `bench time` on either side, one after the other, in an order that is drawn; each side is first in
+half of the pairs, so that what the first of a pair does to the second falls on both alike. Every run is a fresh
+process, and the unit of evidence: steps within one are not independent (GOLDEN: of 60 processes of the same code a test
+of their pooled steps calls 71 % of pairs different). All pairs are run: who stops when the numbers please finds what he
+looks for.
 """
 
 from __future__ import annotations
@@ -63,14 +64,15 @@ def place(text: str) -> Iterator[Place]:
         inside = _git("rev-parse", "--show-prefix") or ""
         with TemporaryDirectory(prefix="bench-ab-") as folder:
             tree = Path(folder) / "tree"
-            if _git("worktree", "add", "--detach", "--force", str(tree), text) is None:
-                raise BenchError(f"{text}: git cannot check it out; see 'git worktree add {text}'")
             try:
+                if _git("worktree", "add", "--detach", "--force", str(tree), text) is None:
+                    raise BenchError(f"{text}: git cannot check it out; see 'git worktree add {text}'")
                 if not (tree / inside).is_dir():
                     raise BenchError(f"{text}: has no folder {inside}; start from one that it has")
                 yield Place(sys.executable, tree / inside)
             finally:
-                _git("worktree", "remove", "--force", str(tree))
+                # Twice: one whose checkout was cut short is locked.
+                _git("worktree", "remove", "--force", "--force", str(tree))
 
 
 def _git(*arguments: str) -> str | None:
@@ -81,12 +83,23 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def timed(suite: Path, name: str, places: Mapping[Name, Place], pairs: int) -> Iterator[dict[Name, Side]]:
-    """Both sides of each pair, as it is timed; raises IncompleteError where a run fails."""
-    order = random.Random(f"{name} {pairs}")
-    for pair in range(pairs):
+def order(seed: str, pairs: int) -> list[tuple[Name, Name]]:
+    """Who is first in each pair, and who second: each side is first in half of them, of an odd number up to one."""
+    chance = random.Random(seed)
+    orders: list[tuple[Name, Name]] = [("base", "candidate"), ("candidate", "base")]
+    chance.shuffle(orders)
+    drawn = [orders[pair % 2] for pair in range(pairs)]
+    chance.shuffle(drawn)
+    return drawn
+
+
+def timed(
+    suite: Path, name: str, places: Mapping[Name, Place], pairs: Sequence[tuple[Name, Name]]
+) -> Iterator[dict[Name, Side]]:
+    """Both sides of each pair, as it is timed in its order; raises IncompleteError where a run fails."""
+    for pair, names in enumerate(pairs):
         found: dict[Name, Side] = {}
-        for side in order.sample(NAMES, len(NAMES)):
+        for side in names:
             with TemporaryDirectory(prefix="bench-ab-") as results:
                 _run(side, places[side], suite, Path(results))
                 found[side] = _read(Path(results) / name / f"{side}.sqlite", f"{side}, {pair + 1} runs")

@@ -1,7 +1,8 @@
 """Baselines: one side of a comparison as a small JSON file, to be committed and reviewed like code.
 
 It holds raw values and no conclusions: steps to target of every seed, times of every process, the environment they
-were measured in, and the hashes that tell a study and its training apart from others.
+were measured in, and the hashes that tell a study and its training apart from others. What `bench show --format json`
+prints has the same beside its conclusions, and may stand for a side too.
 """
 
 from __future__ import annotations
@@ -9,19 +10,43 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from bench.errors import BaselineError, BenchError, IncompleteError, expected
 from bench.measures import Status
-from bench.sides import Sample, Side
+from bench.sides import Sample, Side, record
 
 SCHEMA = 1
+# Of a suite of a thousand studies either kind of file has a few million.
+MAX_BYTES = 100_000_000
 
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Within these bounds no ratio, product or logarithm leaves what a float can hold.
+_Count = Annotated[int, Field(ge=0, le=10**15)]
+_Size = Annotated[int, Field(gt=0, le=10**15)]
+_Steps = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+_Amount = Annotated[float, Field(ge=1e-15, le=1e18, allow_inf_nan=False)]
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("should be text or a finite number")
+    return value
+
+
+_Environment = dict[str, Annotated[Any, AfterValidator(_plain)]]
 
 
 class _Strict(BaseModel):
@@ -32,21 +57,21 @@ class _Study(_Strict):
     """A Sample as JSON has it: a miss is null, and an environment its place among the file's."""
 
     workload: str
-    batch_size: PositiveInt
+    batch_size: _Size
     study: str
     status: Status
     target: str
     precision: str | None
-    seeds: Annotated[int, Field(ge=0)]
-    found: PositiveInt | None
-    max_steps: Annotated[int, Field(ge=0)]
-    steps: tuple[_Positive | None, ...]
-    budget: Annotated[int, Field(ge=0)]
-    test_errors: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...]
+    seeds: _Count
+    found: _Size | None
+    max_steps: _Count
+    steps: tuple[_Steps | None, ...]
+    budget: _Count
+    test_errors: tuple[Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)], ...]
     trajectory: str
-    step_seconds: tuple[_Positive, ...]
-    peak_memory_bytes: tuple[_Positive, ...]
-    timed_in: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    step_seconds: tuple[_Amount, ...]
+    peak_memory_bytes: tuple[_Amount, ...]
+    timed_in: tuple[_Count, ...] = ()
     timing: str | None = None
     infeasible: bool = False
 
@@ -61,39 +86,101 @@ class _Accepted(_Strict):
 class _File(_Strict):
     schema_version: int
     suite: str
-    environments: tuple[dict[str, Any], ...]
+    environments: tuple[_Environment, ...]
     history: tuple[_Accepted, ...]
     studies: tuple[_Study, ...]
 
+    def raw(self, _: Path) -> tuple[_Study, ...]:
+        return self.studies
+
+
+class _ShownStudy(BaseModel):
+    raw: _Study | None = None
+
+
+class _ShownWorkload(BaseModel):
+    name: str
+    studies: tuple[_ShownStudy, ...]
+
+
+def _listed(found: Any) -> Any:
+    """One environment stands alone, and none is null."""
+    return found if isinstance(found, list) else [] if found is None else [found]
+
+
+class _Shown(BaseModel):
+    """What `bench show --format json` prints. Its conclusions are left alone: they follow from the raw values."""
+
+    suite: str
+    environments: Annotated[tuple[_Environment, ...], BeforeValidator(_listed), Field(alias="environment")]
+    workloads: tuple[_ShownWorkload, ...]
+
+    def raw(self, path: Path) -> tuple[_Study, ...]:
+        found = []
+        for workload in self.workloads:
+            for study in workload.studies:
+                if study.raw is None:
+                    raise BaselineError(
+                        f"{path}: {workload.name}: holds conclusions without raw values; "
+                        "print it again with 'bench show --format json' of this version"
+                    )
+                found.append(study.raw)
+        return tuple(found)
+
+
+def _kind(content: Any) -> Literal["saved", "shown"] | None:
+    known = isinstance(content, dict) and "suite" in content
+    return ("shown" if "workloads" in content else "saved" if "studies" in content else None) if known else None
+
+
+_EITHER = TypeAdapter[_File | _Shown](
+    Annotated[
+        Annotated[_File, Tag("saved")] | Annotated[_Shown, Tag("shown")],
+        Discriminator(
+            _kind,
+            custom_error_type="neither",
+            custom_error_message="should be a baseline, or what 'bench show --format json' prints",
+        ),
+    ]
+)
+
 
 def read(path: Path) -> Side:
-    """A baseline as a side; raises BaselineError where it is missing, or not one of ours."""
+    """A baseline, or what `bench show --format json` printed, as a side; raises BaselineError where it is neither, or
+    lacks the raw values.
+    """
     content = _read(path)
-    places = {place for study in content.studies for place in study.timed_in}
-    if places - set(range(len(content.environments))):
-        raise BaselineError(f"{path}: a study was timed in an environment it does not hold; save it again")
-    samples = [_sample(study, content.environments) for study in content.studies]
+    studies, environments = content.raw(path), content.environments
+    places = {place for study in studies for place in study.timed_in}
+    if places - set(range(len(environments))):
+        raise BaselineError(f"{path}: a study was timed in an environment it does not hold; write it anew")
+    samples = [_sample(study, environments) for study in studies]
     found = {sample.key: sample for sample in samples}
     if len(found) < len(samples):
-        raise BaselineError(f"{path}: holds a workload at one batch size twice; save it again with 'bench baseline'")
-    return Side(str(path), content.suite, content.environments, found)
+        raise BaselineError(f"{path}: holds a workload at one batch size twice; write it anew")
+    return Side(str(path), content.suite, environments, found)
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> _File | _Shown:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            whole = stream.read(MAX_BYTES + 1)
+        text = whole.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise BaselineError(
             f"{path}: cannot be read ({reason}); 'bench baseline save ARCHIVE -o {path}' writes one"
         ) from error
+    if len(whole) > MAX_BYTES:
+        raise BaselineError(f"{path}: holds more than {MAX_BYTES:,} bytes; no baseline is so large")
     try:
-        content = _File.model_validate_json(text)
+        content = _EITHER.validate_json(text)
     except ValidationError as error:
         detail = error.errors()[0]
-        place = ".".join(map(str, detail["loc"]))
+        # The first part of a place says which of the two kinds of file it is.
+        place = ".".join(map(str, detail["loc"][1:]))
         raise BaselineError(f"{path}: {place + ': ' if place else ''}{expected(detail)}") from error
-    if content.schema_version != SCHEMA:
+    if isinstance(content, _File) and content.schema_version != SCHEMA:
         raise BaselineError(f"{path}: has schema version {content.schema_version}; this bench reads version {SCHEMA}")
     return content
 
@@ -118,7 +205,10 @@ def accept(side: Side, path: Path, reason: str) -> None:
     """
     if not reason.strip():
         raise BenchError("--reason: found nothing; say why the new numbers are right")
-    _write(side, path, _read(path).history, reason.strip())
+    replaced = _read(path)
+    if not isinstance(replaced, _File):
+        raise BaselineError(f"{path}: is what 'bench show' printed, and no baseline; choose another place, or 'save'")
+    _write(side, path, replaced.history, reason.strip())
 
 
 def _write(side: Side, path: Path, history: tuple[_Accepted, ...], reason: str) -> None:
@@ -133,7 +223,7 @@ def _write(side: Side, path: Path, history: tuple[_Accepted, ...], reason: str) 
         "suite": side.suite,
         "environments": environments,
         "history": [*map(dict, history), {"date": datetime.date.today().isoformat(), "reason": reason}],
-        "studies": [_raw(side.samples[key], environments) for key in sorted(side.samples)],
+        "studies": [record(side.samples[key], environments) for key in sorted(side.samples)],
     }
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     half = path.with_name(f"{path.name}.part")
@@ -147,9 +237,3 @@ def _write(side: Side, path: Path, history: tuple[_Accepted, ...], reason: str) 
 
 def _text(environment: dict[str, Any]) -> str:
     return json.dumps(environment, sort_keys=True)
-
-
-def _raw(sample: Sample, environments: list[dict[str, Any]]) -> dict[str, Any]:
-    steps = [value if math.isfinite(value) else None for value in sample.steps]
-    timed_in = sorted(environments.index(environment) for environment in sample.timed_in)
-    return {**asdict(sample), "steps": steps, "timed_in": timed_in}

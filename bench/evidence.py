@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -80,19 +81,22 @@ def steps_interval(
 ) -> tuple[float, float]:
     """The ratios that `steps_p` does not refuse at (1 - confidence)/2 on either side; (0, inf) where it refuses none.
 
-    The p-values change only where a stretched seed of the base passes one of the candidate.
+    The p-values change only where a stretched seed of the base passes one of the candidate, a miss at its budget; and
+    as the ratio rises, that for "more" does, and that for "fewer" falls. So the ends are found by halving.
     """
-    ratios = sorted({one / other for one in candidate for other in base if math.isfinite(one) and math.isfinite(other)})
+    ends = [{min(value, budget) for value in sample} for sample, budget in zip((candidate, base), budgets, strict=True)]
+    ratios = sorted(
+        {one / other for one in ends[0] for other in ends[1] if math.isfinite(one) and math.isfinite(other)}
+    )
     if not ratios:
         return 0.0, math.inf
     outside = (1 - confidence) / 2
-    between = [math.sqrt(low * high) for low, high in itertools.pairwise(ratios)]
-    tried = numpy.array([ratios[0] / 2, *between, ratios[-1] * 2])
-    more, fewer = steps_p(numpy.array(candidate), numpy.array(base), tried, budgets)
     # Each ratio tried stands for all from one border to the next.
-    lows, highs = numpy.array([0.0, *ratios]), numpy.array([*ratios, math.inf])
-    kept = (more > outside) & (fewer > outside)
-    return (float(lows[kept].min()), float(highs[kept].max())) if kept.any() else (math.nan, math.nan)
+    between = [math.sqrt(low * high) for low, high in itertools.pairwise(ratios)]
+    tried = [ratios[0] / 2, *between, ratios[-1] * 2]
+    first = bisect_left(tried, True, key=lambda ratio: bool(steps_p(candidate, base, ratio, budgets)[0] > outside))
+    end = bisect_left(tried, True, key=lambda ratio: bool(steps_p(candidate, base, ratio, budgets)[1] <= outside))
+    return ([0.0, *ratios][first], [*ratios, math.inf][end - 1]) if first < end else (math.nan, math.nan)
 
 
 def pairs_p(logs: ArrayLike, ratio: float = 1.0) -> tuple[Floats, Floats]:

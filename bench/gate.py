@@ -81,13 +81,17 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a gate says of a candidate: a ruling for each rule, in the suite's order."""
+    """What a gate says of a candidate: a ruling for each rule, in the suite's order.
+
+    notes: how it was measured, a sentence each.
+    """
 
     suite: str
     base: Side
     candidate: Side
     alpha: float
     rulings: tuple[Ruling, ...]
+    notes: tuple[str, ...] = ()
 
     def count(self, verdict: Verdict) -> int:
         return sum(ruling.verdict == verdict for ruling in self.rulings)

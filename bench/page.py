@@ -13,12 +13,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from bench.analyses._show import sort_key
 from bench.archive import Archive, TrialRecord
 from bench.errors import BenchError
 from bench.measures import Summary, curve_of_trial, summaries
 from bench.report import tables
 from bench.scaling import Point, curve_of, fit_curve
 from bench.stats import median_interval
+from bench.table import Table
 
 # More points than a chart has pixels only make the page heavy.
 _MOST_POINTS = 400
@@ -57,6 +59,7 @@ def _data(archive: Archive) -> dict[str, Any]:
                 "title": table.title,
                 "columns": table.columns,
                 "rows": table.rows,
+                "keys": [_keys(table, row) for row in table.rows],
                 "numeric": [column in table.numeric for column in table.columns],
                 "notes": table.notes,
             }
@@ -65,6 +68,13 @@ def _data(archive: Archive) -> dict[str, Any]:
         "environments": list(archive.environments().values()),
         "suite": archive.suite_text(),
     }
+
+
+def _keys(table: Table, row: list[str]) -> list[float | None]:
+    """What each cell of a row is sorted by; a text by itself."""
+    return [
+        sort_key(cell) if column in table.numeric else None for column, cell in zip(table.columns, row, strict=True)
+    ]
 
 
 def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str, Any]:

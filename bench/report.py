@@ -19,6 +19,7 @@ from bench.errors import BenchError, ComponentError, nearest
 from bench.measures import Summary, stated_target, summaries
 from bench.plan import Plan
 from bench.scaling import Curve, curve_of, fit_curve
+from bench.sides import record, sample_of
 from bench.table import Format as TableFormat
 from bench.table import Table, harmless, plain
 
@@ -27,7 +28,7 @@ Format = TableFormat | Literal["csv", "json"]
 
 def document(archive: Archive) -> dict[str, Any]:
     """{"suite", "environment", "workloads": [{"name", ..., "studies": [...]}]}; `environment` is a list where a suite
-    was measured in more than one.
+    was measured in more than one. Under "raw" a study has what a comparison reads of it, as in a baseline.
     """
     environments = list(archive.environments().values())
     rows = summaries(archive)
@@ -35,7 +36,8 @@ def document(archive: Archive) -> dict[str, Any]:
         "suite": archive.suite_name(),
         "environment": environments[0] if len(environments) == 1 else environments or None,
         "workloads": [
-            _workload(name, list(group)) for name, group in groupby(rows, key=lambda row: row.study.workload)
+            _workload(name, list(group), environments)
+            for name, group in groupby(rows, key=lambda row: row.study.workload)
         ],
     }
 
@@ -90,15 +92,15 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return plain(text.getvalue().rstrip("\n"))
 
 
-def _workload(name: str, rows: Sequence[Summary]) -> dict[str, Any]:
+def _workload(name: str, rows: Sequence[Summary], environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
     target = stated_target(content) if rows[0].trained else None
     described |= {"growth": content["growth"]} if rows[0].grows else {}
-    return {"name": name, **described, "target": target, "studies": [_study(row) for row in rows]}
+    return {"name": name, **described, "target": target, "studies": [_study(row, environments) for row in rows]}
 
 
-def _study(row: Summary) -> dict[str, Any]:
+def _study(row: Summary, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found, confirmed = row.found, row.confirmed
     steps = confirmed.steps if confirmed else None
     return {
@@ -126,6 +128,7 @@ def _study(row: Summary) -> dict[str, Any]:
         "seconds_to_target": raw_median(row.seconds_to_target),
         "peak_memory_bytes": max(row.timed.peak_memory_bytes, default=None) if row.timed else None,
         "latency_seconds": raw_median(row.inference.seconds if row.inference else None),
+        "raw": record(sample_of(row), environments),
     }
 
 

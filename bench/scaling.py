@@ -24,6 +24,9 @@ PERFECT, MAXIMAL = -0.85, -0.15
 
 # Of a term that is nowhere this share of the steps nothing is learnt but that it is no more.
 _UNSEEN = 1e-3
+# This share of that is as good as nothing.
+_NOTHING = 1e-6
+_MOST_STEPS = 200
 
 Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism", "rising", "undecided"]
 Floats = NDArray[numpy.floating]
@@ -167,31 +170,69 @@ def _logs(tried: Sequence[float] | Floats) -> Floats:
 
 def _fit(sizes: Floats, logs: Floats, tried: Floats) -> tuple[Fit, Floats, Floats]:
     """The fit to logarithms of steps, its residuals [n] and their derivatives [n, 2] by (log S_min, log E_min)."""
-    # SciPy takes most of a second to import.
-    from scipy.optimize import least_squares
+    (solved,), (fitted,) = _solved(sizes, logs[None], tried)
+    residuals, derivatives = _residuals(solved[None], sizes, logs[None], tried)
+    return fitted, residuals[0], derivatives[0]
 
-    met = numpy.isfinite(logs)
-    known = numpy.where(met, logs, tried)
 
-    def residuals(point: Floats) -> Floats:
-        over = known - numpy.logaddexp(point[0], point[1] - numpy.log(sizes))
-        return numpy.asarray(numpy.where(met, over, numpy.maximum(over, 0.0)))
+def _fits(sizes: Floats, logs: Floats, tried: Floats) -> list[Fit]:
+    """The fit to each row of logarithms of steps [fits, n]."""
+    return _solved(sizes, logs, tried)[1]
 
-    def derivatives(point: Floats) -> Floats:
-        share = numpy.exp(-numpy.logaddexp(0.0, point[1] - point[0] - numpy.log(sizes)))
-        acts = met | (residuals(point) > 0)
-        return -numpy.stack([share, 1 - share], axis=1) * acts[:, None]
 
-    start = numpy.array([known[met].min(), (known + numpy.log(sizes))[met].min()])
-    solved = least_squares(residuals, start, derivatives, method="lm", xtol=1e-12).x
+def _solved(sizes: Floats, logs: Floats, tried: Floats) -> tuple[Floats, list[Fit]]:
+    """(log S_min, log E_min) [fits, 2], and what it says, of each row of logs [fits, n]."""
+    known = numpy.where(numpy.isfinite(logs), logs, numpy.inf)
+    start = numpy.stack([known.min(axis=1), (known + numpy.log(sizes)).min(axis=1)], axis=1)
     least = start + math.log(_UNSEEN)
-    below = solved < least
-    # Neither vanishes where the other does, for their sum is the steps.
-    unseen: Literal["minimum_steps", "minimum_examples"] | None = (
-        "minimum_steps" if below[0] else "minimum_examples" if below[1] else None
-    )
-    solved = numpy.maximum(solved, least)
-    return Fit(math.exp(solved[0]), math.exp(solved[1]), unseen), residuals(solved), derivatives(solved)
+    nothing = least + math.log(_NOTHING)
+    found = _least_squares(lambda points: _residuals(points, sizes, logs, tried), start, nothing)
+    below, found = found < least, numpy.maximum(found, least)
+    fits = []
+    for (minimum, examples), (no_minimum, no_examples) in zip(numpy.exp(found), below, strict=True):
+        # Neither vanishes where the other does, for their sum is the steps.
+        unseen: Literal["minimum_steps", "minimum_examples"] | None = (
+            "minimum_steps" if no_minimum else "minimum_examples" if no_examples else None
+        )
+        fits.append(Fit(float(minimum), float(examples), unseen))
+    return found, fits
+
+
+def _residuals(points: Floats, sizes: Floats, logs: Floats, tried: Floats) -> tuple[Floats, Floats]:
+    """Residuals [fits, n] of points [fits, 2], and their derivatives [fits, n, 2]; a miss has none up to `tried`."""
+    met = numpy.isfinite(logs)
+    parts = points[:, :1], points[:, 1:] - numpy.log(sizes)
+    over = numpy.where(met, logs, tried) - numpy.logaddexp(*parts)
+    acts = met | (over > 0)
+    share = numpy.exp(-numpy.logaddexp(0.0, parts[1] - parts[0]))
+    return numpy.where(acts, over, 0.0), -numpy.stack([share, 1 - share], axis=2) * acts[..., None]
+
+
+def _least_squares(residuals: Callable[[Floats], tuple[Floats, Floats]], start: Floats, floor: Floats) -> Floats:
+    """The points [fits, 2] of least squares, none below `floor`, from all starts at once: Levenberg and Marquardt's
+    damped steps (Marquardt 1963). `scipy.optimize.least_squares` finds the same, one by one, in the time in which a
+    whole archive is to be shown.
+    """
+    points, damping = start, numpy.full(len(start), 1e-3)
+    values, slopes = residuals(points)
+    for _ in range(_MOST_STEPS):
+        squares = slopes.swapaxes(1, 2) @ slopes
+        downhill = -(slopes.swapaxes(1, 2) @ values[..., None])[..., 0]
+        # What lies at the floor and would sink stays, and the other goes on alone.
+        free = (points > floor) | (downhill > 0)
+        squares = squares * (free[:, :, None] & free[:, None, :])
+        damped = squares + numpy.eye(2) * (squares * damping[:, None, None] + 1e-15)
+        step = numpy.clip(numpy.linalg.solve(damped, (downhill * free)[..., None])[..., 0], -2.0, 2.0)
+        tried = numpy.maximum(points + step, floor)
+        if (numpy.abs(tried - points) <= 1e-12 * numpy.abs(points)).all():
+            break
+        new_values, new_slopes = residuals(tried)
+        better = (new_values**2).sum(axis=1) <= (values**2).sum(axis=1)
+        points = numpy.where(better[:, None], tried, points)
+        values = numpy.where(better[:, None], new_values, values)
+        slopes = numpy.where(better[:, None, None], new_slopes, slopes)
+        damping = numpy.where(better, damping / 5, damping * 5)
+    return points
 
 
 @lru_cache(maxsize=256)  # several analyses and pictures ask for the same curve's
@@ -244,7 +285,8 @@ def fit_curve(curve: Curve, overhead: float = OVERHEAD, reference: float | None 
 
 def _resampled(curve: Curve, sizes: Floats, tried: Floats) -> list[Fit]:
     medians = numpy.stack([_resampled_medians(point, place) for place, point in enumerate(curve.points)], axis=1)
-    return [_fit(sizes, numpy.log(row), _logs(tried))[0] for row in medians if numpy.isfinite(row).sum() >= 2]
+    enough = numpy.isfinite(medians).sum(axis=1) >= 2
+    return _fits(sizes, numpy.log(medians[enough]), _logs(tried))
 
 
 def _resampled_medians(point: Point, seed: int) -> Floats:
@@ -269,7 +311,7 @@ def _scattered(best: Fit, residuals: Floats, sizes: Floats, medians: Floats, tri
     fitted = numpy.log([best.steps(size) for size in sizes])
     # Student's of one degree of freedom knows no end; a float does.
     drawn = numpy.where(met, numpy.clip(fitted + draws, -300, 300), math.inf)
-    return [_fit(sizes, row, _logs(tried))[0] for row in drawn]
+    return _fits(sizes, drawn, _logs(tried))
 
 
 # Below this sum of squares steps do not vary with the batch size, and there is nothing to explain.

@@ -1,9 +1,10 @@
-"""What a comparison reads of each side: an archive, or a baseline that was saved of one, as samples."""
+"""What a comparison reads of each side: an archive, or a file that was written of one, as samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.archive import Archive
@@ -96,6 +97,13 @@ def sample_of(summary: Summary) -> Sample:
         timing=timed.study.id if timed else None,
         infeasible=bool(timed and timed.infeasible),
     )
+
+
+def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A sample for JSON: a miss is null, and an environment its place among those of the whole file."""
+    steps = [value if math.isfinite(value) else None for value in sample.steps]
+    timed_in = sorted(environments.index(environment) for environment in sample.timed_in)
+    return {**asdict(sample), "steps": steps, "timed_in": timed_in}
 
 
 def each_once(environments: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:

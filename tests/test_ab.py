@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sides_by_hand import SUITE, side, timed
 from summaries import summary
-from test_run import bench
+from test_run import bench, start
 
 from bench import ab
 from bench.errors import BenchError
@@ -86,15 +86,34 @@ def test_a_slower_candidate_fails_and_the_same_one_does_not(folder):
     assert ruling["ratio"]["value"] == pytest.approx(1 / 1.15, rel=0.01)
 
 
-def test_both_sides_of_a_pair_run_next_to_one_another_in_an_order_that_changes(folder):
+@pytest.mark.parametrize("pairs", [3, 4, 10, 11])
+def test_each_side_is_first_in_half_of_the_pairs_in_an_order_that_its_seed_tells(pairs):
+    orders = [ab.order(f"seed {number}", pairs) for number in range(50)]
+    for drawn in orders:
+        assert {tuple(sorted(names)) for names in drawn} == {ab.NAMES}
+        assert len(drawn) == pairs
+        assert abs(2 * sum(names[0] == "base" for names in drawn) - pairs) <= 1
+    assert len({tuple(drawn) for drawn in orders}) > 1
+    assert ab.order("seed 7", pairs) == orders[7]
+    # Each pair may begin with either side, the odd one out too.
+    for place in range(pairs):
+        assert 10 <= sum(drawn[place][0] == "base" for drawn in orders) <= 40
+    if pairs % 2:
+        more = [sum(names[0] == "base" for names in drawn) > pairs / 2 for drawn in orders]
+        assert 10 <= sum(more) <= 40
+
+
+def test_both_sides_of_a_pair_run_next_to_one_another_in_the_order_that_is_stated(folder):
     stand_in(folder, "python")
-    places = dict.fromkeys(ab.NAMES, ab.Place(str(folder / "python"), folder))
-    found = list(ab.timed(folder / "gated.yaml", "gated", places, 12))
-    assert [list(pair) for pair in found] == [["base", "candidate"]] * 12
+    arguments = ["ab", "gated.yaml", "--base", "python", "--candidate", "python", "--pairs", "7"]
+    out, _ = bench(*arguments, "--json", "gate.json", folder=folder)
     runs = told(folder)
-    pairs = [tuple(runs[place : place + 2]) for place in range(0, 24, 2)]
-    assert {tuple(sorted(pair)) for pair in pairs} == {("base", "candidate")}
-    assert 2 <= sum(pair[0] == "base" for pair in pairs) <= 10
+    pairs = [tuple(runs[place : place + 2]) for place in range(0, 14, 2)]
+    assert pairs == ab.order("gated 7", 7)
+    first = ", ".join(str(place) for place, names in enumerate(pairs, 1) if names[0] == "base")
+    sentence = f"7 pairs, their order drawn from the seed 'gated 7': the base was first in {first}."
+    assert sentence in out
+    assert json.loads((folder / "gate.json").read_text())["notes"] == [sentence]
 
 
 def test_a_run_that_fails_ends_it_with_what_it_said(folder):
@@ -187,7 +206,46 @@ def test_an_interpreter_of_a_virtual_environment_is_not_taken_for_the_one_it_lin
         assert found == ab.Place(str(folder / "venv" / "python"), folder, installed=True)
 
 
-def test_ctrl_c_ends_what_a_run_started_and_exits_with_130(folder):
+GREEDY = """
+from math import prod
+
+import torch
+from torch import nn
+
+
+class Greedy(nn.Linear):
+    def forward(self, batch):
+        if self.training and len(batch) >= 32:  # not where it is only tried
+            raise torch.OutOfMemoryError("planted")
+        return super().forward(batch)
+
+
+def model(example_shape, classes):
+    return nn.Sequential(nn.Flatten(), {kind}(prod(example_shape), classes))
+"""
+
+
+def test_real_runs_of_two_checkouts_are_held_against_one_another(tmp_path):
+    """Nothing stands in here: real processes, timings, archives. What is planted no busy machine can hide."""
+    for name, kind in ((".", "nn.Linear"), ("changed", "Greedy")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "planted.py").write_text(GREEDY.format(kind=kind))
+    text = SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[throughput]")
+    text = text.replace("model: softmax", "model: planted:model") + "    timing: {processes: 1, seconds: 0.1}\n"
+    (tmp_path / "gated.yaml").write_text(text)
+    command = ["ab", "gated.yaml", "--base", ".", "--candidate", "changed", "--pairs", "3", "--json", "gate.json"]
+    process = start(*command, folder=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 1, err
+    assert "gate gated: fail (1 fail); changed against ." in out
+    (ruling,) = json.loads((tmp_path / "gate.json").read_text())["rulings"]
+    assert ruling["note"] == "no longer fits in memory"
+    assert len(ruling["base"]["values"]) == 3
+    assert ruling["candidate"]["values"] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_ends_it_ends_what_a_run_started_and_the_worktrees_are_gone(folder, number):
     body = """
 import subprocess
 child = subprocess.Popen(["sleep", "300"])
@@ -195,18 +253,56 @@ Path("child").write_text(str(child.pid))
 time.sleep(300)
 """
     stand_in(folder, "long", body=body)
-    command = [sys.executable, "-m", "bench", "ab", "gated.yaml", "--base", "long", "--candidate", "long"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until = time.monotonic() + 30
+    git("init", "-q")
+    git("add", "gated.yaml")
+    git("commit", "-q", "-m", "one")
+    git("commit", "-q", "--allow-empty", "-m", "two")
+    (folder / "temporary").mkdir()
+    # The stand-in runs first, while the other side's worktree waits.
+    first, second = ab.order("gated 10", 10)[0]
+    command = [sys.executable, "-m", "bench", "ab", "gated.yaml", f"--{first}", "long", f"--{second}", "HEAD"]
+    environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 60
     while not (folder / "child").exists() or not (folder / "child").read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    assert git("worktree", "list").count("\n") == 2
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "times of half the pairs are no evidence" in err
     child = Path("/proc") / (folder / "child").read_text() / "status"
     assert not child.exists() or "zombie" in child.read_text()
+    assert git("worktree", "list").count("\n") == 1
+    assert list((folder / "temporary").iterdir()) == []
+
+
+def test_a_checkout_that_is_cut_short_leaves_no_worktree(folder):
+    """The signal comes while git checks out, which a filter makes last."""
+    git("init", "-q")
+    (folder / ".gitattributes").write_text("*.slow filter=slow\n")
+    (folder / "a.slow").write_text("a")
+    git("add", "-A")
+    git("commit", "-q", "-m", "one")
+    git("config", "filter.slow.smudge", "touch begun; sleep 30")
+    command = [sys.executable, "-m", "bench", "ab", "gated.yaml", "--base", "HEAD", "--candidate", "HEAD"]
+    (folder / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 60
+    while not list((folder / "temporary").rglob("begun")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert git("worktree", "list").count("\n") == 1
+    assert list((folder / "temporary").iterdir()) == []
 
 
 def test_a_side_that_timed_several_processes_a_run_counts_once_a_run():

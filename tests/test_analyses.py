@@ -203,11 +203,11 @@ def test_probes_are_shown_at_the_start_and_at_the_end_of_each_path():
 
 def test_the_document_has_the_whole_path_that_a_probe_saw():
     seen = [{"gradient_norm.norm": {0: 3.0, 1: 2.5, 4: 1.0}}, {"gradient_norm.norm": {0: 3.5}}]
-    assert report._study(summary(8, 100, seeds=[100] * 2, probed=seen))["probes"] == [
+    assert report._study(summary(8, 100, seeds=[100] * 2, probed=seen), [])["probes"] == [
         {"gradient_norm.norm": {"steps": [0, 1, 4], "values": [3.0, 2.5, 1.0]}},
         {"gradient_norm.norm": {"steps": [0], "values": [3.5]}},
     ]
-    assert report._study(summary(8, None))["probes"] == []
+    assert report._study(summary(8, None), [])["probes"] == []
 
 
 # ---- advice -----------------------------------------------------------------------------------------------------

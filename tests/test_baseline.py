@@ -108,6 +108,89 @@ def test_a_spoiled_baseline_is_refused_in_a_sentence(tmp_path, fault):
     assert "\n" not in str(caught.value)
 
 
+def shown(folder, change=lambda content: None):
+    """What `bench show --format json` prints of a side, as far as it matters here, after a change."""
+    made, path = saved(folder)
+    content = json.loads(path.read_text())
+    studies = [{"batch_size": study["batch_size"], "raw": study} for study in content["studies"]]
+    (environment,) = content["environments"]
+    document = {"suite": "gated", "environment": environment, "workloads": [{"name": "w", "studies": studies}]}
+    change(document)
+    (folder / "shown.json").write_text(json.dumps(document))
+    return made, folder / "shown.json"
+
+
+def raw(content):
+    return content["workloads"][0]["studies"][1]["raw"]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_summary_that_was_shown_is_a_side_too(tmp_path, listed):
+    def change(content):
+        content["environment"] = [content["environment"]] if listed else content["environment"]
+
+    made, path = shown(tmp_path, change)
+    found = baseline.read(path)
+    assert (found.samples, found.suite, found.environments) == (made.samples, made.suite, made.environments)
+
+
+HOSTILE = {
+    "without raw values": (lambda content: content["workloads"][0]["studies"][0].pop("raw"), "without raw values"),
+    "a NaN": (lambda content: raw(content)["step_seconds"].append(math.nan), "should be a finite number"),
+    "more than a float holds": (lambda content: raw(content)["step_seconds"].append(10**400), "a finite number"),
+    "a time no clock can tell": (lambda content: raw(content)["step_seconds"].append(1e-300), "at least 1e-15"),
+    "a batch size beyond all": (lambda content: raw(content).update(batch_size=10**200), "at most 1,000,000,000,000"),
+    "a NaN in an environment": (lambda content: content["environment"].update(threads=math.nan), "finite number"),
+    "an environment of lists": (lambda content: content["environment"].update(threads=[1]), "text or a finite number"),
+    "no environment": (lambda content: content.update(environment=None), "in an environment it does not hold"),
+    "another environment": (lambda content: raw(content).update(timed_in=[3]), "in an environment it does not hold"),
+    "a workload twice": (lambda content: content["workloads"].append(content["workloads"][0]), "twice"),
+    "a word for its workloads": (lambda content: content.update(workloads="w"), "workloads: "),
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_hostile_summary_is_refused_in_a_sentence(tmp_path, fault):
+    change, sentence = HOSTILE[fault]
+    _, path = shown(tmp_path, change)
+    with pytest.raises(BaselineError) as caught:
+        baseline.read(path)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "Invalid JSON"),
+        ("[" * 100_000, "recursion limit"),
+        ('{"suite": "s", "workloads": ' + '{"w":' * 100_000, "recursion limit"),
+        ("[]", "should be a baseline, or what 'bench show --format json' prints"),
+        ('{"suite": "gated", "verdict": "pass"}', "should be a baseline, or what"),
+    ],
+)
+def test_what_is_neither_kind_of_file_is_refused_in_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "b.json").write_text(text)
+    with pytest.raises(BaselineError) as caught:
+        baseline.read(tmp_path / "b.json")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_an_end_is_not_read_to_it(tmp_path):
+    (tmp_path / "b.json").symlink_to("/dev/zero")
+    with pytest.raises(BaselineError, match="holds more than 100,000,000 bytes"):
+        baseline.read(tmp_path / "b.json")
+
+
+def test_a_summary_is_no_baseline_to_replace(tmp_path):
+    _, path = shown(tmp_path)
+    before = path.read_text()
+    with pytest.raises(BaselineError, match="and no baseline"):
+        baseline.accept(side(study(SEEDS)), path, "because")
+    assert path.read_text() == before
+
+
 def test_a_baseline_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "b.json").write_bytes(b"\xff\xfe")
     with pytest.raises(BaselineError, match="not UTF-8"):

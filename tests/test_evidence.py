@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import statistics
+import tracemalloc
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +90,47 @@ def test_the_interval_holds_the_ratios_that_the_test_does_not_refuse():
     low, high = evidence.steps_interval(candidate, base, BUDGETS)
     for ratio, refused in ((low * 0.99, True), (low * 1.01, False), (high * 0.99, False), (high * 1.01, True)):
         assert (min(map(float, evidence.steps_p(candidate, base, ratio, BUDGETS))) <= 0.05) == refused
-    assert evidence.steps_interval([math.inf] * 5, base, BUDGETS) == (0.0, math.inf)
+    # Nothing is known of a candidate that always missed, but that it takes longer than its budget.
+    assert evidence.steps_interval([math.inf] * 5, base, (200.0, 200.0)) == (200 / 105, math.inf)
+    assert evidence.steps_interval([math.inf] * 5, base, (math.inf, math.inf)) == (0.0, math.inf)
+
+
+def test_the_interval_is_what_trying_every_ratio_there_is_gives():
+    chance = random.Random(3)
+    for count, others, apart in itertools.product((2, 5, 7), (3, 5), (1, 20)):
+        candidate, base = (
+            [apart * round(middle * math.exp(chance.gauss(0, 0.2)) / apart) for _ in range(seeds)]
+            for middle, seeds in ((100, count), (90, others))
+        )
+        borders = sorted({one / other for one in candidate for other in base})
+        tried = [borders[0] / 2, *map(math.sqrt, map(math.prod, itertools.pairwise(borders))), borders[-1] * 2]
+        refused = [min(map(float, evidence.steps_p(candidate, base, ratio, BUDGETS))) <= 0.05 for ratio in tried]
+        kept = [place for place, out in enumerate(refused) if not out]
+        found = evidence.steps_interval(candidate, base, BUDGETS)
+        if kept:
+            assert found == ([0.0, *borders][kept[0]], [*borders, math.inf][kept[-1]])
+        else:
+            assert all(map(math.isnan, found))
+
+
+def test_the_interval_knows_that_a_miss_is_passed_at_its_budget():
+    candidate, base, budgets = [105.0, 125, 135, 125, 105], [75.0, math.inf, 115, 85, 75], (405.0, 172.5)
+    low, high = evidence.steps_interval(candidate, base, budgets)
+    tried = numpy.exp(numpy.linspace(math.log(0.1), math.log(10), 4001))
+    more, fewer = evidence.steps_p(candidate, base, tried, budgets)
+    kept = tried[(more > 0.05) & (fewer > 0.05)]
+    assert (low, high) == pytest.approx((kept.min(), kept.max()), rel=2e-3)
+
+
+def test_the_interval_of_two_hundred_seeds_a_side_takes_little_memory():
+    rng = numpy.random.default_rng(31)
+    candidate, base = list(drawn(rng, 200, 0.08, 1.1)), list(drawn(rng, 200, 0.08))
+    tracemalloc.start()
+    low, high = evidence.steps_interval(candidate, base, BUDGETS)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 200e6
+    assert 1.07 < low < high < 1.13
 
 
 def test_the_interval_covers_the_true_ratio_as_often_as_it_says():

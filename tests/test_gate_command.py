@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 import yaml
 from test_run import bench, start
 
-from bench import seals
+from bench import baseline, seals, sides
+from bench.archive import Archive
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -61,6 +63,9 @@ def gated(tmp_path_factory):
     write(folder, "speed.yaml", gate="{throughput: {tolerance: 0.05}}")
     bench("run", "speed.yaml", "--label", "timed", folder=folder)
     bench("baseline", "save", "gated/timed", "-o", "timed.json", folder=folder)
+    for label in ("main", "timed"):
+        shown, _ = bench("show", f"results/gated/{label}.sqlite", "--format", "json", folder=folder)
+        (folder / f"{label}-shown.json").write_text(shown)
     with changed(folder, "elsewhere", "timed") as db:
         (content,) = db.execute(
             "SELECT json_set(content, '$.device', 'another processor') FROM environments"
@@ -70,6 +75,7 @@ def gated(tmp_path_factory):
         db.execute("DELETE FROM environments WHERE content != ?", (content,))
     with changed(folder, "unfinished") as db:
         db.execute("UPDATE studies SET finished = 0 WHERE batch_size = 64")
+    (folder / "table.json").write_text("[]")
     rewritten(folder, "shifted.json", lambda steps: [round(1.2 * value) for value in steps])
     rewritten(folder, "typo.json", lambda steps: [10 * steps[0], *steps[1:]], budget=10**6)
     text = (folder / "base.json").read_text()
@@ -127,6 +133,10 @@ CASES = {
     "times on another device": (["speed.yaml", "timed", "elsewhere"], 4, "device"),
     "times of what was trained too": (["speed.yaml", "timed", "timed"], 0, "pass (2 pass)"),
     "times that a baseline keeps": (["speed.yaml", "timed.json", "timed"], 0, "pass (2 pass)"),
+    "a summary as it was shown": (["gated.yaml", "main-shown.json", "main"], 0, "identical"),
+    "times as they were shown": (["speed.yaml", "timed", "timed-shown.json"], 0, "pass (2 pass)"),
+    "a smaller learning rate, against a summary": (["slow.yaml", "main-shown.json", "slow"], 1, "fail"),
+    "a table for a summary": (["gated.yaml", "table.json", "main"], 4, "should be a baseline, or what 'bench show"),
     "times that were never taken": (["speed.yaml", "main", "main"], 5, "the candidate was not timed"),
     "steps on another device": (["gated.yaml", "main", "elsewhere"], 0, "identical"),
     "evidence for neither": (["gated.yaml", "base.json", "shifted.json"], 0, "inconclusive"),
@@ -152,16 +162,26 @@ def test_each_answer_has_its_exit_code(gated, case):
     assert sentence in out + err
 
 
+@pytest.mark.parametrize("label", ["main", "timed"])
+def test_a_summary_that_was_shown_is_the_same_side_as_its_archive(gated, label):
+    with Archive.reading(gated / "results" / "gated" / f"{label}.sqlite") as archive:
+        stored = sides.of_archive(archive)
+    shown = baseline.read(gated / f"{label}-shown.json")
+    assert shown.samples == stored.samples
+    assert (shown.suite, shown.environments) == (stored.suite, stored.environments)
+
+
 def test_the_help_says_what_each_exit_code_means():
     out, _ = bench("gate", "--help", folder=Path.cwd())
     for code in ("0 passed", "1 a", "2 wrong", "3 inconclusive", "4 the base", "5 the", "130 stopped"):
         assert code in " ".join(out.split())
 
 
-def test_a_gate_imports_no_torch_and_no_great_part_of_scipy(gated):
-    check = "assert not {'torch', 'sklearn', 'scipy.stats', 'matplotlib'} & set(sys.modules)"
+def test_what_answers_at_once_imports_no_torch_and_no_great_part_of_scipy(gated):
+    check = "assert not {'torch', 'sklearn', 'scipy.stats', 'scipy.optimize', 'matplotlib'} & set(sys.modules)"
     program = f"import sys; from bench.cli import main\ntry: main()\nfinally: {check}"
-    for command in (["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]):
+    commands = [["gate", "gated.yaml", "base.json", "shifted.json"], ["compare", "base.json", "shifted.json"]]
+    for command in (*commands, ["show", "results/gated/timed.sqlite"]):
         environment = {**os.environ, "PYTHONPATH": str(README.parent)}
         done = subprocess.run(
             [sys.executable, "-c", program.replace("import sys;", f"import sys; sys.argv = {['bench', *command]!r};")],
@@ -190,6 +210,23 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_the_exit_code_is_the_gat
     code, out, err = exits(gated, "gated.yaml", "base.json", "main", GITHUB_STEP_SUMMARY=str(gated))
     assert (code, "identical" in out) == (0, True)
     assert "cannot be written: Is a directory; the verdicts stand below" in err
+
+
+def test_the_commands_of_the_readme_save_hold_and_replace_a_baseline(gated):
+    """Each line of the section's first block, as it stands there; the suite is a smaller one."""
+    block = README.read_text().split("## Gate CI")[1].split("```sh\n")[1].split("```")[0]
+    names = {"suites/quick.yaml": "gated.yaml", "quick/": "gated/", "results/baselines/quick.json": "readme.json"}
+    commands = []
+    for line in block.splitlines():
+        for published, here in names.items():
+            line = line.replace(published, here)
+        if command := shlex.split(line, comments=True):
+            commands.append(["main" if part == "pr" else part.replace("/pr", "/main") for part in command])
+    assert [command[:2] for command in commands] == [["bench", "baseline"], ["bench", "gate"], ["bench", "baseline"]]
+    for command in commands:
+        bench(*command[1:], folder=gated)
+    history = json.loads((gated / "readme.json").read_text())["history"]
+    assert [entry["reason"] for entry in history] == ["saved", "a wider layer: more steps, better test error"]
 
 
 def test_the_workflow_of_the_readme_does_what_it_says(gated, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from test_archive import measure
 from test_run import bench
 
+from bench.analyses._show import sort_key
 from bench.archive import Archive
 from bench.page import page
 
@@ -139,6 +140,69 @@ def test_a_click_sorts_a_table_by_number_and_another_turns_it_round(quick):
     steps = "document.querySelectorAll('.table')[0].querySelectorAll('th button')[2].click()"
     quick.execute_script(steps)
     assert ask(quick, cells)[-1] == "8"
+
+
+@pytest.mark.parametrize(
+    "rising",
+    [
+        ["267 us", "1.2 ms [1.1 ms, 1.3 ms]", "0.9 s", "45 s", "12 min", "1.5 h"],
+        ["512 B", "31.5 KiB", "1,000 KiB", "31.5 MiB", "2 GiB"],
+        ["31 [23, 42]", "266 [170, 517]", "600", ">600", "1,234", "1e+15"],
+        ["-1.01 [-2.04, -0.291]", "-0.759", "0 [-0.559, 0.556]", "5.1e-05"],
+        ["0.99x", "15.1x"],
+        ["2%", "52%", "100%"],
+    ],
+)
+def test_cells_are_sorted_by_what_they_mean(rising):
+    keys = [sort_key(cell) for cell in rising]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("cell", ["", "none", "out of memory", "unresolved, above 3", "undecided"])
+def test_what_is_no_amount_has_no_place_among_them(cell):
+    assert sort_key(cell) is None
+
+
+@in_browser
+def test_times_sort_by_how_long_they_are_and_what_has_none_stays_last(quick):
+    """In a table of the page's own program, whose rows and keys are as the page has them."""
+    cells = ["1.2 ms", "", "267 us", "0.9 s", "31 ms"]
+    content = {
+        "title": "times",
+        "columns": ["step time"],
+        "rows": [[cell] for cell in cells],
+        "keys": [[sort_key(cell)] for cell in cells],
+        "numeric": [True],
+        "notes": [],
+    }
+    quick.execute_script(f"window.made = table({json.dumps(content)}); document.body.append(window.made)")
+    shown = "[...window.made.querySelectorAll('tbody td')].map(cell => cell.textContent)"
+    click = "window.made.querySelector('th button').click()"
+    quick.execute_script(click)
+    assert ask(quick, shown) == ["267 us", "1.2 ms", "31 ms", "0.9 s", ""]
+    quick.execute_script(click)
+    assert ask(quick, shown) == ["0.9 s", "31 ms", "1.2 ms", "267 us", ""]
+
+
+@in_browser
+def test_every_column_of_numbers_is_sorted_by_the_keys_that_were_shipped(quick):
+    """Whatever was measured, and in whatever units it is shown."""
+    tables = ask(quick, "data.tables")
+    assert any("us" in cell or "ms" in cell for table in tables for row in table["rows"] for cell in row)
+    for place, content in enumerate(tables):
+        for column, numeric in enumerate(content["numeric"]):
+            if not numeric:
+                continue
+            here = f"document.querySelectorAll('#tables .table')[{place}]"
+            quick.execute_script(f"{here}.querySelectorAll('th button')[{column}].click()")
+            rows = ask(
+                quick, f"[...{here}.querySelectorAll('tbody tr')].map(row => [...row.cells].map(c => c.textContent))"
+            )
+            keys = [sort_key(row[column]) for row in rows]
+            known = [key for key in keys if key is not None]
+            assert known == sorted(known)
+            assert keys[: len(known)] == known
 
 
 @in_browser

@@ -15,6 +15,7 @@ from lxml import etree
 from markdown_it import MarkdownIt
 from sides_by_hand import gate, plan_of, side
 from summaries import summary
+from test_compare import study as timed_study
 from test_gate import BASE, study, worse
 
 from bench import report
@@ -151,6 +152,32 @@ def test_junit_leaves_out_what_xml_cannot_hold(judgement):
     text = junit(replace(judgement, rulings=(broken,)))
     (suite,) = JUnitXml.fromstring(text.encode())
     assert suite.name == "a\ufffdb\ufffdc"
+
+
+# ---- the level of intervals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["table", "markdown", "latex"])
+def test_under_the_table_the_level_of_its_intervals_is_stated_once(judgement, comparison, style):
+    for table in (judgement_table(judgement), comparison_table(comparison)):
+        text = table.render(style)
+        assert text.count("90%") == 1
+        assert "of a median of 5 values 94%" in text
+
+
+def test_the_level_of_each_number_of_values_is_stated_and_none_where_there_is_no_interval():
+    quick = timed_study(BASE, seconds=[0.01, 0.011, 0.012])
+    assert "of 3 values 75%, of 5 values 94%" in comparison_table(compare(side(quick), side(quick))).render("table")
+    nothing = comparison_table(compare(side(summary(32, None)), side(summary(32, None))))
+    assert "interval" not in nothing.render("table")
+
+
+def test_every_interval_of_a_document_has_its_level(judgement, comparison):
+    records = [*json.loads(document(judgement))["rulings"], *comparison_table(comparison).records]
+    for record in records:
+        assert record["ratio"] is None or record["ratio"]["confidence"] == 0.9
+        assert record["base"]["confidence"] == 0.9375
+    assert any(record["ratio"] for record in records)
 
 
 # ---- annotations and JSON --------------------------------------------------------------------------------------------

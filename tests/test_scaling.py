@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import random
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize
 from summaries import summary
 
 from bench.exact import best_learning_rate
@@ -284,6 +286,29 @@ def test_a_power_law_is_found_again():
     assert exponent.value == pytest.approx(0.47)
     assert exponent.low == pytest.approx(exponent.high)
     assert power_law(sizes[:2], [1, 2])[1].high == math.inf
+
+
+def test_no_fit_is_worse_than_that_of_scipys_least_squares():
+    chance = numpy.random.default_rng(7)
+    for _ in range(100):
+        sizes = 2.0 ** numpy.arange(chance.integers(2, 12))
+        minimum, examples = chance.uniform(0, 8), chance.uniform(4, 14)
+        noise = chance.choice([0.02, 0.2, 1.0]) * chance.standard_normal(len(sizes))
+        logs = numpy.logaddexp(minimum, examples - numpy.log(sizes)) + noise
+        tried = logs + 0.0
+        if len(sizes) > 3:
+            missed = chance.integers(len(sizes))
+            logs[missed], tried[missed] = math.inf, tried[missed] + chance.uniform(-1, 1)
+
+        def residuals(point, sizes=sizes, logs=logs, tried=tried):
+            over = numpy.where(logs < math.inf, logs, tried) - numpy.logaddexp(point[0], point[1] - numpy.log(sizes))
+            return numpy.where(logs < math.inf, over, numpy.maximum(over, 0.0))
+
+        scipys = optimize.least_squares(residuals, [minimum, examples], method="trf", xtol=1e-12, ftol=1e-12)
+        found = fit(sizes, numpy.exp(logs), numpy.exp(tried))
+        if found.unseen is None:
+            ours = residuals(numpy.log([found.minimum_steps, found.minimum_examples]))
+            assert (ours**2).sum() <= 2 * scipys.cost * (1 + 1e-6) + 1e-12
 
 
 def test_a_flat_curve_explains_nothing_and_says_no_share():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 from bench.measures import Summary, stated_target
 from bench.scaling import Point
 from bench.stats import Interval, MedianInterval
+
+_SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
+_BYTES = {"GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10}
+_UNITS = {**_SECONDS, "ns": 1e-9, **_BYTES, "B": 1.0}
+_AMOUNT = re.compile(rf"(>?)(-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?: ({'|'.join(_UNITS)})\b)?")
 
 
 def workloads(summaries: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
@@ -59,7 +65,7 @@ def raw_interval(value: Interval) -> dict[str, float | None]:
 
 def seconds(value: float) -> str:
     """A time in the unit that suits it: 12.3 ms, 4.56 s, 7.8 min."""
-    for unit, length in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+    for unit, length in _SECONDS.items():
         if value >= length * (1.5 if length > 1 else 1):
             return f"{number(value / length)} {unit}"
     return f"{number(value * 1e9)} ns"
@@ -73,10 +79,21 @@ def seconds_interval(value: MedianInterval) -> str:
 
 def memory(value: float) -> str:
     """Bytes in the unit that suits them."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    for unit, size in _BYTES.items():
         if value >= size:
             return f"{number(value / size)} {unit}"
     return f"{value:.0f} B"
+
+
+def sort_key(cell: str) -> float | None:
+    """What a cell is sorted by: the amount it begins with, in seconds or bytes where it has a unit, a miss behind what
+    it is beyond; None where it begins with none.
+    """
+    found = _AMOUNT.match(cell)
+    if not found:
+        return None
+    amount = float(found[2].replace(",", "")) * _UNITS.get(found[3], 1.0)
+    return math.nextafter(amount, math.inf) if found[1] else amount
 
 
 def raw_median(value: MedianInterval | None) -> dict[str, float | None] | None:

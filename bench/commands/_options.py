@@ -60,6 +60,7 @@ StallSeconds = Annotated[
 FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
 JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]
 JsonPath = Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)]
-BASE_HELP = "An archive, a baseline (.json), or the label of an archive."
+SIDE_HELP = "An archive, a baseline or what 'bench show --format json' printed (.json), or "
+BASE_HELP = f"{SIDE_HELP}the label of an archive."
 BaselinePath = Annotated[Path, typer.Option("-o", "--output", help="The baseline's file.", dir_okay=False)]
 ArchivePath = Annotated[str, typer.Argument(metavar="ARCHIVE", help="An archive, or SUITE/LABEL.")]

@@ -60,7 +60,9 @@ def place_of(name: str, results: Path, suite: str | None = None) -> Path:
         return Path(name)
     named, _, label = name.rpartition("/")
     if not (named or suite):
-        raise BenchError(f"found '{name}'; should be an archive (.sqlite), a baseline (.json) or SUITE/LABEL")
+        raise BenchError(
+            f"found '{name}'; should be an archive (.sqlite), a baseline or summary (.json), or SUITE/LABEL"
+        )
     return archive_path(results, named or suite or "", label)
 
 

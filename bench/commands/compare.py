@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands._options import BASE_HELP, FailOn, Format, JsonPath, JUnitPath, Plugins, Results, SuitePath
+from bench.commands._interrupt import interrupt_once
+from bench.commands._options import (
+    BASE_HELP,
+    SIDE_HELP,
+    FailOn,
+    Format,
+    JsonPath,
+    JUnitPath,
+    Plugins,
+    Results,
+    SuitePath,
+)
 from bench.commands._output import width, write
 from bench.commands._places import place_of, plan_of, side_of
 from bench.errors import ArchiveError, BaselineError, IncompleteError, VerdictError
@@ -23,7 +34,7 @@ EXIT_CODES = (
 
 
 def compare(
-    base: Annotated[str, typer.Argument(metavar="BASE", help="An archive, a baseline (.json), or SUITE/LABEL.")],
+    base: Annotated[str, typer.Argument(metavar="BASE", help=f"{SIDE_HELP}SUITE/LABEL.")],
     candidate: Annotated[str, typer.Argument(metavar="CANDIDATE", help="What is compared with it.")],
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     results: Results = Path("results"),
@@ -84,6 +95,7 @@ def ab(
     Example:  bench ab my.yaml --base main --candidate .
     """
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from bench import ab
     from bench.compare import TIMING
@@ -92,23 +104,27 @@ def ab(
 
     plan = plan_of(suite, None, timed=True)
     rules_of(plan, TIMING)  # refused before anything is timed
-    runs = []
-    with ExitStack() as stack:
-        places = {
-            name: stack.enter_context(ab.place(text)) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
-        }
-        try:
-            for run in ab.timed(suite, plan.suite.name, places, pairs):
+    interrupt_once()
+    seed = f"{plan.suite.name} {pairs}"
+    order, runs = ab.order(seed, pairs), []
+    try:
+        with ExitStack() as stack:
+            places = {
+                name: stack.enter_context(ab.place(text))
+                for name, text in zip(ab.NAMES, (base, candidate), strict=True)
+            }
+            for run in ab.timed(suite, plan.suite.name, places, order):
                 runs.append(run)
                 typer.echo(f"pair {len(runs)} of {pairs}", err=True)
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                "stopped; times of half the pairs are no evidence, and nothing was kept"
-            ) from None
+    except KeyboardInterrupt:
+        raise InterruptedRunError("stopped; times of half the pairs are no evidence, and nothing was kept") from None
     before, after = (
         ab.merged([run[name] for run in runs], text) for name, text in zip(ab.NAMES, (base, candidate), strict=True)
     )
-    _publish(gate(plan, before, after, TIMING, ab.CONDITIONS, same_source=False), output, fail_on, junit, json)
+    judgement = gate(plan, before, after, TIMING, ab.CONDITIONS, same_source=False)
+    first = ", ".join(str(place) for place, names in enumerate(order, 1) if names[0] == "base")
+    note = f"{pairs} pairs, their order drawn from the seed '{seed}': the base was first in {first}."
+    _publish(replace(judgement, notes=(note,)), output, fail_on, junit, json)
 
 
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:

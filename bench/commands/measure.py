@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.commands._interrupt import interrupt_once
 from bench.commands._options import (
     DEFAULT_DATA,
     Data,
@@ -62,7 +62,7 @@ def measure(
     plan = plan_of(suite, plugin, timed=only_timed)
     failures: dict[str, Failed | Lost] = {}
     crashes: list[Retried] = []
-    _interrupt_once()
+    interrupt_once()
     with Archive.writing(archive_path(results, plan.suite.name, label)) as archive:
         studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]
         progress = live.Progress(plan, studies, Console(stderr=True))
@@ -92,15 +92,3 @@ def measure(
         raise IncompleteError(
             f"trials that crashed and are left out: {len(crashes)}; run the suite again to try them again"
         )
-
-
-def _interrupt_once() -> None:
-    """The first Ctrl-C, or request to end, is a KeyboardInterrupt, after which a run tidies up; a second one kills."""
-
-    def interrupt(*_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)

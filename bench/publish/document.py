@@ -11,7 +11,7 @@ from bench.sides import Side
 
 
 def document(judgement: Judgement) -> str:
-    """{"suite", "verdict", "exit_code", "alpha", "counts", "base", "candidate", "rulings": [..]}."""
+    """{"suite", "verdict", "exit_code", "alpha", "counts", "base", "candidate", "notes", "rulings": [..]}."""
     whole = {
         "suite": judgement.suite,
         "verdict": judgement.verdict,
@@ -20,6 +20,7 @@ def document(judgement: Judgement) -> str:
         "counts": {verdict: judgement.count(verdict) for verdict in VERDICTS},
         "base": _side(judgement.base),
         "candidate": _side(judgement.candidate),
+        "notes": judgement.notes,
         "rulings": [ruling_record(ruling) for ruling in judgement.rulings],
     }
     return json.dumps(whole, indent=2, allow_nan=False)

@@ -9,7 +9,7 @@ from typing import Any
 from bench.analyses._show import interval, number, raw, raw_interval
 from bench.compare import ALPHA, Comparison, Measure, Row, Values
 from bench.gate import VERDICTS, Judgement, Ruling
-from bench.stats import Interval
+from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
 
 # What a person calls a measure, and what its values are multiplied by for it.
@@ -39,6 +39,7 @@ def comparison_table(comparison: Comparison) -> Table:
     base, candidate = comparison.base, comparison.candidate
     notes = [
         f"better, worse: p at most {ALPHA} after adjusting all for the false discovery rate; ~: nothing can be said.",
+        *_levels(comparison.rows),
         *(f"{_place(row)}: {row.note}." for row in comparison.rows if row.note),
         *_environments(comparison),
     ]
@@ -54,7 +55,11 @@ def judgement_table(judgement: Judgement) -> Table:
         [*_cells(ruling), number(ruling.limit) if ruling.limit else "", _counts(ruling), ruling.verdict]
         for ruling in rulings
     ]
-    notes = [f"{_place(ruling)}: {ruling.verdict}: {ruling.note}." for ruling in rulings if ruling.note]
+    notes = [
+        *_levels(rulings),
+        *judgement.notes,
+        *(f"{_place(ruling)}: {ruling.verdict}: {ruling.note}." for ruling in rulings if ruling.note),
+    ]
     return Table(title(judgement), _JUDGED, rows, _NUMERIC, notes, _SPARE, [ruling_record(each) for each in rulings])
 
 
@@ -89,7 +94,7 @@ def _record(row: Row | Ruling) -> dict[str, Any]:
         "measure": row.measure,
         "base": _raw_values(row.base),
         "candidate": _raw_values(row.candidate),
-        "ratio": raw_interval(row.ratio) if row.ratio else None,
+        "ratio": {**raw_interval(row.ratio), "confidence": CONFIDENCE} if row.ratio else None,
         **verdict,
         "note": row.note,
     }
@@ -145,6 +150,16 @@ def _counts(row: Row | Ruling) -> str:
 
 def _place(row: Row | Ruling) -> str:
     return f"{row.workload}, batch size {row.batch_size:,}, {shown(row.measure)}"
+
+
+def _levels(rows: Sequence[Row | Ruling]) -> list[str]:
+    """How sure the intervals of a table are, in a sentence; none where there is no interval."""
+    medians = {len(each.each): each.median for row in rows for each in (row.base, row.candidate)}
+    known = {count: found.confidence for count, found in medians.items() if found and found.confidence}
+    levels = [f"of {count} values {level:.0%}" for count, level in sorted(known.items())]
+    if not levels:
+        return []
+    return [f"[low, high]: the interval of a ratio is one of {CONFIDENCE:.0%}, that of a median {', '.join(levels)}."]
 
 
 def _environments(comparison: Comparison) -> Sequence[str]:

@@ -120,17 +120,16 @@ function curves(workload) {
   draw();
 }
 
-// "1,234 [1,000, 2,000]" and ">600" are told apart by their first number, and what has none goes last.
-function sortKey(text) {
-  const found = text.replace(/,(?=\d{3})/g, "").match(/-?\d+(\.\d+)?(e[-+]?\d+)?/i);
-  return found ? Number(found[0]) + (text.startsWith(">") ? 0.5 : 0) : Infinity;
-}
-
-function sorted(rows, place, numeric, falling) {
-  const compare = numeric
-    ? (a, b) => sortKey(a[place]) - sortKey(b[place]) || 0
-    : (a, b) => a[place].localeCompare(b[place]);
-  return [...rows].sort((a, b) => (falling ? -compare(a, b) : compare(a, b)));
+// Numbers by their keys, which know units; what has none goes last, whichever way the others run.
+function sorted(rows, keys, place, numeric, falling) {
+  const turned = (order) => (falling ? -order : order);
+  const compare = (a, b) => {
+    if (!numeric) return turned(rows[a][place].localeCompare(rows[b][place]));
+    const [one, other] = [keys[a][place], keys[b][place]];
+    if (one === null || other === null) return (one === null) - (other === null);
+    return turned(one - other);
+  };
+  return [...rows.keys()].sort(compare).map((row) => rows[row]);
 }
 
 async function copy(text) {
@@ -148,7 +147,7 @@ async function copy(text) {
 }
 
 function table(content) {
-  const { title, columns, rows, numeric, notes } = content;
+  const { title, columns, rows, keys, numeric, notes } = content;
   const section = element("div", undefined, { class: "table" });
   const heading = element("h3", title);
   const button = element("button", "copy", { class: "copy", type: "button" });
@@ -171,7 +170,7 @@ function table(content) {
       const falling = cell.getAttribute("aria-sort") === "ascending";
       for (const other of head.cells) other.removeAttribute("aria-sort");
       cell.setAttribute("aria-sort", falling ? "descending" : "ascending");
-      current = sorted(rows, place, numeric[place], falling);
+      current = sorted(rows, keys, place, numeric[place], falling);
       fill();
     });
     cell.append(sort);
@@ -195,6 +194,6 @@ chooser("curves-workload", curves);
 document.getElementById("tables").append(...data.tables.map(table));
 document.getElementById("environments").append(...data.environments.map((environment) => {
   const rows = Object.entries(environment).map(([name, value]) => [name, value === null ? "" : String(value)]);
-  return table({ title: "environment", columns: ["what", "found"], rows, numeric: [false, false], notes: [] });
+  return table({ title: "environment", columns: ["what", "found"], rows, keys: [], numeric: [false, false], notes: [] });
 }));
 document.getElementById("suite").textContent = data.suite;
