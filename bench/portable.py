@@ -20,6 +20,7 @@ from typing import IO, Any, get_args
 
 import numpy
 
+from bench import storage
 from bench.archive import SCHEMA_VERSION, Archive, Table, found, restore
 from bench.errors import ArchiveError
 from bench.table import harmless
@@ -42,20 +43,19 @@ _CHUNK = 2**20
 
 def export(archive: Archive, target: Path) -> None:
     """Writes an archive to a folder or a .tar.zst, or its readings to a .csv or .json; never over what is there."""
-    if target.exists():
-        raise ArchiveError(f"{target}: exists already; name what does not")
-    if target.suffix in (".csv", ".json"):
-        _readings(archive, target)
-    elif target.name.endswith(".tar.zst"):
-        with tempfile.TemporaryDirectory() as folder:
-            _write(archive, Path(folder))
-            _pack(Path(folder), target)
-    else:
-        target.mkdir(parents=True)
-        _write(archive, target)
+    with storage.beside(target) as place:
+        if target.suffix in (".csv", ".json"):
+            _readings(archive, place)
+        elif target.name.endswith(".tar.zst"):
+            folder = place.with_name("packed")
+            _write(archive, folder)
+            _pack(folder, place)
+        else:
+            _write(archive, place)
 
 
 def _write(archive: Archive, folder: Path) -> None:
+    folder.mkdir()
     (folder / SUITE).write_text(archive.suite_text(), encoding="utf-8")
     for table in TABLES:
         columns = archive.layout(table)
@@ -63,7 +63,7 @@ def _write(archive: Archive, folder: Path) -> None:
         arrays = {name: numpy.empty(len(rows), dtype=object) for name in columns}
         for place, values in enumerate(arrays.values()):
             values[:] = [row[place] for row in rows]
-        casts = ", ".join(f"CAST({name} AS {_TYPES[kind]}) AS {name}" for name, kind in columns.items())
+        casts = ", ".join(f"CAST({name} AS {_TYPES[column.type]}) AS {name}" for name, column in columns.items())
         with _duckdb() as database:
             database.register("arrays", arrays)
             database.execute(f"CREATE TABLE made AS SELECT {casts} FROM arrays")
@@ -124,8 +124,6 @@ def read(source: Path, place_of: Callable[[str], Path]) -> Path:
     if not rows["suites"]:
         raise ArchiveError(f"{source}: holds no suite; an archive that was exported has one")
     target = place_of(str(max(rows["suites"])[1]))
-    if target.exists():
-        raise ArchiveError(f"{target}: exists already; import into another with --label")
     restore(target, rows)
     return target
 
@@ -222,7 +220,7 @@ def _take(source: Path, content: IO[bytes], copy: Path, size: int, digest: str) 
 
 def _rows(source: Path, file: Path, table: Table) -> Iterator[tuple[Any, ...]]:
     columns = Archive.layout(table)
-    casts = ", ".join(f"CAST({name} AS {_TYPES[kind]})" for name, kind in columns.items())
+    casts = ", ".join(f"CAST({name} AS {_TYPES[column.type]})" for name, column in columns.items())
     with _duckdb() as database:
         import duckdb
 
@@ -231,6 +229,9 @@ def _rows(source: Path, file: Path, table: Table) -> Iterator[tuple[Any, ...]]:
             (count,) = database.execute(f"SELECT count(*) FROM {parquet}").fetchone() or (0,)
             if count > 100_000 + 10 * file.stat().st_size:
                 raise ArchiveError(f"{source}: {file.name} holds {count:,} rows in {file.stat().st_size:,} bytes")
+            needed = " OR ".join(f"{name} IS NULL" for name, column in columns.items() if column.needed)
+            if database.execute(f"SELECT 1 FROM {parquet} WHERE {needed} LIMIT 1").fetchone():
+                raise ArchiveError(f"{source}: {file.name} is not what bench writes: a value is missing")
             yield from database.execute(f"SELECT {casts} FROM {parquet}").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(str(file), file.name)
