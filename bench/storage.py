@@ -37,7 +37,7 @@ def locked(path: Path) -> Iterator[Lock]:
     """
     if path.is_dir() or path.suffix == ".lock":
         what = "a folder" if path.is_dir() else "the name of a lock"
-        raise ArchiveError(f"{path}: is {what}; an archive is a file, such as {path.with_name('main.sqlite')}")
+        raise ArchiveError(f"{path}: is {what}; an archive is a file, such as main.sqlite")
     place = path.with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
