@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shlex
@@ -351,7 +352,7 @@ def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | N
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n", encoding="utf-8")
+        path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
 
@@ -533,6 +534,8 @@ def import_(
     from bench.errors import InterruptedRunError
     from bench.importers.batch_science import batch_science
 
+    if not folder.exists():
+        raise ArchiveError(f"{folder}: is not there; name a folder or a file that 'bench export' wrote")
     if source is None:
         source = "bench" if folder.is_file() or (folder / "manifest.json").exists() else "batch-science"
     if source == "bench":
@@ -776,6 +779,9 @@ def _width() -> int | None:
 
 def main() -> None:
     """The entry point: an error the user can mend is a sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever is shown, and whatever the terminal can show
     try:
         app()
     except BenchError as error:

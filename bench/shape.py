@@ -76,14 +76,15 @@ def parsed(text: str) -> Any:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError("JSON that is nested without end") from error
-    if _nested(value) > _MOST_NESTED:
+    if _nested(value, _MOST_NESTED):
         raise ValueError(f"JSON that is nested more than {_MOST_NESTED} times")
     return value
 
 
-def _nested(value: Any) -> int:
+def _nested(value: Any, times: int) -> bool:
+    """Whether a value is nested more than so many times."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_nested, inside), default=0)
+    return times < 0 or any(_nested(each, times - 1) for each in inside)
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, str | None]:

@@ -47,6 +47,15 @@ def raising(example_shape, classes, *, after: int = 5):
     return Failing(after, fault)
 
 
+def unspeakable(example_shape, classes, *, after: int = 5):
+    """Raises with a message that no encoding has: half of a pair."""
+
+    def fault():
+        raise ZeroDivisionError("half of a pair: \ud800")
+
+    return Failing(after, fault)
+
+
 def out_of_memory(example_shape, classes, *, after: int = 5):
     """Runs out of memory while training."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -226,6 +227,60 @@ def test_content_that_bench_would_not_write_is_a_sentence(sound, tmp_path, conte
         db.execute("UPDATE studies SET content = ?", (content,))
         seals.seal_all(db)
     assert "holds what bench does not write" in bench("show", path, folder=tmp_path, code=2)[1]
+
+
+def altered(sound, folder, statement, *values):
+    """The sound archive, changed by somebody who knows how it is sealed."""
+    path = folder / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        db.execute(statement, values)
+        for name, content in db.execute("SELECT id, content FROM environments").fetchall():
+            again = hashlib.sha256(str(content).encode()).hexdigest()[:16]
+            db.execute("UPDATE environments SET id = ?", (again,))
+            db.execute("UPDATE trials SET environment = ? WHERE environment = ?", (again, name))
+        seals.seal_all(db)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("UPDATE suites SET planned = ?", "5"),
+        ("UPDATE suites SET planned = ?", "[[1]]"),
+        ("UPDATE suites SET planned = ?", '["none"]'),
+        ("UPDATE suites SET text = ?", b"\xff"),
+        ("UPDATE studies SET batch_size = ?", "x"),
+        ("UPDATE studies SET batch_size = ?", 0),
+        ("UPDATE studies SET batch_size = ?", -8),
+        ("UPDATE studies SET workload = ?", b"w"),
+        ("UPDATE studies SET content = ?", "[" * 100_000),
+        ("UPDATE studies SET content = json_set(content, '$.deep', json(?))", "[" * 900 + "]" * 900),
+        ("UPDATE environments SET content = ?", "[]"),
+        ("UPDATE environments SET content = ?", "{" * 5000),
+        ("UPDATE readings SET status = ?", "abc"),
+        ("UPDATE readings SET value = ?", "half"),
+        ("UPDATE readings SET value = ?", None),
+        ("UPDATE readings SET name = ? WHERE name = 'test_error'", b"7"),
+        ("UPDATE readings SET step = -step - 1 WHERE step > ?", 0),
+        ("UPDATE trials SET metaparameters = ?", "5"),
+        ("UPDATE trials SET phase = ?", "abc"),
+        ("UPDATE trials SET outcome = ?", "won"),
+        ("UPDATE trials SET step = ?", "soon"),
+        ("UPDATE trials SET step = ?", -1),
+        ("UPDATE trials SET train_seconds = ?", "long"),
+        ("CREATE TABLE more AS SELECT ? AS x", 1),
+        ("ALTER TABLE trials ADD COLUMN more DEFAULT 1", None),
+    ],
+)
+def test_what_show_refuses_verify_says_and_neither_is_a_traceback(sound, tmp_path, statement, value):
+    path = altered(sound, tmp_path, statement, *([value] if "?" in statement else []))
+    _, refused = bench("show", path, "--format", "json", folder=tmp_path, code=2)
+    _, wrong = bench("verify", path, folder=tmp_path, code=1)
+    assert str(path) in refused
+    assert str(path) in wrong
+    bench("verify", path, "--repair", tmp_path / "saved.sqlite", folder=tmp_path)
 
 
 NAMES = ["\x1b[2J\x1b[31mred", "::error::stop", "<script>x</script>", "[a](http://b)", "=1+2", "\u202eback", "`c`|d"]

@@ -57,6 +57,17 @@ def test_a_trial_that_ends_its_worker_is_found_and_the_study_goes_on_without_it(
     assert f"trials that crashed and are left out: {len(guilty)}" in err
 
 
+def test_what_a_component_says_may_be_what_no_encoding_has(tmp_path):
+    write(tmp_path, sizes=[64], trials=1, model="user_models:unspeakable")
+    process = start("--debug", "run", "small.yaml", folder=tmp_path, PYTHONIOENCODING="ascii")
+    _, err = process.communicate(timeout=60)
+    assert "half of a pair: \\ud800" in err
+    assert "UnicodeEncodeError" not in err
+    messages = rows(tmp_path, "SELECT message, trace FROM faults")
+    assert messages
+    assert all("half of a pair: \\ud800" in text for row in messages for text in row)
+
+
 def test_a_fault_that_does_not_come_back_changes_no_reading(tmp_path):
     # The second workload falls once, in one process, and never again.
     whole, cut = tmp_path / "whole", tmp_path / "cut"
