@@ -298,8 +298,8 @@ class Archive:
                     seals.seal(self._db, "trial", trial.id)  # as far as it went elsewhere, it is as it was
                 case Ended(trial, outcome, step, seconds):
                     self._db.execute(
-                        "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
-                        (outcome, step, seconds, trial.id),
+                        "UPDATE trials SET outcome = ?, step = ?, train_seconds = ?, environment = ? WHERE id = ?",
+                        (outcome, step, seconds, environment, trial.id),
                     )
                     # Where it had gone further once, before it was cut off, is beyond its end.
                     self._db.execute(
@@ -320,6 +320,12 @@ class Archive:
     def _finish(self, study: Study | Timing) -> None:
         self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
         seals.seal(self._db, "study", study.id)
+
+    def unfinish(self, study: Study | Timing) -> None:
+        """Takes back that a study was measured whole: begun again, it fell short."""
+        with self._written():
+            self._db.execute("UPDATE studies SET finished = 0 WHERE id = ?", (study.id,))
+            seals.remove(self._db, "study", study.id)
 
     def fault(self, study: Study | Timing, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
         """Records that a study's worker ended early, and what was training there, with the last step seen of each."""
@@ -434,9 +440,11 @@ class Archive:
 
     def finished(self) -> set[str]:
         """The ids of studies that have been measured, each of their trials to an outcome of its own."""
+        own = ", ".join("?" * len(_SETTLED))
         rows = self._db.execute(
             "SELECT id FROM studies WHERE finished AND NOT EXISTS (SELECT 1 FROM members JOIN trials ON key = trial"
-            " WHERE study = studies.id AND coalesce(outcome, '') IN ('', 'crashed', 'timed out'))"
+            f" WHERE study = studies.id AND coalesce(outcome, '') NOT IN ('infeasible', {own}))",
+            _SETTLED,
         )
         return {row[0] for row in rows}
 

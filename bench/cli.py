@@ -9,6 +9,8 @@ import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -109,11 +111,11 @@ def list_(
     from bench import components
 
     if name is not None and kind not in (None, "archives"):
-        _find_own_components()
-        component = components.find(kind, name)
-        typer.echo(f"{component.name}: {component.summary}")
-        for option in component.options:
-            typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
+        with _own_components():
+            component = components.find(kind, name)
+            typer.echo(f"{component.name}: {component.summary}")
+            for option in component.options:
+                typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
         return
     for each in [kind] if kind else get_args(Kind):
         typer.echo(f"{each}:")
@@ -691,7 +693,7 @@ def _measure(
         progress = live.Progress(plan, studies, Console(stderr=True))
         events = runner.run(plan, studies, archive, LocalExecutor(device or [], stall_seconds), data.expanduser())
         try:
-            with closing(events), progress.shown():
+            with closing(events), progress.shown(), _own_components():
                 for study, event in events:
                     progress.apply(study, event)
                     if isinstance(event, Failed | Lost):
@@ -732,16 +734,26 @@ def _interrupt_once() -> None:
 def _plan(path: Path, *, timed: bool = False) -> Plan:
     from bench import check, plan
 
-    _find_own_components()
-    return plan.make(check.load(path), timed=timed)
+    with _own_components():
+        made = plan.make(check.load(path), timed=timed)
+        for unit in made.units:
+            _ = unit.id  # takes the sources of all that it names, which are found here and not later
+        return made
 
 
-def _find_own_components() -> None:
+@contextmanager
+def _own_components() -> Iterator[None]:
     """A person's own models lie in the folder they run bench from, which a console script leaves off the path.
 
-    Only what reads a suite looks there: whatever else lies beside somebody's archive is not run when it is shown.
+    Only what reads a suite, or measures, looks there: whatever else lies beside somebody's archive is not run when it
+    is shown or compared.
     """
+    before = sys.path.copy()
     sys.path.append(str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _source(source: str, label: str, results: Path) -> Path:
@@ -749,10 +761,7 @@ def _source(source: str, label: str, results: Path) -> Path:
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
         return path
-    before = sys.path.copy()
-    suite = _plan(path).suite.name
-    sys.path[:] = before
-    return _archive_path(results, suite, label)
+    return _archive_path(results, _plan(path).suite.name, label)
 
 
 def _archive_path(results: Path, suite: str, label: str) -> Path:

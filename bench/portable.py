@@ -99,12 +99,19 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _readings(archive: Archive, target: Path) -> None:
     """Every reading, a row each; what is no ordinary number has its name under `status`."""
-    columns = ["workload", "batch_size", "trial", "phase", "number", "step", "name", "value", "status"]
+    conditions = ["init_seed", "order_seed", "deterministic"]
+    columns = ["workload", "batch_size", "trial", "phase", "number", *conditions, "step", "name", "value", "status"]
     rows = []
+    places = archive.environments()
+    seeds = {key: (init, order) for key, _, _, _, _, init, order, *_ in archive.rows("trials")}
     for study in archive.studies():
         for trial in study.trials:
             for _, step, name, value, status in archive.rows("readings", trial.key):
-                labels = (study.workload, study.batch_size, trial.id, trial.phase, trial.number)
+                deterministic = places[trial.environment].get("deterministic")
+                labels = (
+                    *(study.workload, study.batch_size, trial.id, trial.phase, trial.number),
+                    *(*seeds[trial.key], deterministic),
+                )
                 rows.append([*labels, step, name, None if status else found(value, status), status])
     with target.open("x", encoding="utf-8", newline="") as file:
         if target.suffix == ".json":

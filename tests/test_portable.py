@@ -232,6 +232,12 @@ def test_a_header_without_end_is_refused_before_it_is_read(exported, tmp_path, p
     assert not (tmp_path / "results").exists()
 
 
+def test_what_is_not_there_is_said_not_to_be_there(tmp_path):
+    _, err = bench("import", "nothing.tar.zst", folder=tmp_path, code=2)
+    assert err == "nothing.tar.zst: is not there; name a folder or a file that 'bench export' wrote\n"
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_is_no_tar_at_all_or_no_zstandard_is_a_sentence(tmp_path):
     (tmp_path / "x.tar.zst").write_bytes(b"PK\x03\x04 a zip, say" * 100)
     assert "is not a .tar.zst" in bench("import", "x.tar.zst", folder=tmp_path, code=2)[1]

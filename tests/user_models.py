@@ -13,6 +13,8 @@ import time
 import torch
 from torch import nn
 
+from bench.datasets.digits import digits
+
 
 def with_dropout(example_shape, classes, *, rate: float = 0.5):
     """A small network with dropout."""
@@ -205,6 +207,16 @@ class Unused(nn.Module):
 def with_unused_layer(example_shape, classes):
     """A parameter without a gradient."""
     return Unused(classes)
+
+
+def downloaded(folder, *, seconds: float = 4.0):
+    """The digits, of which a byte arrives at a time, the first time."""
+    until = 0 if (folder / "digits.part").exists() else time.monotonic() + seconds
+    with (folder / "digits.part").open("wb", buffering=0) as file:
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            file.write(b"0")
+    return digits(folder)
 
 
 def talking(example_shape, classes):

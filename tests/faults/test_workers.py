@@ -17,6 +17,7 @@ from test_run import archive, bench, contents, marked, start, write
 from bench import check, document, plan, runner
 from bench.archive import Archive
 from bench.contracts import Ended, Failed, Finished, Lost, Started, Task
+from bench.errors import FaultyDeviceError
 from bench.executors.local import _Place
 
 
@@ -165,8 +166,8 @@ class Scripted:
                 yield self.tasks[-1], {"device": "fake"}, event
 
 
-def carried_out(path, executor):
-    made = plan.make(check.check(document.parse(TIMED)))
+def carried_out(path, executor, text=TIMED):
+    made = plan.make(check.check(document.parse(text)))
     with Archive.writing(path) as kept:
         return list(runner.run(made, list(made.units), kept, executor, path.parent))
 
@@ -195,6 +196,39 @@ def test_what_timed_out_or_fell_in_its_seat_is_no_fault_of_the_device(tmp_path):
 
     told = carried_out(tmp_path / "a.sqlite", Scripted(says))
     assert sum(isinstance(event, Lost) for _, event in told) == 2
+
+
+def test_timings_that_kill_one_worker_after_the_other_are_the_devices_fault(tmp_path):
+    sizes = [1, 2, 3, 4, 5, 6]
+    executor = Scripted(lambda task: [Started((task.process,)), Lost("fell")] if task.process else [Finished()])
+    text = TIMED.replace("[8, 16]", str(sizes))
+    with pytest.raises(FaultyDeviceError, match="10 workers in a row failed"):
+        carried_out(tmp_path / "a.sqlite", executor, text)
+    assert len(executor.tasks) == 10
+
+
+def test_a_study_that_was_finished_and_then_falls_short_is_finished_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("test_archive.CURVES", [Curve(100), Curve(90), Curve(40), Curve(80), Curve(), Curve(11)])
+    path = tmp_path / "a.sqlite"
+    measure(path, trials=6)
+    fewer = plan_of(trials=4)
+    with Archive.writing(path) as kept:
+        short = next(each for each in fewer.studies[0].draws() if kept.outcome(each) == "overtaken")
+        kept.plan(fewer)
+        kept.record(fewer.studies[0], "", Finished())
+        does_not_fit = Scripted(lambda _: [Started((short,)), Ended(short, "infeasible", 0, 0.0), Finished()])
+        *_, (_, last) = runner.run(fewer, list(fewer.studies), kept, does_not_fit, tmp_path)
+        assert isinstance(last, Failed)
+        assert fewer.studies[0].id not in kept.finished()
+    with Archive.reading(path) as kept:
+        assert not kept.studies()[0].finished
+
+
+def test_a_download_that_takes_longer_than_a_worker_may_hang_is_waited_for(tmp_path):
+    path = write(tmp_path, sizes=[64], trials=1, max_steps=10)
+    path.write_text(path.read_text().replace("dataset: digits", "dataset: 'user_models:downloaded'"))
+    _, err = bench("run", path, "--stall-seconds", "2", "--data", tmp_path, folder=tmp_path)
+    assert "ended" not in err
 
 
 class Silent:
