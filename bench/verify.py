@@ -109,11 +109,14 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool)
             "INSERT OR IGNORE INTO studies VALUES (?, ?, ?, ?, ?)", (name, workload, batch_size, content, sound)
         )
         new.executemany("INSERT OR IGNORE INTO members VALUES (?, ?)", [(name, key) for key in members if key in kept])
-    # A suite of which a study is lost altogether would ask for what is not there: running it again plans it again.
+    # All suites, or none: one that asks for a study that is lost would ask for what is not there, and where the last is
+    # lost the one before it is not what was asked for. Running the suite again plans it again.
     saved = {name for (name,) in _rows(new, "SELECT id FROM studies")}
-    for row in _both_ways(old, "suites"):
-        if intact("suite", str(row[0])) and (planned := _planned(row[3])) and saved.issuperset(planned):
-            new.execute("INSERT OR IGNORE INTO suites VALUES (?, ?, ?, ?)", row)
+    suites = _both_ways(old, "suites")
+    sealed = {name for (name,) in _rows(old, "SELECT name FROM seals WHERE kind = 'suite'")}
+    sound = all(intact("suite", str(row[0])) and saved.issuperset(_planned(row[3]) or {None}) for row in suites)
+    if sound and (everything or sealed == {str(row[0]) for row in suites}):
+        new.executemany("INSERT INTO suites VALUES (?, ?, ?, ?)", suites)
     return len(studies), len(kept), len(trials)
 
 

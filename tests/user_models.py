@@ -209,7 +209,7 @@ def with_unused_layer(example_shape, classes):
     return Unused(classes)
 
 
-def downloaded(folder, *, seconds: float = 4.0):
+def downloaded(folder, *, seconds: float = 7.0):
     """The digits, of which a byte arrives at a time, the first time."""
     until = 0 if (folder / "digits.part").exists() else time.monotonic() + seconds
     with (folder / "digits.part").open("wb", buffering=0) as file:

@@ -227,8 +227,27 @@ def test_a_study_that_was_finished_and_then_falls_short_is_finished_no_more(tmp_
 def test_a_download_that_takes_longer_than_a_worker_may_hang_is_waited_for(tmp_path):
     path = write(tmp_path, sizes=[64], trials=1, max_steps=10)
     path.write_text(path.read_text().replace("dataset: digits", "dataset: 'user_models:downloaded'"))
-    _, err = bench("run", path, "--stall-seconds", "2", "--data", tmp_path, folder=tmp_path)
-    assert "ended" not in err
+    _, err = bench("run", path, "--stall-seconds", "3", "--data", tmp_path, folder=tmp_path)
+    assert "no answer for" not in err
+
+
+def test_a_timing_that_hangs_is_ended_and_the_others_go_on(tmp_path):
+    path = write(tmp_path, sizes=[64], trials=1, model="[softmax, 'user_models:hanging']")
+    text = path.read_text().partition("    target:")[0]
+    path.write_text(
+        f"{text}    measure: [throughput]\n    timing: {{processes: 1, seconds: 0.5}}\n"
+        "    search: {trials: 1, learning_rate: 0.1}\n"
+    )
+    _, err = bench("run", path, "--stall-seconds", "9", folder=tmp_path, code=5)
+    assert "no evaluation for 10 seconds" in err
+    assert "1 of 2 studies were not measured" in err
+    assert rows(tmp_path, "SELECT DISTINCT signal FROM faults") == [("SIGTERM",)]
+    ended = rows(
+        tmp_path,
+        "SELECT workload LIKE '%hanging', outcome FROM trials JOIN members ON trial = key"
+        " JOIN studies ON studies.id = study",
+    )
+    assert {(hangs, outcome == "crashed") for hangs, outcome in ended} == {(0, False), (1, True)}
 
 
 class Silent:
