@@ -535,10 +535,7 @@ class Archive:
             return [self._study(*rows[study]) for study in planned]
 
     def _study(self, name: str, workload: str, batch_size: int, content: str, finished: int) -> StudyRecord:
-        said = shape.parsed(content)
-        timed = isinstance(said, dict) and said.get("measure") in get_args(TimedMeasure)
-        (_TIMED if timed else _TRAINED).validate_python(said)
-        return StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
+        return StudyRecord(name, workload, batch_size, described(content), bool(finished), tuple(self._trials(name)))
 
     def rows(self, table: Table, trial: int | None = None) -> list[tuple[Any, ...]]:
         """Every row of a table as it is kept, in the order of its key; of readings, those of a trial."""
@@ -606,6 +603,14 @@ def _content(study: Study | Timing) -> dict[str, Any]:
             for name, dimension in workload.space.items()
         },
     }
+
+
+def described(content: str) -> dict[str, Any]:
+    """What is said of a study; raises ValueError where a reader could make nothing of it."""
+    said = shape.parsed(content)
+    timed = isinstance(said, dict) and said.get("measure") in get_args(TimedMeasure)
+    (_TIMED if timed else _TRAINED).validate_python(said)
+    return cast("dict[str, Any]", said)
 
 
 def written(path: Path) -> AbstractContextManager[None]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import migrations, seals, shape, storage
-from bench.archive import SCHEMA, SCHEMA_VERSION, Archive, Table, made
+from bench.archive import SCHEMA, SCHEMA_VERSION, Archive, Table, described, made
 from bench.errors import ArchiveError
 
 _MOST_SAID = 20
@@ -101,7 +101,7 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool)
         kept[key] = name
     studies = _both_ways(old, "studies")
     for name, workload, batch_size, content, finished in studies:
-        if not _is_json(content):
+        if not _reads(described, content):
             continue
         members = [key for (key,) in _rows(old, "SELECT trial FROM members WHERE study = ?", name)]
         sound = bool(finished) and intact("study", name) and all(key in kept for key in members)
@@ -176,9 +176,9 @@ def _both_ways(connection: sqlite3.Connection, table: Table) -> list[tuple[Any, 
     return list(dict.fromkeys([*_rows(connection, query), *_rows(connection, f"{query} DESC")]))
 
 
-def _is_json(text: object) -> bool:
+def _reads(reader: Callable[[str], Any], text: object) -> bool:
     try:
-        shape.parsed(str(text))
+        reader(str(text))
     except ValueError:
         return False
     return True
@@ -186,5 +186,5 @@ def _is_json(text: object) -> bool:
 
 def _planned(text: object) -> list[str]:
     """The studies that a suite asks for; none where that cannot be read."""
-    found = shape.parsed(str(text)) if _is_json(text) else []
+    found = shape.parsed(str(text)) if _reads(shape.parsed, text) else []
     return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else []
