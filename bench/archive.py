@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NotRequired, cast, get_args
@@ -19,7 +19,7 @@ from typing import Any, Literal, NotRequired, cast, get_args
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from bench import migrations, seals, storage
+from bench import migrations, seals, shape, storage
 from bench.contracts import (
     Ended,
     Evaluated,
@@ -153,6 +153,8 @@ class _TrainedContent(_Content):
 _TIMED = TypeAdapter(_TimedContent)
 _TRAINED = TypeAdapter(_TrainedContent)
 _TRIAL = TypeAdapter(TrialRecord)
+_PLANNED = TypeAdapter(list[str])
+_ENVIRONMENT = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,10 @@ class ImportedTrial:
 class Archive:
     """An open archive. `Archive.reading` and `Archive.writing` open one."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: storage.Lock | None = None) -> None:
         self.path = path
         self._db = connection
+        self._lock = lock
         self._importing = False
 
     @classmethod
@@ -187,8 +190,8 @@ class Archive:
         with _sqlite_errors(path), storage.opened_for_reading(path) as connection:
             version = _check_version(path, connection)
             connection.executescript(migrations.views(version))
-            if version == SCHEMA_VERSION and (whole or path.stat().st_size <= CHECKED_BYTES):
-                _check_seals(path, connection)
+            if whole or path.stat().st_size <= CHECKED_BYTES:
+                _check(path, connection, version)
             yield cls(path, connection)
 
     @classmethod
@@ -200,8 +203,9 @@ class Archive:
         where the disk takes no more later on.
         """
         with (
-            storage.locked(path),
-            _sqlite_errors(path, writing=True),
+            storage.locked(path) as lock,
+            _sqlite_errors(path),
+            storage.full_disk_told(path, "what was measured before is kept: free space and run the suite again"),
             closing(sqlite3.connect(path)) as connection,
         ):
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
@@ -211,11 +215,11 @@ class Archive:
             if version < SCHEMA_VERSION:
                 migrations.migrate(connection, version)
             if path.stat().st_size <= CHECKED_BYTES:
-                _check_seals(path, connection)
+                _check(path, connection, SCHEMA_VERSION)
             # Readers are not held up while a run writes; a closed file must open in a read-only folder.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA foreign_keys = ON")
-            archive = cls(path, connection)
+            archive = cls(path, connection, lock)
             try:
                 yield archive
             finally:
@@ -243,6 +247,8 @@ class Archive:
         self._db.execute(f"PRAGMA synchronous = {'FULL' if outcome else 'NORMAL'}")
         with storage.interrupts_held(), self._db:
             yield
+            if self._lock:
+                self._lock.insist()
 
     def plan(self, plan: Plan) -> None:
         """Records what the suite now asks for, and its text."""
@@ -284,7 +290,7 @@ class Archive:
                     self._db.executemany(
                         "INSERT OR REPLACE INTO readings SELECT key, ?, ?, ?, ? FROM trials WHERE id = ?",
                         [
-                            (step, name, *kept(value), trial)
+                            (step, _encodable(name), *kept(value), trial)
                             for trial, seen in readings.items()
                             for name, value in seen.items()
                         ],
@@ -293,8 +299,8 @@ class Archive:
                     seals.seal(self._db, "trial", trial.id)  # as far as it went elsewhere, it is as it was
                 case Ended(trial, outcome, step, seconds):
                     self._db.execute(
-                        "UPDATE trials SET outcome = ?, step = ?, train_seconds = ? WHERE id = ?",
-                        (outcome, step, seconds, trial.id),
+                        "UPDATE trials SET outcome = ?, step = ?, train_seconds = ?, environment = ? WHERE id = ?",
+                        (outcome, step, seconds, environment, trial.id),
                     )
                     # Where it had gone further once, before it was cut off, is beyond its end.
                     self._db.execute(
@@ -316,6 +322,12 @@ class Archive:
         self._db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
         seals.seal(self._db, "study", study.id)
 
+    def unfinish(self, study: Study | Timing) -> None:
+        """Takes back that a study was measured whole: begun again, it fell short."""
+        with self._written():
+            self._db.execute("UPDATE studies SET finished = 0 WHERE id = ?", (study.id,))
+            seals.remove(self._db, "study", study.id)
+
     def fault(self, study: Study | Timing, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
         """Records that a study's worker ended early, and what was training there, with the last step seen of each."""
         outcome, signal = (event.outcome, event.signal) if isinstance(event, Lost) else ("crashed", None)
@@ -323,7 +335,7 @@ class Archive:
         with self._written():
             self._db.execute(
                 "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
-                (study.id, json.dumps(steps), outcome, signal, event.message, event.trace),
+                (study.id, json.dumps(steps), outcome, signal, _encodable(event.message), _encodable(event.trace)),
             )
             self._close(study, outcome, training)
 
@@ -429,9 +441,11 @@ class Archive:
 
     def finished(self) -> set[str]:
         """The ids of studies that have been measured, each of their trials to an outcome of its own."""
+        own = ", ".join("?" * len(_SETTLED))
         rows = self._db.execute(
             "SELECT id FROM studies WHERE finished AND NOT EXISTS (SELECT 1 FROM members JOIN trials ON key = trial"
-            " WHERE study = studies.id AND coalesce(outcome, '') IN ('', 'crashed', 'timed out'))"
+            f" WHERE study = studies.id AND coalesce(outcome, '') NOT IN ('infeasible', {own}))",
+            _SETTLED,
         )
         return {row[0] for row in rows}
 
@@ -503,6 +517,11 @@ class Archive:
         )
         return [(step, name, found(value, status)) for step, name, value, status in rows]
 
+    def look_through(self) -> None:
+        """Reads all but the readings; raises ArchiveError where it is not what bench writes."""
+        self.studies()
+        self.environments()
+
     def suite_name(self) -> str:
         """The name of the suite last run into this archive."""
         return self._last_suite()[0]
@@ -513,13 +532,11 @@ class Archive:
             row[0]: row for row in self._db.execute("SELECT id, workload, batch_size, content, finished FROM studies")
         }
         with _plausible(self.path):
-            return [self._study(*rows[study]) for study in json.loads(self._last_suite()[1])]
+            planned = _PLANNED.validate_python(shape.parsed(self._last_suite()[1]))
+            return [self._study(*rows[study]) for study in planned]
 
     def _study(self, name: str, workload: str, batch_size: int, content: str, finished: int) -> StudyRecord:
-        said = json.loads(content)
-        timed = isinstance(said, dict) and said.get("measure") in get_args(TimedMeasure)
-        (_TIMED if timed else _TRAINED).validate_python(said)
-        return StudyRecord(name, workload, batch_size, said, bool(finished), tuple(self._trials(name)))
+        return StudyRecord(name, workload, batch_size, described(content), bool(finished), tuple(self._trials(name)))
 
     def rows(self, table: Table, trial: int | None = None) -> list[tuple[Any, ...]]:
         """Every row of a table as it is kept, in the order of its key; of readings, those of a trial."""
@@ -527,11 +544,9 @@ class Archive:
         return self._db.execute(f"SELECT * FROM {table}{where} ORDER BY {_KEYS[table]}", values).fetchall()
 
     @staticmethod
-    def layout(table: Table) -> dict[str, str]:
-        """The columns of a table, and the type of each, as SQLite calls it."""
-        with closing(sqlite3.connect(":memory:")) as empty:
-            empty.executescript(SCHEMA)
-            return {row[1]: row[2] for row in empty.execute(f"PRAGMA table_info({table})")}
+    def layout(table: Table) -> dict[str, shape.Column]:
+        """The columns of a table, and what may stand in each."""
+        return shape.columns(SCHEMA)[table]
 
     def suite_text(self) -> str:
         """The text of the suite last run into this archive."""
@@ -541,7 +556,8 @@ class Archive:
     def environments(self) -> dict[str, dict[str, Any]]:
         """Every environment in which readings were taken, by id."""
         with _plausible(self.path):
-            return {name: json.loads(text) for name, text in self._db.execute("SELECT id, content FROM environments")}
+            rows = self._db.execute("SELECT id, content FROM environments")
+            return {name: _ENVIRONMENT.validate_python(shape.parsed(text)) for name, text in rows}
 
     def _last_suite(self) -> tuple[str, str]:
         row = self._db.execute("SELECT name, planned FROM suites ORDER BY number DESC LIMIT 1").fetchone()
@@ -557,7 +573,7 @@ class Archive:
         )
         names = [field.name for field in fields(TrialRecord)]
         for key, name, phase, number, metaparameters, *rest in rows:
-            values = (key, name, phase, number, json.loads(metaparameters), *rest)
+            values = (key, name, phase, number, shape.parsed(metaparameters), *rest)
             yield _TRIAL.validate_python(dict(zip(names, values, strict=True)))
 
 
@@ -591,28 +607,52 @@ def _content(study: Study | Timing) -> dict[str, Any]:
     }
 
 
+def described(content: str) -> dict[str, Any]:
+    """What is said of a study; raises ValueError where a reader could make nothing of it."""
+    said = shape.parsed(content)
+    timed = isinstance(said, dict) and said.get("measure") in get_args(TimedMeasure)
+    (_TIMED if timed else _TRAINED).validate_python(said)
+    return cast("dict[str, Any]", said)
+
+
+def written(path: Path) -> AbstractContextManager[None]:
+    """What is written inside is of a new archive; raises StorageError where the disk takes no more."""
+    return storage.full_disk_told(path, "nothing is left of it: free space, or name another place")
+
+
+@contextmanager
+def made(path: Path) -> Iterator[sqlite3.Connection]:
+    """A new archive to be filled; what was put in is sealed when this is left, and nothing is there where it fails.
+
+    Raises ArchiveError where there is something already or nothing can be written, StorageError on a full disk.
+    """
+    with (
+        storage.locked(path),
+        storage.beside(path) as place,
+        _sqlite_errors(path),
+        written(path),
+        closing(sqlite3.connect(place)) as connection,
+    ):
+        connection.executescript(f"{SCHEMA} BEGIN;")
+        yield connection
+        seals.seal_all(connection)
+        connection.commit()
+
+
 def restore(path: Path, rows: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
     """Writes a new archive of what another held, and seals it; raises ArchiveError, and leaves none behind, where that
     is not what bench writes.
     """
-    with storage.locked(path):
-        try:
-            with _sqlite_errors(path), closing(sqlite3.connect(path)) as connection:
-                connection.executescript(f"{SCHEMA} BEGIN;")
-                for table, values in rows.items():
-                    if values:
-                        places = ", ".join("?" * len(values[0]))
-                        connection.executemany(f"INSERT INTO {table} VALUES ({places})", values)
-                if connection.execute("PRAGMA foreign_key_check").fetchone():
-                    raise ArchiveError(f"{path}: holds rows that refer to what is not there")
-                seals.seal_all(connection)
-                connection.commit()
-            with Archive.reading(path) as archive:
-                archive.studies()
-                archive.environments()
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    with made(path) as connection:
+        for table, values in rows.items():
+            if values:
+                places = ", ".join("?" * len(values[0]))
+                connection.executemany(f"INSERT INTO {table} VALUES ({places})", values)
+        if connection.execute("PRAGMA foreign_key_check").fetchone():
+            raise ArchiveError(f"{path}: holds rows that refer to what is not there")
+        for odd in shape.odd_cells(connection, SCHEMA):
+            raise ArchiveError(f"{path}: {odd}")
+        Archive(path, connection).look_through()
 
 
 def kept(value: float) -> tuple[float | None, str | None]:
@@ -623,6 +663,11 @@ def kept(value: float) -> tuple[float | None, str | None]:
     if math.isinf(value):
         return value, "inf" if value > 0 else "-inf"
     return value, "-0" if value == 0 and math.copysign(1, value) < 0 else None
+
+
+def _encodable(text: str) -> str:
+    """What a component said, which may hold what no encoding has, such as half of a surrogate pair."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def found(value: float | None, status: str | None) -> float:
@@ -636,6 +681,8 @@ def _check_version(path: Path, connection: sqlite3.Connection) -> int:
         raise ArchiveError(
             f"{path}: has schema version {version}; this bench reads and writes version {SCHEMA_VERSION}"
         )
+    for odd in shape.odd_tables(connection, SCHEMA, version):
+        raise ArchiveError(f"{path}: {odd}; 'bench verify' says what can be saved")
     return version
 
 
@@ -649,20 +696,20 @@ def _plausible(path: Path) -> Iterator[None]:
         raise ArchiveError(f"{path}: holds what bench does not write ({what})") from error
 
 
-def _check_seals(path: Path, connection: sqlite3.Connection) -> None:
-    for kind, name in seals.broken(connection):
+def _check(path: Path, connection: sqlite3.Connection, version: int) -> None:
+    """Raises ArchiveError where an archive is not what was written, or not what bench writes."""
+    for kind, name in seals.broken(connection) if version == SCHEMA_VERSION else ():
         raise ArchiveError(
             f"{path}: the {kind} {name!r} is not what was written, so nothing of it is shown; "
             "'bench verify' says what can be saved"
         )
+    for odd in shape.odd_cells(connection, SCHEMA):
+        raise ArchiveError(f"{path}: {odd}, so nothing of it is shown")
 
 
 @contextmanager
-def _sqlite_errors(path: Path, *, writing: bool = False) -> Iterator[None]:
+def _sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if writing and code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise storage.full(path, error) from error
         raise ArchiveError(f"{path}: cannot be used as an archive: {error}") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -54,6 +56,9 @@ def options(
 
 def main() -> None:
     """The entry point: an error the user can mend is a sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever is shown, and whatever the terminal can show
     try:
         app()
     except BenchError as error:

@@ -39,11 +39,17 @@ def hashes(device: str) -> tuple[str, str]:
 def _observed(device: torch.device) -> str:
     (study,) = plan.make(check.check(document.parse(_SUITE))).studies
     digest = hashlib.sha256()
+    evaluated = False
     for event in measure.carry_out(Task(study, {}, Path()), device):
         if isinstance(event, Failed):
             raise IncompleteError(event.message)
         if isinstance(event, Evaluated):
             digest.update(repr((event.step, sorted(event.readings.items()))).encode())
+            evaluated = True
         elif isinstance(event, Ended):
+            if event.outcome == "infeasible":
+                raise IncompleteError(f"the study does not fit in memory on {device}: nothing can be said of it")
             digest.update(repr((event.trial.id, event.outcome, event.step)).encode())
+    if not evaluated:
+        raise IncompleteError(f"the study was evaluated nowhere on {device}: nothing can be said of it")
     return digest.hexdigest()

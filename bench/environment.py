@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -28,6 +29,10 @@ def describe(device: torch.device) -> Environment:
         "threads": torch.get_num_threads(),
         "governor": None if cuda else _governor(),
         "cuda": torch.version.cuda if cuda else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG") if cuda else None,
         "bench": __version__,
         "python": platform.python_version(),
         # A plain string: torch's own class would have the parent import torch to read it.

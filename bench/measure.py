@@ -33,8 +33,7 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
     """The study's events and one terminal event. Running out of memory is an outcome; a fault is Failed, not raised."""
     seated: dict[Trial, int] = {}
     try:
-        precision.prepare(task.study.workload.entry.precision)
-        precision.prepare_determinism(task.study.workload.entry.deterministic)
+        prepare(task)
         for event in _events(task, device):
             match event:
                 case Started(trials):
@@ -53,6 +52,12 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc(), of_device)
     else:
         yield Finished()
+
+
+def prepare(task: Task) -> None:
+    """Has this process compute in the precision, and as deterministically, as the suite asks for."""
+    precision.prepare(task.study.workload.entry.precision)
+    precision.prepare_determinism(task.study.workload.entry.deterministic)
 
 
 def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:

@@ -118,7 +118,8 @@ class Timed:
     @property
     def peak_memory_bytes(self) -> tuple[float, ...]:
         """The most that each process took; where it did not fit, the most before it ended."""
-        return tuple(process.once["peak_memory_bytes"] for process in self.processes)
+        seen = (process.once.get("peak_memory_bytes") for process in self.processes)
+        return tuple(peak for peak in seen if peak is not None)
 
     @property
     def seconds(self) -> MedianInterval | None:

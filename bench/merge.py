@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from bench import seals, storage
-from bench.archive import SCHEMA, Archive
+from bench.archive import Archive, made, written
 from bench.errors import ArchiveError
 from bench.plan import TimedMeasure
 
@@ -27,16 +25,11 @@ def merge(paths: Sequence[Path], new: Path) -> int:
     The suite is the first archive's. Raises ArchiveError where the new file exists, an archive is broken, or two
     archives contradict each other.
     """
-    if new.exists():
-        raise ArchiveError(f"{new}: exists already; name a file that does not")
-    with storage.locked(new), _removed_on_failure(new), closing(sqlite3.connect(new)) as made:
-        made.executescript(f"{SCHEMA} BEGIN;")
+    with made(new) as connection:
         for path in paths:
-            with Archive.reading(path, whole=True) as archive:
-                _add(archive, made)
-        seals.seal_all(made)
-        made.commit()
-        return int(made.execute("SELECT count(*) FROM studies WHERE finished").fetchone()[0])
+            with Archive.reading(path, whole=True) as archive, written(new):
+                _add(archive, connection)
+        return len(Archive(new, connection).finished())
 
 
 def _add(archive: Archive, new: sqlite3.Connection) -> None:
@@ -142,12 +135,3 @@ def _agree(left: tuple[Row, list[Row]], right: tuple[Row, list[Row]]) -> bool:
     if shorter[_IDENTITY] != longer[_IDENTITY] or few != [reading for reading in many if reading[0] <= end]:
         return False
     return bool(shorter[_OUTCOME] == (longer[_OUTCOME] if end == longer[_STEP] else "overtaken"))
-
-
-@contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise

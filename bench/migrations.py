@@ -14,8 +14,9 @@ from bench import seals
 
 @dataclass(frozen=True)
 class Step:
-    """From one version to the next."""
+    """From one version to the next. tables: those the version has otherwise than the next, None where it has none."""
 
+    tables: dict[str, str | None]
     upgrade: str
     views: str
 
@@ -23,6 +24,12 @@ class Step:
 STEPS = {
     # Values that are no ordinary numbers, workers that ended early, and seals.
     1: Step(
+        tables={
+            "readings": "CREATE TABLE readings ( trial INTEGER NOT NULL REFERENCES trials, step INTEGER NOT NULL,"
+            " name TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (trial, name, step)) WITHOUT ROWID",
+            "faults": None,
+            "seals": None,
+        },
         upgrade="""
             ALTER TABLE readings RENAME TO readings_1;
             CREATE TABLE readings (
@@ -56,6 +63,16 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
         connection.rollback()
         raise
     connection.commit()
+
+
+def tables(version: int) -> dict[str, str | None]:
+    """The statements that make the tables which a version has otherwise than the present one, None where none does."""
+    return {
+        name: made
+        for before in sorted(STEPS, reverse=True)
+        if before >= version
+        for name, made in STEPS[before].tables.items()
+    }
 
 
 def views(version: int) -> str:

@@ -20,6 +20,7 @@ from typing import IO, Any, get_args
 
 import numpy
 
+from bench import storage
 from bench.archive import SCHEMA_VERSION, Archive, Table, found, restore
 from bench.errors import ArchiveError
 from bench.table import harmless
@@ -34,6 +35,7 @@ _TYPES = {"INTEGER": "BIGINT", "REAL": "DOUBLE", "TEXT": "VARCHAR"}
 _MOST_MANIFEST_BYTES = 2**20
 # What unpacks to more than so many times its size, and more than so many bytes, was made to fill a disk.
 _MOST_UNPACKED, _ALWAYS_UNPACKED = 200, 2**26
+_MOST_HEADER_BYTES = 2**18
 _CHUNK = 2**20
 
 
@@ -42,20 +44,19 @@ _CHUNK = 2**20
 
 def export(archive: Archive, target: Path) -> None:
     """Writes an archive to a folder or a .tar.zst, or its readings to a .csv or .json; never over what is there."""
-    if target.exists():
-        raise ArchiveError(f"{target}: exists already; name what does not")
-    if target.suffix in (".csv", ".json"):
-        _readings(archive, target)
-    elif target.name.endswith(".tar.zst"):
-        with tempfile.TemporaryDirectory() as folder:
-            _write(archive, Path(folder))
-            _pack(Path(folder), target)
-    else:
-        target.mkdir(parents=True)
-        _write(archive, target)
+    with storage.beside(target) as place:
+        if target.suffix in (".csv", ".json"):
+            _readings(archive, place)
+        elif target.name.endswith(".tar.zst"):
+            folder = place.with_name("packed")
+            _write(archive, folder)
+            _pack(folder, place)
+        else:
+            _write(archive, place)
 
 
 def _write(archive: Archive, folder: Path) -> None:
+    folder.mkdir()
     (folder / SUITE).write_text(archive.suite_text(), encoding="utf-8")
     for table in TABLES:
         columns = archive.layout(table)
@@ -63,11 +64,16 @@ def _write(archive: Archive, folder: Path) -> None:
         arrays = {name: numpy.empty(len(rows), dtype=object) for name in columns}
         for place, values in enumerate(arrays.values()):
             values[:] = [row[place] for row in rows]
-        casts = ", ".join(f"CAST({name} AS {_TYPES[kind]}) AS {name}" for name, kind in columns.items())
+        casts = ", ".join(f"CAST({name} AS {_TYPES[column.type]}) AS {name}" for name, column in columns.items())
         with _duckdb() as database:
+            import duckdb
+
             database.register("arrays", arrays)
             database.execute(f"CREATE TABLE made AS SELECT {casts} FROM arrays")
-            database.execute(f"COPY made TO '{_quoted(folder / f'{table}.parquet')}' (FORMAT parquet)")
+            try:
+                database.execute(f"COPY made TO '{_quoted(folder / f'{table}.parquet')}' (FORMAT parquet)")
+            except duckdb.IOException as error:
+                raise OSError(str(error).splitlines()[0]) from error
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _hash(folder / name)} for name in FILES}
     manifest = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -93,12 +99,19 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _readings(archive: Archive, target: Path) -> None:
     """Every reading, a row each; what is no ordinary number has its name under `status`."""
-    columns = ["workload", "batch_size", "trial", "phase", "number", "step", "name", "value", "status"]
+    conditions = ["init_seed", "order_seed", "deterministic"]
+    columns = ["workload", "batch_size", "trial", "phase", "number", *conditions, "step", "name", "value", "status"]
     rows = []
+    places = archive.environments()
+    seeds = {key: (init, order) for key, _, _, _, _, init, order, *_ in archive.rows("trials")}
     for study in archive.studies():
         for trial in study.trials:
             for _, step, name, value, status in archive.rows("readings", trial.key):
-                labels = (study.workload, study.batch_size, trial.id, trial.phase, trial.number)
+                deterministic = places[trial.environment].get("deterministic")
+                labels = (
+                    *(study.workload, study.batch_size, trial.id, trial.phase, trial.number),
+                    *(*seeds[trial.key], deterministic),
+                )
                 rows.append([*labels, step, name, None if status else found(value, status), status])
     with target.open("x", encoding="utf-8", newline="") as file:
         if target.suffix == ".json":
@@ -117,15 +130,19 @@ def read(source: Path, place_of: Callable[[str], Path]) -> Path:
 
     Raises ArchiveError, and writes nothing, where it is not as its manifest says, or not what bench writes.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        (_take_folder if source.is_dir() else _take_packed)(source, copy)
-        rows = {table: list(_rows(source, copy / f"{table}.parquet", table)) for table in TABLES}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder)
+            (_take_folder if source.is_dir() else _take_packed)(source, copy)
+            rows = {table: list(_rows(source, copy / f"{table}.parquet", table)) for table in TABLES}
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise ArchiveError(
+            f"{source}: cannot be unpacked in {place}: {error.strerror}; free space, or set TMPDIR to another folder"
+        ) from error
     if not rows["suites"]:
         raise ArchiveError(f"{source}: holds no suite; an archive that was exported has one")
     target = place_of(str(max(rows["suites"])[1]))
-    if target.exists():
-        raise ArchiveError(f"{target}: exists already; import into another with --label")
     restore(target, rows)
     return target
 
@@ -144,31 +161,56 @@ def _take_packed(source: Path, place: Path) -> None:
         with (
             _opened(source) as file,
             _zstandard().ZstdDecompressor(max_window_size=2**27).stream_reader(file) as unpacked,
-            tarfile.open(fileobj=unpacked, mode="r|") as tar,
         ):
-            _take_members(source, tar, place, max(_ALWAYS_UNPACKED, _MOST_UNPACKED * packed_bytes))
+            stream = _Expected(source, unpacked)
+            with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+                _take_members(source, stream, tar, place, max(_ALWAYS_UNPACKED, _MOST_UNPACKED * packed_bytes))
     except (tarfile.TarError, _zstandard().ZstdError, EOFError) as error:
         raise ArchiveError(f"{source}: is not a .tar.zst that bench exported: {error}") from error
 
 
-def _take_members(source: Path, tar: tarfile.TarFile, place: Path, most_bytes: int) -> None:
+class _Expected:
+    """A stream that gives no more than is expected of it: tarfile reads a header whole, however long it says it is."""
+
+    def __init__(self, source: Path, stream: IO[bytes]) -> None:
+        self._source, self._stream = source, stream
+        self.expect(0)
+
+    def expect(self, content_bytes: int) -> None:
+        """What comes next: as many bytes, and a header."""
+        self._left = content_bytes + _MOST_HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        found = self._stream.read(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise ArchiveError(f"{self._source}: holds a header of more than {_MOST_HEADER_BYTES:,} bytes")
+        return found
+
+
+def _take_members(source: Path, stream: _Expected, tar: tarfile.TarFile, place: Path, most_bytes: int) -> None:
     listed: dict[str, tuple[int, str]] = {}
     taken: set[str] = set()
-    for member in tar:
+    while member := tar.next():
         content = tar.extractfile(member) if member.isreg() else None
         if content is None:
             raise ArchiveError(f"{source}: holds {member.name!r}, which is no ordinary file; nothing was imported")
         if not listed:
             if member.name != MANIFEST:
                 raise ArchiveError(f"{source}: begins with {member.name!r}; {MANIFEST} would be right")
+            stream.expect(_MOST_MANIFEST_BYTES)
             listed = _manifest(source, content.read(_MOST_MANIFEST_BYTES + 1))
             if sum(size for size, _ in listed.values()) > most_bytes:
                 raise ArchiveError(f"{source}: unpacks to more than {most_bytes:,} bytes; nothing was imported")
+            stream.expect(0)
             continue
         if member.name not in listed or member.name in taken:
             raise ArchiveError(f"{source}: holds {member.name!r}, which its manifest does not list once")
-        _take(source, content, place / member.name, *listed[member.name])
+        size, digest = listed[member.name]
+        stream.expect(size)
+        _take(source, content, place / member.name, size, digest)
         taken.add(member.name)
+        stream.expect(0)
     if missing := listed.keys() - taken or ([] if listed else [MANIFEST]):
         raise ArchiveError(f"{source}: lacks {', '.join(sorted(missing))}")
 
@@ -222,7 +264,7 @@ def _take(source: Path, content: IO[bytes], copy: Path, size: int, digest: str) 
 
 def _rows(source: Path, file: Path, table: Table) -> Iterator[tuple[Any, ...]]:
     columns = Archive.layout(table)
-    casts = ", ".join(f"CAST({name} AS {_TYPES[kind]})" for name, kind in columns.items())
+    casts = ", ".join(f"CAST({name} AS {_TYPES[column.type]})" for name, column in columns.items())
     with _duckdb() as database:
         import duckdb
 
@@ -231,6 +273,9 @@ def _rows(source: Path, file: Path, table: Table) -> Iterator[tuple[Any, ...]]:
             (count,) = database.execute(f"SELECT count(*) FROM {parquet}").fetchone() or (0,)
             if count > 100_000 + 10 * file.stat().st_size:
                 raise ArchiveError(f"{source}: {file.name} holds {count:,} rows in {file.stat().st_size:,} bytes")
+            needed = " OR ".join(f"{name} IS NULL" for name, column in columns.items() if column.needed)
+            if database.execute(f"SELECT 1 FROM {parquet} WHERE {needed} LIMIT 1").fetchone():
+                raise ArchiveError(f"{source}: {file.name} is not what bench writes: a value is missing")
             yield from database.execute(f"SELECT {casts} FROM {parquet}").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(str(file), file.name)

@@ -14,8 +14,8 @@ from bench.errors import ComponentError, FaultyDeviceError
 from bench.plan import Plan, Study, Timing, Trial
 from bench.retries import Retries
 
-# So many times in a row the device failed, or a worker died with no trial in its seat, and no trial came to its end
-# between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
+# So many times in a row the device failed, or a worker died that timed or had no trial in its seat, and no trial came
+# to its end between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
 MOST_DEVICE_ERRORS = 10
 # A timing whose workers fell so many times in a row is given up, and its other processes are not tried.
 MOST_FALLS = 2
@@ -139,6 +139,7 @@ def _carry_out(
                     continue
                 if isinstance(event, Finished) and unit.id in short:
                     event = _fell_short(unit, short[unit.id])
+                    archive.unfinish(unit)
                 archive.record(unit, places.get(where, ""), event)
                 retries.apply(event)
                 if isinstance(event, Finished) or (isinstance(event, Lost) and event.outcome == "timed out"):
@@ -150,7 +151,7 @@ def _carry_out(
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
                     falls[unit.id] += 1
-                    device_errors += event.of_device if isinstance(event, Failed) else not retries.training
+                    device_errors += event.of_device if isinstance(event, Failed) else _at_device(unit, retries)
                     if device_errors >= MOST_DEVICE_ERRORS:
                         raise FaultyDeviceError(
                             f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
@@ -170,6 +171,11 @@ def _carry_out(
         finally:
             for retries in begun.values():
                 archive.interrupt(retries.task.study, retries.training)
+
+
+def _at_device(unit: Study | Timing, retries: Retries) -> bool:
+    """Whether a worker that died may have died of its device: no trial with values of its own was in the seat."""
+    return isinstance(unit, Timing) or not retries.training
 
 
 def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:

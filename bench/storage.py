@@ -13,25 +13,39 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import ArchiveError, StorageError
 
+# What SQLite says where it cannot write, whatever the reason.
+_TAKES_NO_MORE = (
+    sqlite3.SQLITE_FULL,
+    *(sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC),
+    *(sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE),
+)
 # A study writes about as much before it has anything to show.
 PROBE_BYTES = 2**20
 
 
+_CHOOSE = "choose a folder with --results"
+
+
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[Lock]:
     """Holds an archive for writing; raises ArchiveError where another process does, or where nothing can be written.
 
     The lock is the system's and ends with its holder, however that ends; the file beside the archive says who that is.
     """
+    if path.is_dir() or path.suffix == ".lock":
+        what = "a folder" if path.is_dir() else "the name of a lock"
+        raise ArchiveError(f"{path}: is {what}; an archive is a file, such as main.sqlite")
+    place = path.with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock").open("a+")
+        lock = place.open("a+")
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be written: {error.strerror}; choose a folder with --results") from error
+        raise ArchiveError(f"{path}: cannot be written: {error.strerror}; {_CHOOSE}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,11 +55,36 @@ def locked(path: Path) -> Iterator[None]:
             raise ArchiveError(
                 f"{path}: another bench run is writing to it ({holder}); wait for it, or use --label"
             ) from None
+        except OSError as error:
+            raise ArchiveError(f"{place}: cannot be locked: {error.strerror}; {_CHOOSE}") from error
         _probe(path)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        yield
+        try:
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
+        except OSError as error:
+            raise ArchiveError(f"{place}: cannot be written: {error.strerror}; {_CHOOSE}") from error
+        yield Lock(place, os.fstat(lock.fileno()))
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock that is held, as long as its file is the one that lies there."""
+
+    place: Path
+    file: os.stat_result
+
+    def insist(self) -> None:
+        """Raises ArchiveError where the file was taken away: another run may hold one of that name by now."""
+        try:
+            held = os.path.samestat(self.place.stat(), self.file)
+        except OSError:
+            held = False
+        if not held:
+            raise ArchiveError(
+                f"{self.place}: was taken away while this run held it, so that another may be writing; "
+                "nothing more is written: run the suite again when no other run is left"
+            )
 
 
 def _probe(path: Path) -> None:
@@ -65,13 +104,38 @@ def _probe(path: Path) -> None:
         ) from error
 
 
-def full(path: Path, error: sqlite3.Error) -> StorageError:
-    """What to say where a disk that took the probe takes no more."""
-    size = sum(file.stat().st_size for file in (path, _wal(path)) if file.exists())
-    return StorageError(
-        f"{path}: cannot be written further ({error}): it holds {size:,} bytes, {_free(path)}; "
-        "what was measured before is kept: free space and run the suite again"
-    )
+@contextmanager
+def full_disk_told(path: Path, advice: str) -> Iterator[None]:
+    """A disk that took the probe and takes no more is a StorageError, with the advice at its end."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) not in _TAKES_NO_MORE:
+            raise
+        size = sum(file.stat().st_size for file in (path, _wal(path)) if file.exists())
+        raise StorageError(
+            f"{path}: cannot be written further ({error}): it holds {size:,} bytes, {_free(path)}; {advice}"
+        ) from error
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A place to write what lies at `path` when this is left, whole; nothing does where it fails.
+
+    Raises ArchiveError where there is something already, or the disk does not take it.
+    """
+    if path.exists() or path.is_symlink():
+        raise ArchiveError(f"{path}: exists already; name what does not")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
+            place = Path(folder) / path.name
+            yield place
+            place.rename(path)
+    except OSError as error:
+        raise ArchiveError(
+            f"{path}: cannot be written: {error.strerror or error}; free space, or choose another place"
+        ) from error
 
 
 def _free(path: Path) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import migrations, seals, storage
-from bench.archive import SCHEMA, SCHEMA_VERSION
+from bench import migrations, seals, shape, storage
+from bench.archive import SCHEMA, SCHEMA_VERSION, Archive, Table, described, made
 from bench.errors import ArchiveError
 
 _MOST_SAID = 20
@@ -60,13 +59,13 @@ def problems(path: Path) -> list[str]:
             f"a row of {table} refers to one of {other} that is not there"
             for table, _, other, _ in _rows(connection, "PRAGMA main.foreign_key_check")
         ]
+        found += _told(f"it {odd}" for odd in shape.odd_tables(connection, SCHEMA, version))
+        found += _told(f"it {odd}" for odd in shape.odd_cells(connection, SCHEMA))
         if version == SCHEMA_VERSION:
-            try:
-                found += [f"the {kind} {name!r} is not what was written" for kind, name in seals.broken(connection)]
-            except sqlite3.DatabaseError as error:
-                found.append(f"its seals cannot be read: {error}")
+            found += _told(f"the {kind} {name!r} is not what was written" for kind, name in seals.broken(connection))
         for wrong, query in _CONTRADICTIONS.items():
             found += [f"the trial {name!r} {wrong}" for (name,) in _rows(connection, query)]
+        found += _told(_unreadable(path, connection))
     more = len(found) - _MOST_SAID
     return [*found[:_MOST_SAID], f"and {more:,} more"] if more > 0 else found
 
@@ -76,21 +75,21 @@ def repair(path: Path, new: Path) -> Salvage:
 
     Raises ArchiveError where the new file exists, or nothing can be read of the old one.
     """
-    if new.exists():
-        raise ArchiveError(f"{new}: exists already; name a file that does not")
-    with _opened(path) as (old, version), storage.locked(new), closing(sqlite3.connect(new)) as made, made:
-        made.executescript(f"{SCHEMA} BEGIN;")
-        return _copy(old, made, everything=version < SCHEMA_VERSION)
+    with _opened(path) as (old, version), made(new) as connection:
+        of_studies, trials, of_trials = _copy(old, connection, everything=version < SCHEMA_VERSION)
+        return Salvage(len(Archive(new, connection).finished()), of_studies, trials, of_trials)
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool) -> Salvage:
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool) -> tuple[int, int, int]:
+    """How many studies there were, how many trials were copied, and how many there were."""
+
     def intact(kind: seals.Kind, name: str) -> bool:
         return everything or seals.intact(old, kind, name)
 
-    environments = [row for row in _both_ways(old, "environments", "id") if seals.environment_intact(*row)]
+    environments = [row for row in _both_ways(old, "environments") if seals.environment_intact(*row)]
     new.executemany("INSERT OR IGNORE INTO environments VALUES (?, ?)", environments)
     known = {name for name, _ in environments}
-    trials = _both_ways(old, "trials", "key")
+    trials = _both_ways(old, "trials")
     kept: dict[int, str] = {}
     for row in trials:
         key, name, environment = row[0], row[1], row[8]
@@ -100,10 +99,9 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool)
         readings = _rows(old, "SELECT * FROM readings WHERE trial = ?", key)
         new.executemany("INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?, ?)", readings)
         kept[key] = name
-    studies = _both_ways(old, "studies", "id")
-    whole = 0
+    studies = _both_ways(old, "studies")
     for name, workload, batch_size, content, finished in studies:
-        if not _is_json(content):
+        if not _reads(described, content):
             continue
         members = [key for (key,) in _rows(old, "SELECT trial FROM members WHERE study = ?", name)]
         sound = bool(finished) and intact("study", name) and all(key in kept for key in members)
@@ -111,14 +109,15 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool)
             "INSERT OR IGNORE INTO studies VALUES (?, ?, ?, ?, ?)", (name, workload, batch_size, content, sound)
         )
         new.executemany("INSERT OR IGNORE INTO members VALUES (?, ?)", [(name, key) for key in members if key in kept])
-        whole += sound
-    # A suite of which a study is lost altogether would ask for what is not there: running it again plans it again.
+    # All suites, or none: one that asks for a study that is lost would ask for what is not there, and where the last is
+    # lost the one before it is not what was asked for. Running the suite again plans it again.
     saved = {name for (name,) in _rows(new, "SELECT id FROM studies")}
-    for row in sorted(_both_ways(old, "suites", "number")):
-        if intact("suite", str(row[0])) and _is_json(row[3]) and saved.issuperset(json.loads(row[3])):
-            new.execute("INSERT OR IGNORE INTO suites VALUES (?, ?, ?, ?)", row)
-    seals.seal_all(new)
-    return Salvage(whole, len(studies), len(kept), len(trials))
+    suites = _both_ways(old, "suites")
+    sealed = {name for (name,) in _rows(old, "SELECT name FROM seals WHERE kind = 'suite'")}
+    sound = all(intact("suite", str(row[0])) and saved.issuperset(_planned(row[3]) or {None}) for row in suites)
+    if sound and (everything or sealed == {str(row[0]) for row in suites}):
+        new.executemany("INSERT INTO suites VALUES (?, ?, ?, ?)", suites)
+    return len(studies), len(kept), len(trials)
 
 
 @contextmanager
@@ -137,6 +136,25 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
         raise ArchiveError(f"{path}: nothing of it can be read: {error}") from error
 
 
+def _told(sentences: Iterator[str]) -> list[str]:
+    """As many sentences as can be said; where something cannot be read, that is the last."""
+    told: list[str] = []
+    try:
+        for sentence in sentences:
+            told.append(sentence)
+    except sqlite3.DatabaseError as error:
+        told.append(f"a part of it cannot be read: {error}")
+    return told
+
+
+def _unreadable(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
+    """Why what is read whenever an archive is shown cannot be."""
+    try:
+        Archive(path, connection).look_through()
+    except ArchiveError as error:
+        yield str(error).removeprefix(f"{path}: ")
+
+
 def _said(connection: sqlite3.Connection, query: str) -> Iterator[str]:
     for (said,) in _rows(connection, query):
         yield str(said)
@@ -152,18 +170,21 @@ def _rows(connection: sqlite3.Connection, query: str, *values: object) -> list[t
     return rows
 
 
-def _both_ways(connection: sqlite3.Connection, table: str, key: str) -> list[tuple[Any, ...]]:
+def _both_ways(connection: sqlite3.Connection, table: Table) -> list[tuple[Any, ...]]:
     """As many rows of a table as can be read from its two ends, once each."""
-    rows = [
-        *_rows(connection, f"SELECT * FROM {table}"),
-        *_rows(connection, f"SELECT * FROM {table} ORDER BY {key} DESC"),
-    ]
-    return list(dict.fromkeys(rows))
+    query = f"SELECT {', '.join(Archive.layout(table))} FROM {table} ORDER BY 1"
+    return list(dict.fromkeys([*_rows(connection, query), *_rows(connection, f"{query} DESC")]))
 
 
-def _is_json(text: object) -> bool:
+def _reads(reader: Callable[[str], Any], text: object) -> bool:
     try:
-        json.loads(str(text))
+        reader(str(text))
     except ValueError:
         return False
     return True
+
+
+def _planned(text: object) -> list[str]:
+    """The studies that a suite asks for; none where that cannot be read."""
+    found = shape.parsed(str(text)) if _reads(shape.parsed, text) else []
+    return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else []

@@ -212,6 +212,19 @@ def test_an_overtaken_trial_that_does_not_fit_when_it_has_to_go_further_keeps_wh
     assert (rows(path), summary(path).outcomes) == before
 
 
+def test_a_trial_that_went_further_elsewhere_has_the_environment_it_ended_in(tmp_path):
+    path = tmp_path / "a.sqlite"
+    of = measure(path)
+    with Archive.writing(path) as archive:
+        overtaken = next(each.id for each in archive.studies()[0].trials if each.outcome == "overtaken")
+        trial = next(each for each in of.draws() if each.id == overtaken)
+        elsewhere = archive.environment({"device": "another"})
+        archive.record(of, elsewhere, Started((trial,)))
+        assert {each.environment for each in archive.studies()[0].trials} == archive.environments().keys() - {elsewhere}
+        archive.record(of, elsewhere, Ended(trial, "exhausted", 1000, 0.1))
+        assert [each.id for each in archive.studies()[0].trials if each.environment == elsewhere] == [overtaken]
+
+
 def test_a_confirmation_that_ran_out_of_memory_is_no_miss(tmp_path):
     of = measure(tmp_path / "a.sqlite")
     path = tmp_path / "a.sqlite"

@@ -11,7 +11,7 @@ from test_run import bench
 
 from bench import check, document, plan, seals, verify
 from bench.archive import Archive
-from bench.contracts import Ended, Evaluated, Finished, Started
+from bench.contracts import Ended, Evaluated, Finished, Lost, Started
 
 
 def test_archives_of_several_machines_become_one_that_shows_what_each_showed(tmp_path):
@@ -85,10 +85,23 @@ def test_a_trial_that_did_not_fit_on_one_machine_is_what_it_was_on_another(tmp_p
     of = measure(paths["large"])
     measure(paths["small"], events=3)
     with Archive.writing(paths["small"]) as archive:
-        archive.record(of, "", Ended(of.draws()[1], "infeasible", 0, 0.0))
+        archive.record(of, archive.environment({"device": "fake"}), Ended(of.draws()[1], "infeasible", 0, 0.0))
     second = "large" if first == "small" else "small"
     bench("merge", paths[first], paths[second], "--into", paths["both"], folder=tmp_path)
     assert rows(paths["both"]) == rows(paths["large"])
+
+
+def test_a_study_that_holds_a_crashed_trial_is_not_counted_as_whole(tmp_path):
+    here, both, saved = (tmp_path / f"{name}.sqlite" for name in ("here", "both", "saved"))
+    of = measure(here)
+    with Archive.writing(here) as archive:
+        archive.record(of, archive.environment({"device": "fake"}), Started(of.draws()[:1]))
+        archive.interrupt(of, {of.draws()[0]: 0})
+        assert archive.finished() == {of.id}, "one that was overtaken stays so"
+        archive.record(of, archive.environment({"device": "fake"}), Started(of.draws()[1:2]))
+        archive.fault(of, Lost("fell"), {of.draws()[1]: 3})
+    assert "0 studies whole" in bench("merge", here, "--into", both, folder=tmp_path)[0]
+    assert "0 of 1 studies whole" in bench("verify", here, "--repair", saved, folder=tmp_path)[0]
 
 
 def test_a_workload_that_was_called_otherwise_elsewhere_is_the_same_study(tmp_path):

@@ -9,6 +9,7 @@ import json
 import math
 import sqlite3
 import tarfile
+import tracemalloc
 from contextlib import closing
 
 import duckdb
@@ -76,15 +77,13 @@ def test_readings_as_csv_and_json_have_a_status_beside_the_value_and_no_formula(
 
 def packed(path, members):
     """A .tar.zst of (TarInfo or name, content)."""
-    with (
-        path.open("wb") as file,
-        zstandard.ZstdCompressor().stream_writer(file) as out,
-        tarfile.open(fileobj=out, mode="w|") as tar,
-    ):
-        for member, content in members:
-            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    with io.BytesIO() as out:
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for member, content in members:
+                info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        path.write_bytes(zstandard.compress(out.getvalue()))
     return path
 
 
@@ -168,6 +167,22 @@ TRAPS = {
         ),
         "found the suite name",
     ),
+    "a suite without a number": (
+        lambda m, f: listing(
+            m,
+            "suites.parquet",
+            parquet(f, "SELECT NULL::BIGINT AS number, 'fake' AS name, '' AS text, '[]' AS planned"),
+        ),
+        "a value is missing",
+    ),
+    "a status of nonsense": (
+        lambda m, f: listing(
+            m,
+            "readings.parquet",
+            parquet(f, "SELECT 1 AS trial, 1 AS step, 'x' AS name, 0.5 AS value, 'abc' AS status"),
+        ),
+        "with values that bench does not write",
+    ),
     "rows that refer to nothing": (
         lambda m, f: listing(m, "members.parquet", parquet(f, "SELECT 'a' AS study, 99 AS trial")),
         "refer to what is not there",
@@ -200,6 +215,27 @@ def test_an_export_that_was_made_to_do_harm_is_a_sentence_and_writes_nothing(exp
     assert sentence in err
     after = [place for place in sorted(tmp_path.rglob("*")) if place.suffix != ".lock" and place.is_file()]
     assert after == [place for place in before if place.is_file()]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_header_without_end_is_refused_before_it_is_read(exported, tmp_path, place):
+    members, info = members_of(exported / "out"), tarfile.TarInfo("suite.yaml")
+    info.pax_headers = {"comment": "0" * 2**27}
+    path = packed(tmp_path / "trap.tar.zst", [*members[:place], (info, b"x"), *members[place:]])
+    bench("import", tmp_path / "none.tar.zst", folder=tmp_path, code=2)  # what is imported once
+    tracemalloc.start()
+    _, err = bench("import", path, folder=tmp_path, code=2)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "holds a header of more than 262,144 bytes" in err
+    assert peak_bytes < 2**25
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_not_there_is_said_not_to_be_there(tmp_path):
+    _, err = bench("import", "nothing.tar.zst", folder=tmp_path, code=2)
+    assert err == "nothing.tar.zst: is not there; name a folder or a file that 'bench export' wrote\n"
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_is_no_tar_at_all_or_no_zstandard_is_a_sentence(tmp_path):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from bench import checkpoint
+from bench.datasets.digits import digits
 
 
 def with_dropout(example_shape, classes, *, rate: float = 0.5):
@@ -45,6 +46,15 @@ def raising(example_shape, classes, *, after: int = 5):
 
     def fault():
         raise ZeroDivisionError("a fault in the model")
+
+    return Failing(after, fault)
+
+
+def unspeakable(example_shape, classes, *, after: int = 5):
+    """Raises with a message that no encoding has: half of a pair."""
+
+    def fault():
+        raise ZeroDivisionError("half of a pair: \ud800")
 
     return Failing(after, fault)
 
@@ -212,6 +222,16 @@ class Unused(nn.Module):
 def with_unused_layer(example_shape, classes):
     """A parameter without a gradient."""
     return Unused(classes)
+
+
+def downloaded(folder, *, seconds: float = 7.0):
+    """The digits, of which a byte arrives at a time, the first time."""
+    until = 0 if (folder / "digits.part").exists() else time.monotonic() + seconds
+    with (folder / "digits.part").open("wb", buffering=0) as file:
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            file.write(b"0")
+    return digits(folder)
 
 
 def talking(example_shape, classes):

@@ -12,6 +12,11 @@ from bench.plan import TimedMeasure
 
 # What a time depends on, of an environment.
 _WHERE = ("device", "threads", "torch")
+# What a share is made of; what was timed elsewhere may be without.
+_LIMITS = {
+    *("operations", "parameter_bytes", "gradient_bytes", "state_bytes"),
+    *("product_operations_per_second", "copy_bytes_per_second"),
+}
 # Above these a time is doubted.
 _OTHERS_SHARE = 0.1
 _APART = 0.05
@@ -52,7 +57,7 @@ def shares(timing: Timed) -> Shares | None:
     top and is not counted: memory's share is a lower bound.
     """
     found = [
-        _shares(timing, process) for process in timing.processes if process.windows and "operations" in process.once
+        _shares(timing, process) for process in timing.processes if process.windows and process.once.keys() >= _LIMITS
     ]
     if not found:
         return None
@@ -85,7 +90,7 @@ def _doubts(timing: Timed) -> list[str]:
     if not processes:
         return []
     found = []
-    if others := sum(process.once["others_share"] > _OTHERS_SHARE for process in processes):
+    if others := sum(process.once.get("others_share", 0.0) > _OTHERS_SHARE for process in processes):
         found.append(f"other programs used over {_OTHERS_SHARE:.0%} of the machine{_of(others, processes)}; end them")
     if sharing := sum(process.once.get("gpu_processes", 0) > 0 for process in processes):
         found.append(
@@ -159,4 +164,5 @@ def where(timings: Sequence[Timed]) -> str:
     seen = [process.environment for timing in timings for process in timing.processes if process.environment]
     if not seen:
         return "nowhere yet"
-    return f"{seen[0]['device']}, {seen[0]['threads']} host threads, torch {seen[0]['torch']}"
+    device, threads, torch = (seen[0].get(key, "unknown") for key in _WHERE)
+    return f"{device}, {threads} host threads, torch {torch}"

@@ -92,7 +92,7 @@ def _energy(timing: Timed) -> float | None:
     seen = [
         process.once["energy_joules"] / (len(process.windows) * process.once["window_steps"])
         for process in timing.processes
-        if process.windows and "energy_joules" in process.once
+        if process.windows and process.once.keys() >= {"energy_joules", "window_steps"}
     ]
     return statistics.median(seen) / timing.study.batch_size if seen else None
 

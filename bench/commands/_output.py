@@ -31,6 +31,6 @@ def width() -> int | None:
 def write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n", encoding="utf-8")
+        path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise BenchError(f"{path}: cannot be written: {error.strerror}; choose another place") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,23 +18,31 @@ if TYPE_CHECKING:
 def plan_of(path: Path, plugins: list[Path] | None, *, timed: bool = False) -> Plan:
     from bench import check, plan
 
-    find_own_components(plugins)
-    return plan.make(check.load(path), timed=timed)
+    with own_components(plugins):
+        made = plan.make(check.load(path), timed=timed)
+        made.components()  # all that it names is found here, and not later
+        return made
 
 
-def find_own_components(plugins: list[Path] | None) -> list[str]:
+@contextmanager
+def own_components(plugins: list[Path] | None) -> Iterator[list[str]]:
     """A person's own models lie in the folder they run bench from, which a console script leaves off the path, or in
     plugins, whose modules are named.
 
-    Only what reads a suite looks there: whatever else lies beside somebody's archive is not run when it is shown.
+    Only what reads a suite, or measures, looks there: whatever else lies beside somebody's archive is not run when it
+    is shown or compared.
     """
     # pydantic runs, once, what on the path calls itself its plugin: at its first model, before this folder is there.
     import bench.suite  # noqa: F401
     from bench import plugin
 
-    modules = plugin.find(plugins or [])
-    sys.path.append(str(Path.cwd()))
-    return modules
+    before = sys.path.copy()
+    try:
+        modules = plugin.find(plugins or [])
+        sys.path.append(str(Path.cwd()))
+        yield modules
+    finally:
+        sys.path[:] = before
 
 
 def source_of(source: str, plugins: list[Path] | None, label: str, results: Path) -> Path:
@@ -40,10 +50,7 @@ def source_of(source: str, plugins: list[Path] | None, label: str, results: Path
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
         return path
-    before = sys.path.copy()
-    suite = plan_of(path, plugins).suite.name
-    sys.path[:] = before
-    return archive_path(results, suite, label)
+    return archive_path(results, plan_of(path, plugins).suite.name, label)
 
 
 def archive_path(results: Path, suite: str, label: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from bench.commands._options import Kind, Plugins, Results, component_names
-from bench.commands._places import find_own_components
+from bench.commands._places import own_components
 
 
 def list_(
@@ -26,23 +26,20 @@ def list_(
     """
     from bench import components
 
-    own = find_own_components(plugin)
-    if name is not None and kind not in (None, "archives"):
-        component = components.find(kind, name)
-        typer.echo(f"{component.name}: {component.summary}")
-        if component.origin:
-            typer.echo(f"from outside bench: {component.origin}")
-        for option in component.options:
-            typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
-        return
-    for each in [kind] if kind else get_args(Kind):
-        typer.echo(f"{each}:")
-        if each == "archives":
-            for path in sorted(results.glob("*/*.sqlite")):
-                typer.echo(f"  {path}")
-            continue
-        for line in _listed(each, own):
-            typer.echo(f"  {line}")
+    with own_components(plugin) as own:
+        if name is not None and kind not in (None, "archives"):
+            component = components.find(kind, name)
+            typer.echo(f"{component.name}: {component.summary}")
+            if component.origin:
+                typer.echo(f"from outside bench: {component.origin}")
+            for option in component.options:
+                typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
+            return
+        for each in [kind] if kind else get_args(Kind):
+            typer.echo(f"{each}:")
+            found = map(str, sorted(results.glob("*/*.sqlite"))) if each == "archives" else _listed(each, own)
+            for line in found:
+                typer.echo(f"  {line}")
 
 
 def _listed(kind: str, own: list[str]) -> Iterator[str]:

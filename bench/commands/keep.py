@@ -9,7 +9,7 @@ import typer
 
 from bench.commands._options import Label, Results
 from bench.commands._places import archive_path
-from bench.errors import BrokenArchiveError
+from bench.errors import ArchiveError, BrokenArchiveError
 
 
 def export(
@@ -59,6 +59,8 @@ def import_(
     from bench.errors import InterruptedRunError
     from bench.importers.batch_science import batch_science
 
+    if not folder.exists():
+        raise ArchiveError(f"{folder}: is not there; name a folder or a file that 'bench export' wrote")
     if source is None:
         source = "bench" if folder.is_file() or (folder / "manifest.json").exists() else "batch-science"
     if source == "bench":

@@ -23,7 +23,7 @@ from bench.commands._options import (
     SuitePath,
 )
 from bench.commands._output import render
-from bench.commands._places import archive_path, plan_of
+from bench.commands._places import archive_path, own_components, plan_of
 from bench.errors import IncompleteError
 
 RUN = """Measures what the archive does not hold yet of a suite, and shows the whole.
@@ -68,7 +68,7 @@ def measure(
         progress = live.Progress(plan, studies, Console(stderr=True))
         events = runner.run(plan, studies, archive, LocalExecutor(device or [], stall_seconds), data.expanduser())
         try:
-            with closing(events), progress.shown():
+            with closing(events), progress.shown(), own_components(plugin):
                 for study, event in events:
                     progress.apply(study, event)
                     if isinstance(event, Failed | Lost):

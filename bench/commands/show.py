@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from bench.commands._options import ALL_ANALYSES, Format, Label, Plugins, Results, ShownPath, analyses
 from bench.commands._output import render, width, write
-from bench.commands._places import find_own_components, source_of
+from bench.commands._places import own_components, source_of
 from bench.errors import BenchError
 
 
@@ -32,11 +33,11 @@ def show(
     """
     from bench.archive import Archive
 
-    if ":" in analysis:  # somebody's own, which runs because it is named here
-        find_own_components(plugin)
+    # Somebody's own runs where it is named here.
+    named = own_components(plugin) if ":" in analysis else nullcontext()
     if plot and output != "table":
         raise BenchError(f"--plot: found --format {output}; a picture in the terminal goes with a table")
-    with Archive.reading(source_of(source, plugin, label, results)) as archive:
+    with Archive.reading(source_of(source, plugin, label, results)) as archive, named:
         if plot:
             from bench import report
 

@@ -61,7 +61,9 @@ class LocalExecutor:
             forkserver.ensure_running()
         worker = _Worker(_rehearse, (self._asked, list(studies), folder))
         try:
-            answered = worker.answers_within(self._stall_seconds)
+            while not (answered := worker.answers_within(self._stall_seconds)):
+                if not _written_since(folder, time.time() - self._stall_seconds):
+                    break  # no download either
             answer = worker.receive() if answered else None
         finally:
             worker.end()
@@ -262,6 +264,15 @@ class _Worker:
                 os.killpg(self._process.pid, number)
 
 
+def _written_since(folder: Path, moment: float) -> bool:
+    """Whether anything under a folder was written to after a moment, in seconds of the system's clock."""
+    for place in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a download's half, renamed meanwhile
+            if place.stat().st_mtime > moment:
+                return True
+    return False
+
+
 def _end(workers: Iterable[_Worker]) -> None:
     """Ends workers within one time of grace for all."""
     running = list(workers)
@@ -363,6 +374,7 @@ def _carry_out(connection: Connection, task: Task, device: str, threads: int) ->
         torch.cuda.set_device(device)  # streams and graphs are made on the current device
     else:
         memory.stop_at_what_is_free()
+    measure.prepare(task)
     connection.send(environment.describe(torch.device(device)))
     for event in measure.carry_out(task, torch.device(device)):
         connection.send(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -11,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakes import SUITE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from test_archive import measure, plan_of
+from test_archive import measure, plan_of, rows
 from test_run import bench
 
-from bench import report, seals, table, verify
+from bench import check, document, plan, report, seals, table, verify
 from bench.archive import SCHEMA_VERSION, Archive
-from bench.contracts import Ended, Evaluated, Started
+from bench.contracts import Ended, Evaluated, Finished, Started
 from bench.errors import BenchError
 
 RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sql"))
@@ -32,18 +34,46 @@ def shown(path):
 
 @dataclass(repr=False)
 class Sound:
-    """An archive with nothing wrong, its bytes, and what it shows."""
+    """An archive with nothing wrong, its bytes, what it shows, its studies that are whole, and its readings."""
 
     path: Path
-    content: bytes
-    shown: str
+
+    def __post_init__(self):
+        self.content = self.path.read_bytes()
+        self.shown = shown(self.path)
+        self.readings = set(rows(self.path))
+        with Archive.reading(self.path) as archive:
+            self.studies = len(archive.finished())
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     path = tmp_path_factory.mktemp("sound") / "a.sqlite"
     measure(path)
-    return Sound(path, path.read_bytes(), shown(path))
+    return Sound(path)
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    """One that holds a study, and a timing of it."""
+    path = tmp_path_factory.mktemp("timed") / "a.sqlite"
+    measure(path)
+    text = SUITE.format(trials=4, race="true", seeds=5, max_steps=1000)
+    made = plan.make(check.check(document.parse(f"{text}    measure: [steps_to_target, throughput]\n")))
+    (timing,) = made.timings
+    with Archive.writing(path) as archive:
+        archive.plan(made)
+        where = archive.environment({"device": "fake"})
+        for process in timing.processes():
+            archive.record(timing, where, Started((process,)))
+            seen = {"peak_memory_bytes": 2.0**20, "first_step_seconds": 0.5}
+            archive.record(timing, where, Evaluated(0, {process.id: seen}))
+            for window in range(1, 6):
+                archive.record(timing, where, Evaluated(window, {process.id: {"step_seconds": 0.001 * window}}))
+            archive.record(timing, where, Ended(process, "reached", 5, 1.0))
+        archive.record(timing, where, Finished())
+    assert "throughput" in shown(path)
+    return Sound(path)
 
 
 def answer(path, ask, *arguments):
@@ -59,14 +89,15 @@ def answer(path, ask, *arguments):
 def looked_at(path, original):
     """Shows, verifies and repairs; what is shown is the original, or nothing is, or, repaired, that it is to be run."""
     said, is_shown = answer(path, shown, path)
-    assert not is_shown or said == original
+    assert not is_shown or said == original.shown
     wrong, _ = answer(path, verify.problems, path)
-    assert wrong or (is_shown and said == original)
+    assert wrong or (is_shown and said == original.shown)
     saved = path.with_name("saved.sqlite")
     salvage, is_saved = answer(path, verify.repair, path, saved)
     if is_saved:
         again, is_shown = answer(saved, shown, saved)
-        assert not is_shown or again == original or salvage.studies == 0
+        assert not is_shown or again == original.shown or salvage.studies < original.studies
+        assert set(rows(saved)) <= original.readings, "a reading is as it was written, or is not there"
         assert is_shown or "holds no suite" in again
         assert not is_shown or verify.problems(saved) == []
 
@@ -79,23 +110,23 @@ EXAMPLES = settings(
 @EXAMPLES
 @given(place=st.integers(0, 2**32), bit=st.integers(0, 7))
 def test_an_archive_with_a_flipped_bit_is_never_a_traceback_and_never_a_wrong_number(
-    sound, tmp_path_factory, place, bit
+    timed, tmp_path_factory, place, bit
 ):
-    content, original = sound.content, sound.shown
+    content = timed.content
     place %= len(content)
     path = tmp_path_factory.mktemp("flipped") / "a.sqlite"
     path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-    looked_at(path, original)
+    looked_at(path, timed)
     shutil.rmtree(path.parent)
 
 
 @EXAMPLES
 @given(length=st.integers(0, 2**32))
-def test_a_torn_archive_is_never_a_traceback_and_never_a_wrong_number(sound, tmp_path_factory, length):
-    content, original = sound.content, sound.shown
+def test_a_torn_archive_is_never_a_traceback_and_never_a_wrong_number(timed, tmp_path_factory, length):
+    content = timed.content
     path = tmp_path_factory.mktemp("torn") / "a.sqlite"
     path.write_bytes(content[: length % len(content)])
-    looked_at(path, original)
+    looked_at(path, timed)
     shutil.rmtree(path.parent)
 
 
@@ -154,6 +185,28 @@ def test_what_is_sealed_anew_is_checked_first_however_large_it_is(sound, tmp_pat
         db.execute("UPDATE readings SET value = 0.0 WHERE trial = 1")
     assert "is not what was written" in bench(*command, folder=tmp_path, code=2)[1]
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["merge", "--into", "copy.sqlite"], ["verify", "--repair", "copy.sqlite"], ["export", "copy.tar.zst"]]
+)
+def test_a_timing_survives_being_merged_repaired_exported_and_imported(timed, tmp_path, command):
+    bench(command[0], timed.path, *command[1:], folder=tmp_path)
+    copy = tmp_path / command[-1]
+    if command[0] == "export":
+        bench("import", copy, folder=tmp_path)
+        copy = tmp_path / "results" / "fake" / "main.sqlite"
+    assert verify.problems(copy) == []
+    assert shown(copy) == timed.shown
+
+
+def test_repair_saves_the_processes_of_a_timing_that_are_sound_and_asks_for_the_others(timed, tmp_path):
+    path = altered(timed, tmp_path, "UPDATE readings SET value = 7.0 WHERE name = 'step_seconds'", reseal=False)
+    out, _ = bench("verify", path, "--repair", "saved.sqlite", folder=tmp_path)
+    assert "1 of 2 studies whole, 10 of 15 trials" in out
+    with Archive.reading(tmp_path / "saved.sqlite") as archive:
+        (timing,) = (each for each in archive.studies() if each.measure == "throughput")
+        assert (timing.finished, timing.trials) == (False, ())
 
 
 def test_a_salvaged_archive_that_lost_its_suite_outlives_a_run_that_is_refused_and_an_import(sound, tmp_path):
@@ -226,6 +279,61 @@ def test_content_that_bench_would_not_write_is_a_sentence(sound, tmp_path, conte
         db.execute("UPDATE studies SET content = ?", (content,))
         seals.seal_all(db)
     assert "holds what bench does not write" in bench("show", path, folder=tmp_path, code=2)[1]
+
+
+def altered(sound, folder, statement, *values, reseal=True):
+    """The sound archive, changed by somebody who knows how it is sealed, or does not."""
+    path = folder / "a.sqlite"
+    path.write_bytes(sound.content)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(statement, values)
+        if not reseal:
+            return path
+        for name, content in db.execute("SELECT id, content FROM environments").fetchall():
+            again = hashlib.sha256(str(content).encode()).hexdigest()[:16]
+            db.execute("UPDATE environments SET id = ?", (again,))
+            db.execute("UPDATE trials SET environment = ? WHERE environment = ?", (again, name))
+        seals.seal_all(db)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("UPDATE suites SET planned = ?", "5"),
+        ("UPDATE suites SET planned = ?", "[[1]]"),
+        ("UPDATE suites SET planned = ?", '["none"]'),
+        ("UPDATE suites SET text = ?", b"\xff"),
+        ("UPDATE studies SET batch_size = ?", "x"),
+        ("UPDATE studies SET batch_size = ?", 0),
+        ("UPDATE studies SET batch_size = ?", -8),
+        ("UPDATE studies SET workload = ?", b"w"),
+        ("UPDATE studies SET content = ?", "[" * 100_000),
+        ("UPDATE studies SET content = json_set(content, '$.deep', json(?))", "[" * 900 + "]" * 900),
+        ("UPDATE environments SET content = ?", "[]"),
+        ("UPDATE environments SET content = ?", "{" * 5000),
+        ("UPDATE readings SET status = ?", "abc"),
+        ("UPDATE readings SET value = ?", "half"),
+        ("UPDATE readings SET value = ?", None),
+        ("UPDATE readings SET name = ? WHERE name = 'test_error'", b"7"),
+        ("UPDATE readings SET step = -step - 1 WHERE step > ?", 0),
+        ("UPDATE trials SET metaparameters = ?", "5"),
+        ("UPDATE trials SET phase = ?", "abc"),
+        ("UPDATE trials SET outcome = ?", "won"),
+        ("UPDATE trials SET step = ?", "soon"),
+        ("UPDATE trials SET step = ?", -1),
+        ("UPDATE trials SET train_seconds = ?", "long"),
+        ("CREATE TABLE more AS SELECT ? AS x", 1),
+        ("ALTER TABLE trials ADD COLUMN more DEFAULT 1", None),
+    ],
+)
+def test_what_show_refuses_verify_says_and_neither_is_a_traceback(sound, tmp_path, statement, value):
+    path = altered(sound, tmp_path, statement, *([value] if "?" in statement else []))
+    _, refused = bench("show", path, "--format", "json", folder=tmp_path, code=2)
+    _, wrong = bench("verify", path, folder=tmp_path, code=1)
+    assert str(path) in refused
+    assert str(path) in wrong
+    bench("verify", path, "--repair", tmp_path / "saved.sqlite", folder=tmp_path)
 
 
 NAMES = ["\x1b[2J\x1b[31mred", "::error::stop", "<script>x</script>", "[a](http://b)", "=1+2", "\u202eback", "`c`|d"]

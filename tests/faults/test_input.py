@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from test_archive import measure
-from test_run import bench
+from test_run import bench, write
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -131,6 +131,19 @@ def test_what_lies_beside_an_archive_is_not_run_when_it_is_shown(tmp_path):
         [sys.executable, "-P", "-m", "bench", "show", "a.sqlite"], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+    assert "planted" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [["show", "small.yaml"], ["gate", "small.yaml", "a.sqlite", "a.sqlite"]])
+def test_what_lies_beside_a_suite_is_not_run_when_its_archive_is_shown_or_judged(tmp_path, command):
+    text = write(tmp_path).read_text()
+    (tmp_path / "small.yaml").write_text(f"{text}gate:\n  steps_to_target: {{tolerance: 0.1}}\n")
+    measure(tmp_path / "results" / "small" / "main.sqlite")
+    measure(tmp_path / "a.sqlite")
+    (tmp_path / "wcwidth.py").write_text("print('planted')")
+    done = subprocess.run([sys.executable, "-P", "-m", "bench", *command], capture_output=True, text=True, cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    assert done.stdout
     assert "planted" not in done.stdout
 
 

@@ -135,6 +135,16 @@ def test_a_second_run_on_the_archive_is_told_who_holds_it_and_a_stale_lock_is_ta
     bench("run", "small.yaml", folder=tmp_path)
 
 
+def test_a_run_whose_lock_is_taken_away_stops_and_leaves_the_archive_to_the_next(running, tmp_path):
+    archive(tmp_path).with_suffix(".lock").unlink()
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 2, err
+    assert "main.lock: was taken away while this run held it" in err
+    assert "Traceback" not in err
+    write(tmp_path, target=0.0, max_steps=20)
+    bench("run", "small.yaml", folder=tmp_path)
+
+
 def test_a_killed_run_can_be_shown_where_nothing_can_be_written(running, tmp_path):
     running.kill()
     running.communicate()

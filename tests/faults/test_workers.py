@@ -17,6 +17,7 @@ from test_run import archive, bench, contents, marked, start, write
 from bench import check, document, plan, runner
 from bench.archive import Archive
 from bench.contracts import Ended, Failed, Finished, Lost, Started, Task
+from bench.errors import FaultyDeviceError
 from bench.executors.local import _Place
 
 
@@ -55,6 +56,17 @@ def test_a_trial_that_ends_its_worker_is_found_and_the_study_goes_on_without_it(
     assert "studies done" not in err
     _, err = bench("run", "small.yaml", folder=tmp_path, code=5)
     assert f"trials that crashed and are left out: {len(guilty)}" in err
+
+
+def test_what_a_component_says_may_be_what_no_encoding_has(tmp_path):
+    write(tmp_path, sizes=[64], trials=1, model="user_models:unspeakable")
+    process = start("--debug", "run", "small.yaml", folder=tmp_path, PYTHONIOENCODING="ascii")
+    _, err = process.communicate(timeout=60)
+    assert "half of a pair: \\ud800" in err
+    assert "UnicodeEncodeError" not in err
+    messages = rows(tmp_path, "SELECT message, trace FROM faults")
+    assert messages
+    assert all("half of a pair: \\ud800" in text for row in messages for text in row)
 
 
 def test_a_fault_that_does_not_come_back_changes_no_reading(tmp_path):
@@ -154,8 +166,8 @@ class Scripted:
                 yield self.tasks[-1], {"device": "fake"}, event
 
 
-def carried_out(path, executor):
-    made = plan.make(check.check(document.parse(TIMED)))
+def carried_out(path, executor, text=TIMED):
+    made = plan.make(check.check(document.parse(text)))
     with Archive.writing(path) as kept:
         return list(runner.run(made, list(made.units), kept, executor, path.parent))
 
@@ -184,6 +196,58 @@ def test_what_timed_out_or_fell_in_its_seat_is_no_fault_of_the_device(tmp_path):
 
     told = carried_out(tmp_path / "a.sqlite", Scripted(says))
     assert sum(isinstance(event, Lost) for _, event in told) == 2
+
+
+def test_timings_that_kill_one_worker_after_the_other_are_the_devices_fault(tmp_path):
+    sizes = [1, 2, 3, 4, 5, 6]
+    executor = Scripted(lambda task: [Started((task.process,)), Lost("fell")] if task.process else [Finished()])
+    text = TIMED.replace("[8, 16]", str(sizes))
+    with pytest.raises(FaultyDeviceError, match="10 workers in a row failed"):
+        carried_out(tmp_path / "a.sqlite", executor, text)
+    assert len(executor.tasks) == 10
+
+
+def test_a_study_that_was_finished_and_then_falls_short_is_finished_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("test_archive.CURVES", [Curve(100), Curve(90), Curve(40), Curve(80), Curve(), Curve(11)])
+    path = tmp_path / "a.sqlite"
+    measure(path, trials=6)
+    fewer = plan_of(trials=4)
+    with Archive.writing(path) as kept:
+        short = next(each for each in fewer.studies[0].draws() if kept.outcome(each) == "overtaken")
+        kept.plan(fewer)
+        kept.record(fewer.studies[0], "", Finished())
+        does_not_fit = Scripted(lambda _: [Started((short,)), Ended(short, "infeasible", 0, 0.0), Finished()])
+        *_, (_, last) = runner.run(fewer, list(fewer.studies), kept, does_not_fit, tmp_path)
+        assert isinstance(last, Failed)
+        assert fewer.studies[0].id not in kept.finished()
+    with Archive.reading(path) as kept:
+        assert not kept.studies()[0].finished
+
+
+def test_a_download_that_takes_longer_than_a_worker_may_hang_is_waited_for(tmp_path):
+    path = write(tmp_path, sizes=[64], trials=1, max_steps=10)
+    path.write_text(path.read_text().replace("dataset: digits", "dataset: 'user_models:downloaded'"))
+    _, err = bench("run", path, "--stall-seconds", "3", "--data", tmp_path, folder=tmp_path)
+    assert "no answer for" not in err
+
+
+def test_a_timing_that_hangs_is_ended_and_the_others_go_on(tmp_path):
+    path = write(tmp_path, sizes=[64], trials=1, model="[softmax, 'user_models:hanging']")
+    text = path.read_text().partition("    target:")[0]
+    path.write_text(
+        f"{text}    measure: [throughput]\n    timing: {{processes: 1, seconds: 0.5}}\n"
+        "    search: {trials: 1, learning_rate: 0.1}\n"
+    )
+    _, err = bench("run", path, "--stall-seconds", "9", folder=tmp_path, code=5)
+    assert "no evaluation for 10 seconds" in err
+    assert "1 of 2 studies were not measured" in err
+    assert rows(tmp_path, "SELECT DISTINCT signal FROM faults") == [("SIGTERM",)]
+    ended = rows(
+        tmp_path,
+        "SELECT workload LIKE '%hanging', outcome FROM trials JOIN members ON trial = key"
+        " JOIN studies ON studies.id = study",
+    )
+    assert {(hangs, outcome == "crashed") for hangs, outcome in ended} == {(0, False), (1, True)}
 
 
 class Silent:
