@@ -37,7 +37,7 @@ from pydantic import (
 
 from bench.errors import ComponentError, expected, nearest
 
-KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses")
+KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses", "executors")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -266,6 +266,7 @@ _HARNESS_ARGUMENTS = {
     "datasets": ("folder",),
     "optimizers": ("parameters",),
     "schedules": ("horizon",),
+    "executors": ("devices", "stall_seconds"),
 }
 
 

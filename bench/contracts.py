@@ -8,6 +8,7 @@ Positional parameters are what the harness gives; keyword-only parameters are wh
     schedules/   name(horizon, *, options)                      -> Schedule
     probes/      name(*, options)                               -> Probe;  every probe also takes `every`
     analyses/    name(summaries)                                -> list[Table]
+    executors/   name(devices, stall_seconds, *, options)       -> Executor
 
 Importing this imports no torch: the stages that plan, keep and show use these words too.
 """
@@ -214,7 +215,8 @@ class Failed:
 class Lost:
     """Terminal: the process that ran the study ended without a word, or was ended.
 
-    outcome: what became of the trials it was training.  signal: what ended it, such as SIGSEGV, where a signal did.
+    outcome: what became of the trials it was training: `interrupted` where the machine went, and no trial is at fault.
+    signal: what ended it, such as SIGSEGV, where a signal did.
     trace: the end of what it wrote to stderr.
     """
 

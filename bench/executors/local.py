@@ -39,6 +39,11 @@ _LAST_WORDS_BYTES = 4096
 _STDERR = 2
 
 
+def local(devices: Sequence[str], stall_seconds: float) -> LocalExecutor:
+    """The devices of this machine: those named, or every CUDA device, or where there is none the CPU."""
+    return LocalExecutor(devices, stall_seconds)
+
+
 class LocalExecutor:
     """Carries out tasks in processes of this machine; see `contracts.Executor`."""
 
