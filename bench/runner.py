@@ -151,7 +151,8 @@ def _carry_out(
                     if isinstance(unit, Study) and (retried := retries.after(event)):
                         if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
                             short[unit.id] = retried.blamed
-                        tasks.append(retries.next_task(archive.known(unit, retries.settled)))
+                        # Next, and not last: the longest were begun first, and nobody should wait for one at the end.
+                        tasks.appendleft(retries.next_task(archive.known(unit, retries.settled)))
                         yield unit, retried
                         continue
                     retries.training.clear()

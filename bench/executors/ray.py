@@ -125,7 +125,7 @@ class _Node:
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         return self._executor.rehearse(studies, folder)
 
-    def carry_out(self, task: Task, alone: bool) -> Iterator[tuple[dict[str, Any], Event]]:  # noqa: FBT001
+    def carry_out(self, task: Task, alone: bool) -> Iterator[tuple[dict[str, Any], Event]]:
         for _, environment, event in self._executor.run(deque([task]), alone=alone):
             yield environment, event
 
