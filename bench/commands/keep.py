@@ -1,0 +1,118 @@
+"""Archives that go elsewhere, come from elsewhere, or are broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bench.commands._options import Label, Results
+from bench.commands._places import archive_path
+from bench.errors import BrokenArchiveError
+
+
+def export(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A folder, or a .tar.zst, .csv or .json file.")],
+) -> None:
+    """Writes an archive as Parquet with a manifest of hashes, or its readings as CSV or JSON.
+
+    Examples:  bench export results/quick/main.sqlite quick.tar.zst   |   bench export results/quick/main.sqlite q.csv
+    """
+    from bench import portable
+    from bench.archive import Archive
+
+    with Archive.reading(archive, whole=True) as opened:
+        portable.export(opened, target)
+    typer.echo(f"exported: {target}")
+
+
+def import_(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="What 'bench export' wrote, or another program measured.")
+    ],
+    source: Annotated[
+        Literal["bench", "batch-science"] | None,
+        typer.Option("--format", help="How it lies there; bench where there is a manifest or a file."),
+    ] = None,
+    goal: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A goal that was not published, as DATASET/MODEL:READING:NUMBER, such as"
+            " 'mnist/fc_*:validation_error:0.03'; may be given several times."
+        ),
+    ] = None,
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Imports what was exported elsewhere, or what another program measured, into an archive of its own.
+
+    batch-science is the public archive of Shallue et al. 2019.
+
+    Example:  bench import batch_science --format batch-science
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench.archive import Archive
+    from bench.errors import InterruptedRunError
+    from bench.importers.batch_science import batch_science
+
+    if source is None:
+        source = "bench" if folder.is_file() or (folder / "manifest.json").exists() else "batch-science"
+    if source == "bench":
+        from bench import portable
+
+        typer.echo(f"archive: {portable.read(folder, lambda suite: archive_path(results, suite, label))}")
+        return
+    console = Console(stderr=True)
+    left_out: tuple[str, ...] = ()
+    with Archive.writing(archive_path(results, source, label)) as archive:
+        try:
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+                task = bar.add_task("importing", total=None)
+                for progress in batch_science(folder, archive, goal or []):
+                    bar.update(task, description=progress.workload, completed=progress.done, total=progress.total)
+                    left_out = progress.left_out
+        except KeyboardInterrupt:
+            raise InterruptedRunError("stopped; nothing was imported, and no archive is left behind") from None
+    if left_out:
+        typer.echo(f"left out, for want of a --goal: {', '.join(left_out)}", err=True)
+    typer.echo(f"archive: {archive.path}")
+
+
+def verify(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    repair: Annotated[Path | None, typer.Option(help="Write what can be saved into this new archive.")] = None,
+) -> None:
+    """Says whether an archive is what was written, and what of it can be saved; exit code 1 where it is not.
+
+    Examples:  bench verify results/quick/main.sqlite   |   bench verify torn.sqlite --repair saved.sqlite
+    """
+    from bench import verify
+
+    if repair is not None:
+        saved = verify.repair(archive, repair)
+        studies = f"{saved.studies} of {saved.of_studies} studies whole"
+        trials = f"{saved.trials} of {saved.of_trials} trials"
+        typer.echo(f"{repair}: {studies}, {trials}; 'bench run' measures what is missing")
+        return
+    found = verify.problems(archive)
+    if found:
+        sentences = "\n".join(f"{archive}: {sentence}" for sentence in found)
+        raise BrokenArchiveError(f"{sentences}\nsave what is sound with: bench verify {archive} --repair NEW.sqlite")
+    typer.echo(f"{archive}: nothing wrong")
+
+
+def merge(
+    archives: Annotated[list[Path], typer.Argument(metavar="ARCHIVE..", help="Archives, the first with the suite.")],
+    into: Annotated[Path, typer.Option(help="The new archive.")],
+) -> None:
+    """Joins archives made on several machines into a new one, by trial; refuses those that contradict each other.
+
+    Example:  bench merge here.sqlite there.sqlite --into both.sqlite
+    """
+    from bench import merge
+
+    typer.echo(f"{into}: {merge.merge(archives, into)} studies whole")

@@ -1,0 +1,95 @@
+"""Measures: to the target, or only the clock."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.commands._options import DEFAULT_DATA, Data, Devices, Format, Label, Results, StallSeconds, SuitePath
+from bench.commands._output import render
+from bench.commands._places import archive_path, plan_of
+from bench.errors import IncompleteError
+
+RUN = """Measures what the archive does not hold yet of a suite, and shows the whole.
+
+Examples:  bench run suites/quick.yaml   |   bench run mine.yaml --device cuda:0 --device cuda:1
+"""
+TIME = """Times the steps of a suite's workloads, whatever else it asks for, and trains nothing to its target.
+
+Examples:  bench time suites/throughput.yaml   |   bench time mine.yaml --label throughput --device cuda:0
+"""
+
+
+def measure(
+    context: typer.Context,
+    suite: SuitePath,
+    label: Label = "main",
+    device: Devices = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
+    stall_seconds: StallSeconds = 1800,
+    data: Data = DEFAULT_DATA,
+    results: Results = Path("results"),
+) -> None:
+    """`bench run`, and `bench time`, which measures of a suite only what is timed."""
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from bench import live, runner
+    from bench.archive import Archive
+    from bench.contracts import Failed, Lost, Retried
+    from bench.errors import InterruptedRunError
+    from bench.executors.local import LocalExecutor
+
+    only_timed = context.command.name == "time"
+    plan = plan_of(suite, timed=only_timed)
+    failures: dict[str, Failed | Lost] = {}
+    crashes: list[Retried] = []
+    _interrupt_once()
+    with Archive.writing(archive_path(results, plan.suite.name, label)) as archive:
+        studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]
+        progress = live.Progress(plan, studies, Console(stderr=True))
+        events = runner.run(plan, studies, archive, LocalExecutor(device or [], stall_seconds), data.expanduser())
+        try:
+            with closing(events), progress.shown():
+                for study, event in events:
+                    progress.apply(study, event)
+                    if isinstance(event, Failed | Lost):
+                        failures[study.id] = event
+                    elif isinstance(event, Retried) and event.blamed:
+                        crashes.append(event)
+        except KeyboardInterrupt:
+            again = shlex.join(["bench", *sys.argv[1:]])
+            raise InterruptedRunError(f"stopped; what was measured is kept, go on with: {again}") from None
+        typer.echo(render(archive, output))
+        if output == "table":
+            typer.echo(f"\narchive: {archive.path}")
+    if failures:
+        if os.environ["BENCH_DEBUG"]:
+            typer.echo("\n".join(event.trace for event in failures.values()), err=True)
+        sentences = "\n".join(event.message for event in failures.values())
+        raise IncompleteError(
+            f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
+        )
+    if crashes:
+        raise IncompleteError(
+            f"trials that crashed and are left out: {len(crashes)}; run the suite again to try them again"
+        )
+
+
+def _interrupt_once() -> None:
+    """The first Ctrl-C, or request to end, is a KeyboardInterrupt, after which a run tidies up; a second one kills."""
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
