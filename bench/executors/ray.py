@@ -6,6 +6,7 @@ back, and tells of nodes that are lost. Nodes may join and leave while a run goe
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +46,11 @@ class RayExecutor:
             )
         self._stall_seconds = stall_seconds
         try:
+            if address != "auto":  # Ray would look for one that is not there for ten minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=_LOOK_SECONDS).close()
             engine.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise DeviceError(f"no Ray cluster at '{address}' ({reason}); start one with: ray start --head") from error
 
