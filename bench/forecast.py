@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -38,3 +40,19 @@ def forecast(seconds: Iterable[float], devices: int) -> Forecast:
     for each in taken:
         heapq.heapreplace(free, free[0] + each)
     return Forecast(devices, max(free), sum(taken), max(taken))
+
+
+def step_seconds(measured: Mapping[int, float], batch_size: float) -> float:
+    """A step's seconds at any batch size, from those measured, at least one: between them by a straight line on log
+    axes; below the smallest as long as that, and above the largest in proportion to its examples.
+    """
+    points = sorted(measured.items())
+    place = bisect.bisect_left([size for size, _ in points], batch_size)
+    if place == len(points):
+        largest, slowest = points[-1]
+        return slowest * batch_size / largest
+    if place == 0 or batch_size == points[place][0]:
+        return points[place][1]
+    (below, quick), (above, slow) = points[place - 1], points[place]
+    share = math.log(batch_size / below) / math.log(above / below)
+    return math.exp(math.log(quick) + share * (math.log(slow) - math.log(quick)))

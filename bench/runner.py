@@ -99,13 +99,17 @@ def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[T
     )
 
 
-def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
-    """A task for each study, the longest first: a short one fits in where a long one begun last would be waited for.
+def in_order(studies: Sequence[Study]) -> list[Study]:
+    """The order in which studies are begun, the longest first: a short one fits in where a long one begun last would
+    be waited for.
 
     Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
     """
-    order = sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
-    return deque(Task(study, archive.known(study), folder) for study in order)
+    return sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
+
+
+def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
+    return deque(Task(study, archive.known(study), folder) for study in in_order(studies))
 
 
 def _carry_out(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from bench.commands._options import SuitePath
-from bench.commands._places import plan_of
+from bench.commands._options import Label, Results, SuitePath
+from bench.commands._places import archive_path, plan_of
 
 
 def check(suite: SuitePath) -> None:
@@ -20,12 +23,27 @@ def check(suite: SuitePath) -> None:
         typer.echo(f"running it runs code from outside bench: {', '.join(outside)}")
 
 
-def plan(suite: SuitePath) -> None:
-    """Shows every study and trial of a suite, and the steps and examples it can cost at most.
+def plan(
+    suite: SuitePath,
+    devices: Annotated[
+        int | None, typer.Option(help="How long would it take on so many?", min=1, max=1_000_000)
+    ] = None,
+    label: Label = "main",
+    results: Results = Path("results"),
+) -> None:
+    """Shows every study and trial of a suite, and the steps and examples it can cost at most; with --devices the time
+    too, from the step times that its archive holds.
 
-    Example:  bench plan suites/quick.yaml
+    Examples:  bench plan suites/quick.yaml   |   bench plan suites/quick.yaml --devices 8
     """
-    from bench import report
+    from bench import report, runner
+    from bench.archive import Archive
 
-    for table in report.plan_tables(plan_of(suite)):
+    planned = plan_of(suite)
+    if devices is None:
+        tables = report.plan_tables(planned)
+    else:
+        with Archive.reading(archive_path(results, planned.suite.name, label)) as archive:
+            tables = [report.forecast_table(runner.in_order(planned.studies), archive, devices)]
+    for table in tables:
         typer.echo(table.render("table") + "\n")

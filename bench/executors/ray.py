@@ -51,8 +51,10 @@ class RayExecutor:
                 socket.create_connection((host, int(port)), timeout=_LOOK_SECONDS).close()
             engine.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise DeviceError(f"no Ray cluster at '{address}' ({reason}); start one with: ray start --head") from error
+            raise DeviceError(
+                f"no Ray cluster at '{address}' ({_line(error)}); start one with 'ray start --head' and give the "
+                "host:port that it says"
+            ) from error
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, as one node of the cluster finds it."""
@@ -95,7 +97,7 @@ class RayExecutor:
 
     def _devices(self) -> int:
         """How many devices the nodes have that are there now: GPUs, or, where there are none, CPU cores."""
-        there = engine.cluster_resources()
+        there: dict[str, float] = engine.cluster_resources()
         return int(there.get("GPU", 0) or there.get("CPU", 0))
 
     def _node(self) -> ActorHandle[_Node]:
