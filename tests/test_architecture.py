@@ -94,8 +94,8 @@ ALLOWED = {
     },
     "commands": {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
-        *("determinism", "document", "errors", "executors", "gate", "importers", "live", "merge", "page", "plan", "plot"),
-        *("portable", "publish", "report", "runner", "sides", "suite", "verify"),
+        *("determinism", "document", "errors", "executors", "gate", "importers", "live", "merge", "page", "plan"),
+        *("plot", "portable", "publish", "report", "runner", "sides", "suite", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},
@@ -129,11 +129,12 @@ HOMES = {
     "rich": {"live", "commands"},
     "typer": {"cli", "commands"},
     "multiprocessing": {"executors"},
-    "subprocess": {"ab", "environment"},
+    "subprocess": {"ab", "environment", "executors"},
     "ray": {"executors"},
+    "submitit": {"executors"},
     "pydantic": {
         *("archive", "baseline", "check", "components", "measures", "search", "suite"),
-        *("models", "datasets", "optimizers", "schedules", "probes"),
+        *("models", "datasets", "optimizers", "schedules", "probes", "executors"),
     },
 }
 

@@ -52,12 +52,19 @@ def cluster():
         made.shutdown()
 
 
-@pytest.fixture(params=["local", "ray"])
+@pytest.fixture(params=["local", "ray", "slurm"])
 def executor(request, monkeypatch):
     """Makes executors of a kind, given how long a worker may say nothing."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS))  # where user_models.py lies
     if request.param == "local":
         yield lambda stall_seconds=600.0: local([], stall_seconds)
+        return
+    if request.param == "slurm":
+        pytest.importorskip("submitit")
+        from bench.executors.slurm import slurm
+
+        logs = str(request.getfixturevalue("tmp_path"))
+        yield lambda stall_seconds=600.0: slurm([], stall_seconds, jobs=2, logs=logs, cluster="local", host="localhost")
         return
     address = request.getfixturevalue("cluster").address
     import ray as engine
@@ -129,7 +136,9 @@ def test_closing_it_ends_what_is_running_and_leaves_no_process(executor):
     assert made.rehearse([endless.study], Path()) == []
     with closing(made.run(deque([endless]))) as events:
         next(events)
-    _, alive = psutil.wait_procs(_workers(), timeout=10)
+        training = workers()
+        assert training
+    _, alive = psutil.wait_procs(training, timeout=20)
     assert alive == []
 
 
@@ -140,14 +149,12 @@ def content(path):
         return connection.execute(trials).fetchall(), connection.execute(readings).fetchall()
 
 
-def _workers():
-    """The processes that train: those that were forked from a server of workers."""
+def workers():
+    """The processes under this one that train: those that were forked from a server of workers."""
     return [
         process
-        for process in psutil.process_iter(["cmdline"])
-        if "bench.measure" in " ".join(process.info["cmdline"] or ())
-        and process.parent() is not None
-        and "bench.measure" in " ".join(process.parent().cmdline())
+        for process in psutil.Process().children(recursive=True)
+        if (parent := process.parent()) and "bench.measure" in " ".join(parent.cmdline())
     ]
 
 
@@ -171,4 +178,5 @@ def test_a_run_whose_node_is_killed_half_way_ends_in_the_archive_of_one_machine(
             assert runner.missing(made, archive) == []
         contents.append(content(tmp_path / f"{len(contents)}.sqlite"))
     engine.shutdown()
+    assert node is None
     assert contents[0] == contents[1]

@@ -50,7 +50,7 @@ class RayExecutor:
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host, int(port)), timeout=_LOOK_SECONDS).close()
             engine.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, OverflowError, ValueError, RuntimeError) as error:
             raise DeviceError(
                 f"no Ray cluster at '{address}' ({_line(error)}); start one with 'ray start --head' and give the "
                 "host:port that it says"
