@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contracts import Event, Lost, Task
 from bench.errors import DeviceError
-from bench.executors.local import LocalExecutor
+from bench.executors.local import LocalExecutor, modules_of
 from bench.plan import Study, Timing
 
 try:
@@ -45,6 +45,7 @@ class RayExecutor:
                 f"--device: found {', '.join(devices)}; a cluster has the devices that its nodes were started with"
             )
         self._stall_seconds = stall_seconds
+        self._modules: list[str] = []
         try:
             if address != "auto":  # Ray would look for one that is not there for ten minutes
                 host, _, port = address.rpartition(":")
@@ -58,6 +59,7 @@ class RayExecutor:
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, as one node of the cluster finds it."""
+        self._modules = modules_of(studies)
         node = self._node()
         try:
             problems: list[str] = engine.get(node.rehearse.remote(list(studies), folder))
@@ -102,7 +104,7 @@ class RayExecutor:
 
     def _node(self) -> ActorHandle[_Node]:
         needs = {"num_gpus": 1} if engine.cluster_resources().get("GPU") else {"num_cpus": 1}
-        return engine.remote(_Node).options(**needs).remote(self._stall_seconds)
+        return engine.remote(_Node).options(**needs).remote(self._stall_seconds, self._modules)
 
 
 @dataclass
@@ -124,8 +126,8 @@ class _Place:
 class _Node:
     """On the cluster: a device, and the local executor that uses it."""
 
-    def __init__(self, stall_seconds: float) -> None:
-        self._executor = LocalExecutor((), stall_seconds)
+    def __init__(self, stall_seconds: float, modules: Sequence[str]) -> None:
+        self._executor = LocalExecutor((), stall_seconds, modules)
         self._problems = self._executor.rehearse([], Path())
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import struct
 import subprocess
@@ -26,7 +27,7 @@ from pydantic import PositiveInt
 
 from bench.contracts import TERMINAL, Event, Lost, Task
 from bench.errors import DeviceError
-from bench.executors.local import LocalExecutor
+from bench.executors.local import LocalExecutor, modules_of
 from bench.plan import Study, Timing
 
 try:
@@ -79,9 +80,11 @@ class SlurmExecutor:
 
     def __init__(self, submitter: submitit.AutoExecutor, stall_seconds: float, jobs: int, host: str) -> None:
         self._submitter, self._stall_seconds, self._jobs, self._host = submitter, stall_seconds, jobs, host
+        self._modules: list[str] = []
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, as this machine finds it."""
+        self._modules = modules_of(studies)
         return LocalExecutor(["cpu"], self._stall_seconds).rehearse(studies, folder)
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
@@ -125,9 +128,8 @@ class SlurmExecutor:
     def _submit(self, count: int, address: tuple[str, int], key: bytes) -> list[submitit.Job[None]]:
         try:
             with self._submitter.batch():
-                return [
-                    self._submitter.submit(_work, address, key, self._stall_seconds, sys.path) for _ in range(count)
-                ]
+                told = address, key, self._stall_seconds, self._modules, sys.path
+                return [self._submitter.submit(_work, *told) for _ in range(count)]
         except submitit.core.utils.FailedJobError as error:
             raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
 
@@ -180,12 +182,15 @@ def _let_in(door: socket.socket, key: bytes) -> list[Connection]:
 # ---- in the job ---------------------------------------------------------------------------------------------------
 
 
-def _work(address: tuple[str, int], key: bytes, stall_seconds: float, path: list[str]) -> None:
+def _work(address: tuple[str, int], key: bytes, stall_seconds: float, modules: list[str], path: list[str]) -> None:
     """Carries out what the run asks for, until it hangs up."""
     sys.path[:] = path
+    # Slurm ends all processes of a job at once, and that a worker fell then is not to be told as a trial's fault: the
+    # connection breaks first.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     environment = submitit.JobEnvironment()
     about = {"job": environment.job_id, "log": str(environment.paths.stderr)}
-    executor = LocalExecutor((), stall_seconds)
+    executor = LocalExecutor((), stall_seconds, modules)
     executor.rehearse([], Path())
     with Client(address, authkey=key) as connection, suppress(EOFError, ConnectionError):
         while True:
