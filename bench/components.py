@@ -39,7 +39,7 @@ from pydantic import (
 from bench.errors import ComponentError, expected, nearest
 from bench.offers import offers, offers_of
 
-KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses")
+KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses", "executors")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -406,6 +406,7 @@ _HARNESS_ARGUMENTS = {
     "schedules": ("horizon",),
     "probes": (),
     "analyses": ("summaries",),
+    "executors": ("devices", "stall_seconds"),
 }
 
 

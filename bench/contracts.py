@@ -9,6 +9,7 @@ Positional parameters are what the harness gives; keyword-only parameters are wh
     schedules/   name(horizon, *, options)                      -> Schedule
     probes/      name(*, options)                               -> Probe;  every probe also takes `every`
     analyses/    name(summaries)                                -> list[Table]
+    executors/   name(devices, stall_seconds, *, options)       -> Executor
 
 An optimizer that treats kinds of parameters apart names `roles` as its second parameter, and is given that of each
 parameter (`roles.py`). One whose step takes several gradients has their number as its attribute `gradients`, and calls
@@ -248,7 +249,8 @@ class Failed:
 class Lost:
     """Terminal: the process that ran the study ended without a word, or was ended.
 
-    outcome: what became of the trials it was training.  signal: what ended it, such as SIGSEGV, where a signal did.
+    outcome: what became of the trials it was training: `interrupted` where the machine went, and no trial is at fault.
+    signal: what ended it, such as SIGSEGV, where a signal did.
     trace: the end of what it wrote to stderr.
     """
 

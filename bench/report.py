@@ -11,13 +11,14 @@ from itertools import groupby
 from typing import Any, Literal, get_args
 
 from bench import components, terminal
-from bench.analyses._show import raw_median
+from bench.analyses._show import raw_median, seconds
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
 from bench.contracts import Outcome
 from bench.errors import BenchError, ComponentError, nearest
+from bench.forecast import forecast, step_seconds
 from bench.measures import Summary, stated_target, summaries
-from bench.plan import Plan
+from bench.plan import Plan, Study
 from bench.scaling import Curve, curve_of, fit_curve
 from bench.sides import record, sample_of
 from bench.table import Format as TableFormat
@@ -218,6 +219,41 @@ def rendered(found: Sequence[Table], output: Format, width: int | None) -> str:
         ]
         return _csv(rows)
     return "\n\n".join(table.render(output, width) for table in found)
+
+
+def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> Table:
+    """How long studies, in the order in which they are begun, take at most on so many devices, from the step times that
+    an archive holds of their workloads; those without one are named.
+    """
+    known: dict[str, dict[int, float]] = {}
+    for row in summaries(archive):
+        if row.timed and row.timed.seconds:
+            known.setdefault(row.study.workload, {})[row.study.batch_size] = row.timed.seconds.median
+    timed = [study for study in studies if study.workload.name in known]
+    unknown = dict.fromkeys(study.workload.name for study in studies if study.workload.name not in known)
+    if not timed:
+        raise BenchError(f"{archive.path}: holds no step time of {', '.join(unknown)}; measure it with 'bench time'")
+    made = forecast(
+        (study.most_steps * step_seconds(known[study.workload.name], study.batch_size) for study in timed), devices
+    )
+    notes = ["At most, as in the plan; evaluation is not counted. No schedule ends before the least."]
+    if unknown:
+        notes.append(f"left out, since their step time is not known ('bench time' measures it): {', '.join(unknown)}")
+    return Table(
+        f"{len(timed)} studies on {devices:,} devices",
+        ["ends after", "least", "devices used", "device time", "longest study"],
+        [
+            [
+                seconds(made.makespan_seconds),
+                seconds(made.least_seconds),
+                f"{made.utilisation:.0%}",
+                seconds(made.device_seconds),
+                seconds(made.longest_seconds),
+            ]
+        ],
+        {"ends after", "least", "devices used", "device time", "longest study"},
+        notes,
+    )
 
 
 def plan_tables(plan: Plan) -> list[Table]:

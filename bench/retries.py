@@ -2,6 +2,7 @@
 
 The trials that were training are split in halves, each of which trains in a cohort of its own, until the one that ends
 its worker stands alone; the study then goes on without it. A fault that does not come back costs nothing but time.
+Where the machine itself went, no trial is at fault: the study begins again as it was.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Retries:
         hopeless = timed_out or (isinstance(fault, Failed) and not trials)
         if hopeless or self._in_a_row >= MOST_IN_A_ROW or self._unseated >= _MOST_UNSEATED:
             return None
+        if isinstance(fault, Lost) and fault.outcome == "interrupted":
+            return Retried(f"{fault.message}; the study begins again elsewhere")
         self._falls.update(trial.id for trial in trials)
         blamed = trials[0] if len(trials) == 1 and self._falls[trials[0].id] > 1 else None
         if blamed:

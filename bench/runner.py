@@ -102,15 +102,19 @@ def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[T
     )
 
 
-def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
-    """A task for each study, the longest first: a short one fits in where a long one begun last would be waited for.
+def in_order(studies: Sequence[Study]) -> list[Study]:
+    """The order in which studies are begun, the longest first: a short one fits in where a long one begun last would
+    be waited for.
 
     Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
     """
-    order = sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
+    return sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
+
+
+def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
     return deque(
         Task(study, archive.known(study), folder, checkpoint=storage.checkpoint(archive.path, study.id))
-        for study in order
+        for study in in_order(studies)
     )
 
 
@@ -160,7 +164,8 @@ def _carry_out(
                     if isinstance(unit, Study) and (retried := retries.after(event)):
                         if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
                             short[unit.id] = retried.blamed
-                        tasks.append(retries.next_task(archive.known(unit, retries.settled)))
+                        # Next, and not last: the longest were begun first, and nobody should wait for one at the end.
+                        tasks.appendleft(retries.next_task(archive.known(unit, retries.settled)))
                         yield unit, retried
                         continue
                     retries.training.clear()

@@ -82,6 +82,7 @@ ALLOWED = {
     "stats": set(),
     "measures": {"archive", "plan", "search", "stats", "suite"},
     "scaling": {"measures", "stats"},
+    "forecast": set(),
     "table": set(),
     "evidence": {"stats"},
     "settle": {"evidence", "stats"},
@@ -95,11 +96,11 @@ ALLOWED = {
     "page": {"analyses", "archive", "errors", "measures", "report", "scaling", "stats", "table"},
     "plot": {"archive", "errors", "measures", "pictures"},
     "publish": {"analyses", "compare", "gate", "sides", "stats", "table"},
-    "analyses": {"measures", "plan", "scaling", "stats", "table"},
+    "analyses": {"forecast", "measures", "plan", "scaling", "stats", "table"},
     "curves": {"errors", "scaling"},
     "report": {
-        *("analyses", "archive", "components", "contracts", "errors", "measures", "plan", "scaling", "sides", "table"),
-        "terminal",
+        *("analyses", "archive", "components", "contracts", "errors", "forecast", "measures", "plan", "scaling"),
+        *("sides", "table", "terminal"),
     },
     "live": {"contracts", "plan"},
     "doctor": {"environment", "executors"},
@@ -111,8 +112,8 @@ ALLOWED = {
     },
     "commands": {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
-        *("determinism", "errors", "executors", "gate", "importers", "live", "merge", "new", "offers", "page"),
-        *("plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "suite", "verify"),
+        *("determinism", "document", "errors", "executors", "gate", "importers", "live", "merge", "new", "offers"),
+        *("page", "plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "suite", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},
@@ -160,10 +161,12 @@ HOMES = {
     "rich": {"live", "commands"},
     "typer": {"cli", "commands"},
     "multiprocessing": {"executors"},
-    "subprocess": {"ab", "environment"},
+    "subprocess": {"ab", "environment", "executors"},
+    "ray": {"executors"},
+    "submitit": {"executors"},
     "pydantic": {
         *("archive", "baseline", "check", "components", "measures", "search", "suite"),
-        *("models", "datasets", "optimizers", "schedules", "probes"),
+        *("models", "datasets", "optimizers", "schedules", "probes", "executors"),
     },
 }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.analyses._show import number, raw, raw_median, seconds, seconds_interval, workloads
+from bench.forecast import step_seconds
 from bench.measures import Summary
 from bench.table import Table
 
@@ -129,18 +129,7 @@ def _predict(
     each: _Met, devices: int, met: Sequence[_Met], gradient_bytes: float, links: Mapping[str, float]
 ) -> _Choice:
     """Ring all-reduce over n devices: 2 (n - 1)/n of the bytes over each link, in 2 (n - 1) messages."""
-    step = _step_seconds(each.batch_size / devices, met)
+    step = step_seconds({each.batch_size: each.step_seconds for each in met}, each.batch_size / devices)
     moved = 2 * (devices - 1) / devices * gradient_bytes / links["bandwidth_bytes_per_second"]
     all_reduce = moved + 2 * (devices - 1) * links["latency_seconds"]
     return _Choice(devices, each.batch_size, step, all_reduce, each.steps * (step + all_reduce))
-
-
-def _step_seconds(batch_size: float, met: Sequence[_Met]) -> float:
-    """A step's seconds at any batch size up to the largest measured, from those measured."""
-    points = sorted((each.batch_size, each.step_seconds) for each in met)
-    place = bisect.bisect_left([size for size, _ in points], batch_size)
-    if place == 0 or batch_size == points[place][0]:
-        return points[place][1]
-    (below, quick), (above, slow) = points[place - 1], points[place]
-    share = math.log(batch_size / below) / math.log(above / below)
-    return math.exp(math.log(quick) + share * (math.log(slow) - math.log(quick)))

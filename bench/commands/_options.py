@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 Format = Literal["table", "markdown", "latex", "csv", "json"]
-Kind = Literal["models", "datasets", "optimizers", "schedules", "probes", "analyses", "archives"]
+Kind = Literal["models", "datasets", "optimizers", "schedules", "probes", "analyses", "executors", "archives"]
 ALL_ANALYSES = "all"
 
 
@@ -29,6 +29,13 @@ def analyses(incomplete: str) -> list[str]:
     from bench import components
 
     return [name for name in (ALL_ANALYSES, *components.known("analyses")) if name.startswith(incomplete)]
+
+
+def executors(incomplete: str) -> list[str]:
+    """Shell completion: the executors."""
+    from bench import components
+
+    return [name for name in components.names("executors") if name.startswith(incomplete)]
 
 
 def component_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -56,6 +63,14 @@ Devices = Annotated[
 ]
 StallSeconds = Annotated[
     float, typer.Option(help="A worker without an evaluation for so long hangs: it is ended, and tried again.", min=1)
+]
+Executor = Annotated[
+    str,
+    typer.Option("--executor", help="What carries it out: one of 'bench list executors'.", autocompletion=executors),
+]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option("--executor-options", metavar="KEY=VALUE|FILE", help="An option of it, or a YAML file of options."),
 ]
 FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
 JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]

@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 
+from bench.commands._executors import executor_of
 from bench.commands._interrupt import interrupt_once
 from bench.commands._options import (
     DEFAULT_DATA,
     Data,
     Devices,
+    Executor,
+    ExecutorOptions,
     Format,
     Label,
     Plugins,
@@ -44,6 +47,8 @@ def measure(
     device: Devices = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
     stall_seconds: StallSeconds = 1800,
+    executor: Executor = "local",
+    executor_options: ExecutorOptions = None,
     data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
 ) -> None:
@@ -56,17 +61,17 @@ def measure(
     from bench.archive import Archive
     from bench.contracts import Failed, Lost, Retried
     from bench.errors import InterruptedRunError
-    from bench.executors.local import LocalExecutor
 
     only_timed = context.command.name == "time"
     plan = plan_of(suite, plugin, timed=only_timed)
     failures: dict[str, Failed | Lost] = {}
     crashes: list[Retried] = []
+    place = executor_of(executor, executor_options or [], device or [], stall_seconds)
     interrupt_once()
     with Archive.writing(archive_path(results, plan.suite.name, label)) as archive:
         studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]
         progress = live.Progress(plan, studies, Console(stderr=True))
-        events = runner.run(plan, studies, archive, LocalExecutor(device or [], stall_seconds), data.expanduser())
+        events = runner.run(plan, studies, archive, place, data.expanduser())
         try:
             with closing(events), progress.shown(), own_components(plugin):
                 for study, event in events:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from bench.commands._options import Plugins, SuitePath
-from bench.commands._places import plan_of
+from bench.commands._options import Label, Plugins, Results, SuitePath
+from bench.commands._places import archive_path, plan_of
 
 
 def check(suite: SuitePath, plugin: Plugins = None) -> None:
@@ -26,12 +29,28 @@ def check(suite: SuitePath, plugin: Plugins = None) -> None:
             typer.echo(f"{component.name} is bench's own; that of {offer.package} is named {offer.place}")
 
 
-def plan(suite: SuitePath, plugin: Plugins = None) -> None:
-    """Shows every study and trial of a suite, and the steps and examples it can cost at most.
+def plan(
+    suite: SuitePath,
+    devices: Annotated[
+        int | None, typer.Option(help="How long would it take on so many?", min=1, max=1_000_000)
+    ] = None,
+    label: Label = "main",
+    plugin: Plugins = None,
+    results: Results = Path("results"),
+) -> None:
+    """Shows every study and trial of a suite, and the steps and examples it can cost at most; with --devices the time
+    too, from the step times that its archive holds.
 
-    Example:  bench plan suites/quick.yaml
+    Examples:  bench plan suites/quick.yaml   |   bench plan suites/quick.yaml --devices 8
     """
-    from bench import report
+    from bench import report, runner
+    from bench.archive import Archive
 
-    for table in report.plan_tables(plan_of(suite, plugin)):
+    planned = plan_of(suite, plugin)
+    if devices is None:
+        tables = report.plan_tables(planned)
+    else:
+        with Archive.reading(archive_path(results, planned.suite.name, label)) as archive:
+            tables = [report.forecast_table(runner.in_order(planned.studies), archive, devices)]
+    for table in tables:
         typer.echo(table.render("table") + "\n")

@@ -39,13 +39,23 @@ _LAST_WORDS_BYTES = 4096
 _STDERR = 2
 
 
+def local(devices: Sequence[str], stall_seconds: float) -> LocalExecutor:
+    """The devices of this machine: those named, or every CUDA device, or where there is none the CPU."""
+    return LocalExecutor(devices, stall_seconds)
+
+
 class LocalExecutor:
     """Carries out tasks in processes of this machine; see `contracts.Executor`."""
 
-    def __init__(self, devices: Sequence[str] = (), stall_seconds: float = math.inf) -> None:
-        """stall_seconds: a worker that says nothing for so long, not even of an evaluation, hangs, and is ended."""
+    def __init__(
+        self, devices: Sequence[str] = (), stall_seconds: float = math.inf, modules: Sequence[str] = ()
+    ) -> None:
+        """stall_seconds: a worker that says nothing for so long, not even of an evaluation, hangs, and is ended.
+        modules: what workers find imported, beside what the studies rehearsed need.
+        """
         self._asked = list(devices)
         self._stall_seconds = stall_seconds
+        self._modules = modules
         self._devices: list[str] = []
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
@@ -53,10 +63,8 @@ class LocalExecutor:
 
         Raises DeviceError where a device asked for is not there.
         """
-        # A server started later has its components imported: the workers find sklearn and torchvision loaded.
-        used = {(f"{key}s", getattr(study.workload, key).name) for study in studies for key in ("dataset", "model")}
-        preload = [f"bench.{kind}.{name}" for kind, name in sorted(used) if name in components.names(kind)]
-        multiprocessing.get_context("forkserver").set_forkserver_preload([*_PRELOAD, *preload])
+        preload = [*_PRELOAD, *self._modules, *modules_of(studies)]
+        multiprocessing.get_context("forkserver").set_forkserver_preload(preload)
         with _interrupts_held():
             forkserver.ensure_running()
         worker = _Worker(_rehearse, (self._asked, list(studies), folder))
@@ -291,6 +299,14 @@ def _wait_for_any(workers: Iterable[_Worker], seconds: float = math.inf) -> None
     wait([*places, *errors], None if seconds == math.inf else max(0.0, seconds))
     for worker in running:
         worker.pass_on()
+
+
+def modules_of(studies: Sequence[Study | Timing]) -> list[str]:
+    """The modules of the studies' components: workers of a server that has imported them find sklearn and torchvision
+    loaded, and so take the same memory wherever they run.
+    """
+    used = {(f"{key}s", getattr(study.workload, key).name) for study in studies for key in ("dataset", "model")}
+    return [f"bench.{kind}.{name}" for kind, name in sorted(used) if name in components.names(kind)]
 
 
 def cores() -> int:

@@ -1,0 +1,45 @@
+"""Which executor carries studies out, and with which options: where a suite runs is not science, and not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import ComponentError, nearest
+
+if TYPE_CHECKING:
+    from bench.contracts import Executor
+
+
+def executor_of(name: str, given: Sequence[str], devices: Sequence[str], stall_seconds: float) -> Executor:
+    """The executor of that name; raises ComponentError with everything that is wrong with its options.
+
+    given: `key=value`, or a YAML file of options.
+    """
+    from bench import components
+
+    component = components.find("executors", name)
+    options = {key: value for text in given for key, value in _read(text).items()}
+    problems = []
+    for key, value in options.items():
+        option = component.option(key)
+        if option is None:
+            known = [option.name for option in component.options]
+            problems.append(f"--executor-options: '{key}' is no option of {name}; {nearest(key, known)}")
+        elif problem := option.problem(value):
+            problems.append(f"--executor-options: found {key}={value}; {problem}")
+    if problems:
+        raise ComponentError("\n".join(problems))
+    made: Executor = component.load()(devices, stall_seconds, **options)
+    return made
+
+
+def _read(text: str) -> dict[str, Any]:
+    from bench import document
+
+    key, equals, value = text.partition("=")
+    source = document.parse(f"{key}: {value}") if equals else document.read(Path(text))
+    if source.problems or not isinstance(source.data, dict):
+        raise ComponentError(f"--executor-options: found '{text}'; should be key=value, or a YAML file of options")
+    return source.data

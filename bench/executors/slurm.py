@@ -1,0 +1,199 @@
+"""A Slurm cluster: its jobs dial in to the run that submitted them, and carry out a study at a time for it.
+
+A job keeps a local executor on its node, so that what a study does to its process is answered there. One that is
+cancelled, preempted or lost is a broken connection, seen at once; one that Slurm requeues dials in again. Nothing is
+read from Slurm's accounting, which many clusters do not have.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge, wait
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import PositiveInt
+
+from bench.contracts import TERMINAL, Event, Lost, Task
+from bench.errors import DeviceError
+from bench.executors.local import LocalExecutor, modules_of
+from bench.plan import Study, Timing
+
+try:
+    import submitit
+except ImportError as error:
+    raise DeviceError(f"--executor slurm: {error}; install it with: pip install 'bench[slurm]'") from error
+
+# How often it is asked whether jobs are left, where none says anything.
+_LOOK_SECONDS = 10.0
+
+
+def slurm(
+    devices: Sequence[str],
+    stall_seconds: float,
+    *,
+    jobs: PositiveInt = 8,
+    partition: str | None = None,
+    account: str | None = None,
+    gres: str | None = None,
+    minutes: PositiveInt = 60,
+    cpus: PositiveInt = 1,
+    logs: str = "slurm-logs",
+    host: str | None = None,
+    cluster: Literal["slurm", "local"] = "slurm",
+) -> SlurmExecutor:
+    """At most `jobs` jobs of Slurm, each of which takes study after study.
+
+    partition, account, gres (such as `gpu:1`), minutes, cpus: what each job asks for.  logs: a folder that every node
+    sees, for the jobs' logs.  host: the name under which the nodes reach this machine, if not its own.  cluster:
+    `local` starts processes of this machine in place of jobs.
+    """
+    if devices:
+        raise DeviceError(f"--device: found {', '.join(devices)}; a job has the devices that its gres asks for")
+    asked = {"slurm_partition": partition, "slurm_account": account, "slurm_gres": gres}
+    submitter = submitit.AutoExecutor(logs, cluster=cluster)
+    given = {key: value for key, value in asked.items() if value is not None}
+    submitter.update_parameters(
+        name="bench",
+        timeout_min=minutes,
+        cpus_per_task=cpus,
+        slurm_array_parallelism=jobs,
+        slurm_use_srun=False,
+        **given,
+    )
+    return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname())
+
+
+class SlurmExecutor:
+    """Carries out tasks in jobs of Slurm; see `contracts.Executor`."""
+
+    def __init__(self, submitter: submitit.AutoExecutor, stall_seconds: float, jobs: int, host: str) -> None:
+        self._submitter, self._stall_seconds, self._jobs, self._host = submitter, stall_seconds, jobs, host
+        self._modules: list[str] = []
+
+    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
+        """Everything that would stop the studies, as this machine finds it."""
+        self._modules = modules_of(studies)
+        return LocalExecutor(["cpu"], self._stall_seconds).rehearse(studies, folder)
+
+    def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
+        key = secrets.token_bytes(32)
+        idle: list[Connection] = []
+        running: dict[Connection, _Place] = {}
+        jobs: list[submitit.Job[None]] = []
+        heard = True
+        with socket.create_server(("", 0)) as door:
+            address = self._host, door.getsockname()[1]
+            try:
+                while tasks or running:
+                    if not (running or idle or _left(jobs)):
+                        if not heard:
+                            raise DeviceError(f"no job is left; see their logs in '{self._submitter.folder}'")
+                        jobs = self._submit(1 if alone else min(self._jobs, len(tasks)), address, key)
+                        heard = False
+                    while tasks and idle:
+                        connection = idle.pop()
+                        running[connection] = _Place(tasks.popleft())
+                        connection.send((running[connection].task, alone))
+                    ready = wait([door, *idle, *running], _LOOK_SECONDS)
+                    # Of those that are idle nothing was asked: their end is all that they can say.
+                    idle = [connection for connection in idle if connection not in ready]
+                    idle += _let_in(door, key) if door in ready else []
+                    for connection in [connection for connection in running if connection in ready]:
+                        heard, place = True, running[connection]
+                        event = place.news(connection)
+                        if isinstance(event, TERMINAL):
+                            del running[connection]
+                            idle += [] if place.lost else [connection]
+                        yield place.task, place.environment, event
+            finally:
+                for connection in [*idle, *running]:
+                    connection.close()
+                for job in jobs:
+                    job.cancel(check=False)
+                    if not isinstance(job, submitit.SlurmJob):
+                        job.wait()
+
+    def _submit(self, count: int, address: tuple[str, int], key: bytes) -> list[submitit.Job[None]]:
+        try:
+            with self._submitter.batch():
+                told = address, key, self._stall_seconds, self._modules, sys.path
+                return [self._submitter.submit(_work, *told) for _ in range(count)]
+        except submitit.core.utils.FailedJobError as error:
+            raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
+
+
+@dataclass
+class _Place:
+    """A job that is carrying out a task."""
+
+    task: Task
+    environment: dict[str, Any] = field(default_factory=dict)
+    lost: bool = False
+
+    def news(self, connection: Connection) -> Event:
+        try:
+            said: tuple[dict[str, Any], Event] = connection.recv()
+        except (EOFError, OSError):
+            self.lost = True
+            study, job = self.task.study, self.environment.get("job", "one that said nothing yet")
+            where = f"{study.workload.name} at batch size {study.batch_size:,}"
+            return Lost(f"{where}: its job was cancelled, preempted or lost: {job}", "interrupted")
+        self.environment, event = said
+        return event
+
+
+def _left(jobs: Sequence[submitit.Job[None]]) -> bool:
+    """Whether any job waits or runs; asked of the queue, since submitit asks the accounting."""
+    if not all(isinstance(job, submitit.SlurmJob) for job in jobs):
+        return any(not job.done() for job in jobs)
+    ids = ",".join(job.job_id for job in jobs)
+    asked = subprocess.run(["squeue", "-h", "-j", ids, "-o", "%i"], capture_output=True, text=True, check=False)
+    return bool(jobs) and bool(asked.stdout.strip())
+
+
+def _let_in(door: socket.socket, key: bytes) -> list[Connection]:
+    """Who dials in, if it has the key; a stranger may keep a run waiting for seconds, and no longer."""
+    dialled, _ = door.accept()
+    dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
+    connection = Connection(dialled.detach())
+    try:
+        deliver_challenge(connection, key)
+        answer_challenge(connection, key)
+    except (AuthenticationError, EOFError, OSError):
+        connection.close()
+        return []
+    with socket.socket(fileno=os.dup(connection.fileno())) as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
+    return [connection]
+
+
+# ---- in the job ---------------------------------------------------------------------------------------------------
+
+
+def _work(address: tuple[str, int], key: bytes, stall_seconds: float, modules: list[str], path: list[str]) -> None:
+    """Carries out what the run asks for, until it hangs up."""
+    sys.path[:] = path
+    # Slurm ends all processes of a job at once, and that a worker fell then is not to be told as a trial's fault: the
+    # connection breaks first.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    environment = submitit.JobEnvironment()
+    about = {"job": environment.job_id, "log": str(environment.paths.stderr)}
+    executor = LocalExecutor((), stall_seconds, modules)
+    executor.rehearse([], Path())
+    with Client(address, authkey=key) as connection, suppress(EOFError, ConnectionError):
+        while True:
+            task, alone = connection.recv()
+            for _, where, event in executor.run(deque([task]), alone=alone):
+                connection.send(({**where, **about}, event))

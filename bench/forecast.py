@@ -1,0 +1,58 @@
+"""How long studies take on so many devices: the runner's way of handing them out, carried out on paper."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """When the last of some studies ends, each of which takes `seconds` on one of `devices` devices."""
+
+    devices: int
+    makespan_seconds: float
+    device_seconds: float
+    longest_seconds: float
+
+    @property
+    def utilisation(self) -> float:
+        """The share of the devices' time in which they work."""
+        return self.device_seconds / (self.devices * self.makespan_seconds)
+
+    @property
+    def least_seconds(self) -> float:
+        """What no schedule can fall below: the longest study, and the work shared out evenly."""
+        return max(self.longest_seconds, self.device_seconds / self.devices)
+
+
+def forecast(seconds: Iterable[float], devices: int) -> Forecast:
+    """seconds: what each study takes, in the order in which the runner begins them; at least one.
+
+    Each goes to the device that is free first. Begun with the longest, that ends within 4/3 of the best schedule there
+    is (Graham 1969).
+    """
+    taken = list(seconds)
+    free = [0.0] * devices
+    for each in taken:
+        heapq.heapreplace(free, free[0] + each)
+    return Forecast(devices, max(free), sum(taken), max(taken))
+
+
+def step_seconds(measured: Mapping[int, float], batch_size: float) -> float:
+    """A step's seconds at any batch size, from those measured, at least one: between them by a straight line on log
+    axes; below the smallest as long as that, and above the largest in proportion to its examples.
+    """
+    points = sorted(measured.items())
+    place = bisect.bisect_left([size for size, _ in points], batch_size)
+    if place == len(points):
+        largest, slowest = points[-1]
+        return slowest * batch_size / largest
+    if place == 0 or batch_size == points[place][0]:
+        return points[place][1]
+    (below, quick), (above, slow) = points[place - 1], points[place]
+    share = math.log(batch_size / below) / math.log(above / below)
+    return math.exp(math.log(quick) + share * (math.log(slow) - math.log(quick)))

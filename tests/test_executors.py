@@ -1,0 +1,182 @@
+"""The contract of executors, held by each: the same tasks, the same events, and nothing left behind."""
+
+from __future__ import annotations
+
+import sqlite3
+import warnings
+from collections import deque
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from fakes import study_of
+
+from bench import check, document, plan, runner
+from bench.archive import Archive
+from bench.contracts import TERMINAL, Ended, Evaluated, Failed, Finished, Lost, Task
+from bench.executors.local import local
+
+TESTS = Path(__file__).parent
+
+SUITE = """
+suite: executors
+workloads:
+  - name: w
+    model: {model}
+    dataset: digits
+    optimizer: sgd
+    batch_sizes: [{batch_size}]
+    target: {{validation_error: {{at_most: 0.1}}}}
+    max_steps: {max_steps}
+    search: {{trials: 2, learning_rate: {{log_uniform: [0.01, 1]}}}}
+    confirm: {{seeds: 1}}
+"""
+
+
+def task(model="softmax", batch_size=64, max_steps=200):
+    return Task(study_of(SUITE.format(model=model, batch_size=batch_size, max_steps=max_steps)), {}, Path())
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one core each, as `ray start` makes them."""
+    pytest.importorskip("ray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own, of files it leaves to the garbage collector
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=1)
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(params=["local", "ray", "slurm"])
+def executor(request, monkeypatch):
+    """Makes executors of a kind, given how long a worker may say nothing."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))  # where user_models.py lies
+    if request.param == "local":
+        yield lambda stall_seconds=600.0: local([], stall_seconds)
+        return
+    if request.param == "slurm":
+        pytest.importorskip("submitit")
+        from bench.executors.slurm import slurm
+
+        logs = str(request.getfixturevalue("tmp_path"))
+        yield lambda stall_seconds=600.0: slurm([], stall_seconds, jobs=2, logs=logs, cluster="local", host="localhost")
+        return
+    address = request.getfixturevalue("cluster").address
+    import ray as engine
+
+    from bench.executors.ray import ray
+
+    yield lambda stall_seconds=600.0: ray([], stall_seconds, address=address)
+    engine.shutdown()
+
+
+def carried_out(made, *tasks):
+    """What an executor says of each task."""
+    studies = [each.study for each in tasks]
+    assert made.rehearse(studies, Path()) == []
+    said = {study.id: [] for study in studies}
+    with closing(made.run(deque(tasks))) as events:
+        for each, environment, event in events:
+            said[each.study.id].append((environment, event))
+    return [said[study.id] for study in studies]
+
+
+def test_each_task_ends_in_one_terminal_event_and_says_where_it_ran(executor):
+    for said in carried_out(executor(), task(batch_size=32), task(batch_size=64), task(batch_size=128)):
+        assert [isinstance(event, TERMINAL) for _, event in said] == [False] * (len(said) - 1) + [True]
+        assert isinstance(said[-1][1], Finished)
+        assert all(environment["device"] for environment, _ in said)
+
+
+def test_the_same_task_has_the_same_readings_everywhere(executor):
+    (here,), (there,) = carried_out(local([], 600.0), task()), carried_out(executor(), task())
+    readings = [[event for _, event in said if isinstance(event, Evaluated)] for said in (here, there)]
+    assert readings[0] == readings[1] != []
+
+
+def test_a_fault_of_one_task_is_its_own_and_the_others_go_on(executor):
+    made = executor()
+    sound, raising, killed = carried_out(
+        made, task(), task("'user_models:raising'"), task("'user_models:killed'", batch_size=32)
+    )
+    assert isinstance(sound[-1][1], Finished)
+    assert isinstance(raising[-1][1], Failed)
+    assert "ZeroDivisionError" in raising[-1][1].message
+    assert isinstance(killed[-1][1], Lost)
+    assert killed[-1][1].signal == "SIGKILL"
+
+
+def test_a_worker_that_hangs_is_ended(executor):
+    (said,) = carried_out(executor(stall_seconds=8.0), task("'user_models:hanging'"))
+    assert isinstance(said[-1][1], Lost)
+    assert "no evaluation for 8 seconds" in said[-1][1].message
+
+
+def test_what_is_added_meanwhile_is_carried_out_too(executor):
+    made = executor()
+    tasks = deque([task()])
+    assert made.rehearse([tasks[0].study], Path()) == []
+    ended = []
+    for each, _, event in made.run(tasks):
+        if isinstance(event, Finished):
+            ended.append(each.study.batch_size)
+            if len(ended) == 1:
+                tasks.append(task(batch_size=32))
+    assert ended == [64, 32]
+
+
+def test_closing_it_ends_what_is_running_and_leaves_no_process(executor):
+    made = executor()
+    endless = task("'user_models:slow'", max_steps=100_000)
+    assert made.rehearse([endless.study], Path()) == []
+    with closing(made.run(deque([endless]))) as events:
+        next(events)
+        training = workers()
+        assert training
+    _, alive = psutil.wait_procs(training, timeout=20)
+    assert alive == []
+
+
+def content(path):
+    with closing(sqlite3.connect(path)) as connection:
+        trials = "SELECT id, outcome, step FROM trials ORDER BY id"
+        readings = "SELECT id, readings.step, name, value FROM readings JOIN trials ON trial = key ORDER BY 1, 2, 3"
+        return connection.execute(trials).fetchall(), connection.execute(readings).fetchall()
+
+
+def workers():
+    """The processes under this one that train: those that were forked from a server of workers."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if (parent := process.parent()) and "bench.measure" in " ".join(parent.cmdline())
+    ]
+
+
+def test_a_run_whose_node_is_killed_half_way_ends_in_the_archive_of_one_machine(cluster, tmp_path):
+    import ray as engine
+
+    from bench.executors.ray import ray
+
+    text = SUITE.format(model="softmax", batch_size="16, 32, 64, 128, 256", max_steps=2000)
+    made = plan.make(check.check(document.parse(text)))
+    node = cluster.add_node(num_cpus=1)
+    contents = []
+    for executor in (local([], 600.0), ray([], 600.0, address=cluster.address)):
+        ended = 0
+        with Archive.writing(tmp_path / f"{len(contents)}.sqlite") as archive:
+            for _, event in runner.run(made, runner.missing(made, archive), archive, executor, Path()):
+                ended += isinstance(event, Ended)
+                if contents and ended == 3 and node:
+                    cluster.remove_node(node, allow_graceful=False)
+                    node = None
+            assert runner.missing(made, archive) == []
+        contents.append(content(tmp_path / f"{len(contents)}.sqlite"))
+    engine.shutdown()
+    assert node is None
+    assert contents[0] == contents[1]

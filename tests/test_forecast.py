@@ -1,0 +1,93 @@
+"""Ten thousand studies on a thousand devices, on paper: nothing is lost, and little time."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from contextlib import closing
+
+import pytest
+
+from bench import check, document, plan, runner
+from bench.archive import Archive
+from bench.contracts import Ended, Finished, Lost, Started
+from bench.forecast import forecast
+
+LARGE = """
+suite: large
+defaults:
+  model: softmax
+  dataset: digits
+  optimizer: sgd
+  target: {validation_error: {at_most: 0.1}}
+  max_steps: 1000
+  search: {trials: 1, learning_rate: 0.1}
+  confirm: {seeds: 0}
+workloads:
+"""
+
+
+PAPER = {"device": "paper"}
+
+
+class PaperCluster:
+    """Keeps the contract of `contracts.Executor` in no time: a study takes as long as it is expected to, give or take
+    a quarter, and a share of the devices is lost while they work and comes back at once.
+    """
+
+    def __init__(self, devices, lost):
+        self.devices, self.lost, self.losses = devices, lost, 0
+        self.now = self.busy = self.longest = 0.0
+        self.draws = random.Random(0)
+
+    def rehearse(self, studies, folder):
+        return []
+
+    def run(self, tasks, *, alone=False):
+        running, number = [], 0
+        while tasks or running:
+            while tasks and len(running) < self.devices:
+                task = tasks.popleft()
+                takes = task.study.expected_cost * self.draws.uniform(0.75, 1.25)
+                falls = self.draws.random() < self.lost
+                takes *= self.draws.random() if falls else 1.0
+                heapq.heappush(running, (self.now + takes, number, task, falls))
+                self.busy, self.longest, number = self.busy + takes, max(self.longest, takes), number + 1
+            self.now, _, task, falls = heapq.heappop(running)
+            trial = task.study.draws()[0]
+            yield task, PAPER, Started((trial,))
+            if falls:
+                self.losses += 1
+                yield task, PAPER, Lost("its node was lost", "interrupted")
+            else:
+                yield task, PAPER, Ended(trial, "exhausted", 1000, 1.0)
+                yield task, PAPER, Finished()
+
+
+def large(workloads, batch_sizes):
+    sizes = list(range(100, 100 + batch_sizes))
+    rows = "".join(f"  - {{name: w{number}, batch_sizes: {sizes}}}\n" for number in range(workloads))
+    return plan.make(check.check(document.parse(LARGE + rows)))
+
+
+def test_ten_thousand_studies_keep_a_thousand_devices_busy_and_none_is_lost(tmp_path):
+    made = large(10, 1000)
+    cluster = PaperCluster(1000, lost=0.05)
+    with Archive.writing(tmp_path / "large.sqlite") as archive:
+        with closing(runner.run(made, made.studies, archive, cluster, tmp_path)) as events:
+            finished = [study.id for study, event in events if isinstance(event, Finished)]
+        assert runner.missing(made, archive) == []
+    assert sorted(finished) == sorted(study.id for study in made.studies)
+    assert cluster.losses > 100
+    assert cluster.now <= 1.1 * max(cluster.longest, cluster.busy / 1000)
+
+
+def test_a_forecast_is_the_schedule_worked_out_by_hand():
+    made = forecast([3.0, 3.0, 2.0, 2.0, 2.0], 2)
+    assert (made.makespan_seconds, made.device_seconds, made.least_seconds) == (7.0, 12.0, 6.0)
+    assert made.utilisation == pytest.approx(12 / 14)
+
+
+def test_one_long_study_is_what_a_thousand_devices_wait_for():
+    made = forecast([100.0, *[1.0] * 50], 1000)
+    assert made.makespan_seconds == made.least_seconds == 100.0
