@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import build, components
+from bench import build, components, precision
 from bench.cohorts.growing import Growing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
@@ -69,26 +69,36 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     optimizer = components.find("optimizers", study.workload.optimizer.name)
     if not optimizer.module.startswith(("bench.optimizers.", "torch.optim")):
         return f"{optimizer.name} may tie its parameter groups together"
-    few = Split(data.train.inputs[:2], data.train.targets[:2])
-    tiny, two = replace(study, batch_size=2), replace(data, train=few, validation=few, test=few)
-    trials = study.draws()[:2]
     try:
-        stacked, one = (kind(tiny, two, device, trials, Way("stacked", "")) for kind in (Stacked, OneByOne))
-        for module in [inner for way in (stacked, one) for model in way.modules() for inner in model.modules()]:
-            if isinstance(module, _DropoutNd):
-                module.p = 0.0
-        for cohort in (stacked, one):
-            cohort.advance(2)
-        # Stacked gradients are zero where one by one there are none, and weight decay acts on a zero gradient.
-        if any(
-            weight.requires_grad and weight.grad is None for model in one.modules() for weight in model.parameters()
-        ):
-            return f"{study.workload.model} has a parameter that gets no gradient"
-        agree = all(_alike(stacked.weights(trial), one.weights(trial)) for trial in trials)
+        found = _difference(study, data, device)
+        if found and entry.precision in ("fp32", "tf32"):
+            # Again where there is next to no rounding, which is the whole gradient of some weights, such as those that
+            # batch norm takes the mean of.
+            exact = replace(study.workload, entry=entry.model_copy(update={"precision": "fp64"}))
+            found = _difference(replace(study, workload=exact), data, device)
     except OutOfMemory:
         return "two trials do not fit in memory together"
     except Exception as error:  # whatever a model raises, one by one is the way that asks nothing of it
         return f"{study.workload.model} does not vmap ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+    return found
+
+
+def _difference(study: Study, data: Data, device: torch.device) -> str | None:
+    """How two trials differ after two steps on two examples each way, dropout off; None if they agree."""
+    dtype = precision.dtype(study.workload.entry.precision)
+    few = Split(data.train.inputs[:2], data.train.targets[:2]).to(device, dtype)
+    tiny, two = replace(study, batch_size=2), replace(data, train=few, validation=few, test=few)
+    trials = study.draws()[:2]
+    stacked, one = (kind(tiny, two, device, trials, Way("stacked", "")) for kind in (Stacked, OneByOne))
+    for module in [inner for way in (stacked, one) for model in way.modules() for inner in model.modules()]:
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+    for cohort in (stacked, one):
+        cohort.advance(2)
+    # Stacked gradients are zero where one by one there are none, and weight decay acts on a zero gradient.
+    if any(weight.requires_grad and weight.grad is None for model in one.modules() for weight in model.parameters()):
+        return f"{study.workload.model} has a parameter that gets no gradient"
+    agree = all(_alike(stacked.weights(trial), one.weights(trial)) for trial in trials)
     return None if agree else f"{study.workload.model} trains otherwise stacked: it keeps state, or draws at random"
 
 

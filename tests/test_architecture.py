@@ -53,7 +53,7 @@ ALLOWED = {
         *("augment", "build", "clock", "contracts", "ema", "evaluation", "growth", "losses", "memory", "order"),
         *("plan", "precision", "probes", "probing", "search", "state", "step", "suite"),
     },
-    "cohort": {"build", "cohorts", "components", "contracts", "errors", "plan"},
+    "cohort": {"build", "cohorts", "components", "contracts", "errors", "plan", "precision"},
     "study": {"contracts", "plan"},
     "probing": {
         *("build", "components", "contracts", "evaluation", "losses", "memory", "plan", "precision", "search"),

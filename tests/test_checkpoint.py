@@ -118,9 +118,8 @@ def assert_goes_on_alike(of, path, kills=3):
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("training", ["stacked", "one_by_one"])
 def test_a_study_killed_at_random_evaluations_yields_bit_for_bit_what_it_would_have_yielded(
-    tmp_path, monkeypatch, training, optimizer, model, precision
+    tmp_path, training, optimizer, model, precision
 ):
-    monkeypatch.setattr(cohort, "_obstacle", lambda *_: None)  # asked for: stacked, whatever two examples show of it
     assert_goes_on_alike(make(model, optimizer, training, precision), tmp_path / "c" / "s.pt")
 
 
@@ -207,7 +206,6 @@ def test_trials_that_do_not_fit_together_go_on_in_their_chunks(tmp_path, monkeyp
             return super().advance(step)
 
     monkeypatch.setattr(cohort, kind.__name__, Small)
-    monkeypatch.setattr(cohort, "_obstacle", lambda *_: None)
     assert_goes_on_alike(make(DROPOUT, training=training, target=0.15), tmp_path / "s.pt", kills=5)
 
 

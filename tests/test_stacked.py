@@ -260,6 +260,11 @@ def test_a_model_with_state_of_its_own_is_not_stacked():
     )
 
 
+def test_weights_whose_gradient_is_nothing_but_rounding_are_no_obstacle():
+    of, data = make("user_models:with_batch_norm", "adam", training="stacked")
+    assert cohort.maker(of, data, CPU)(of.draws()[:2]).way.name == "stacked"
+
+
 def test_a_model_with_dropout_can_be_stacked():
     of, data = make("user_models:with_dropout", training="stacked")
     assert cohort.maker(of, data, CPU)(of.draws()[:2]).way.name == "stacked"

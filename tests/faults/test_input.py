@@ -156,7 +156,8 @@ def test_nothing_unsafe_is_called_anywhere():
         for path in sorted((ROOT / "bench").rglob("*.py"))
         for number, line in enumerate(path.read_text().splitlines(), 1)
         for word in UNSAFE
-        if re.search(rf"(?<![\w.]){re.escape(word)}|(?<=\s){re.escape(word)}", line)
+        # A method of that name, where it is made or written of, is not the function.
+        if re.search(rf"(?<![\w.`])(?<!def ){re.escape(word)}", line)
         and not (word == "torch.load(" and "weights_only=True" in line)
     ]
     assert found == []
