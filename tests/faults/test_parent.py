@@ -59,30 +59,70 @@ def test_a_run_killed_at_fifty_random_moments_ends_in_the_archive_of_one_that_wa
         folder.mkdir()
         write(folder, sizes=(16, 32, 64, 128, 256), target=0.0, max_steps=60, race="false", trials=2)
     bench("run", "small.yaml", folder=whole)
-    everything = acknowledged(whole)
-    moments = random.Random(SEED)
-    killed, finished, seen = 0, False, set()
-    for _ in range(4 * KILLS):
-        if killed == KILLS and finished:
-            break
-        if finished:  # there are kills left: from the beginning
-            archive(cut).unlink()
-        forkserver.ensure_running()  # a client that is killed while it asks for a worker can take the server along
-        pid = bench_in_a_fork(cut, "run", "small.yaml")
-        if killed < KILLS:  # after the last kill it goes on to its end
-            time.sleep(moments.uniform(0.0, 1.2))
-        before = acknowledged(cut)
-        if killed < KILLS:
-            os.kill(pid, signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
-        after = acknowledged(cut)
-        assert before <= after <= everything
-        killed += os.WIFSIGNALED(status)
-        seen.add(len(after))
-        finished = status == 0
-    assert killed == KILLS
+    seen = killed_and_resumed(cut, KILLS, 1.2, acknowledged(whole))
     assert len(seen) > 5, "the kills came at different moments of the training"
     assert contents(archive(cut)) == contents(archive(whole))
+
+
+def test_so_does_one_that_races_confirms_with_fresh_seeds_and_times_a_step(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+        path = write(folder, sizes=(64, 256), target=0.06)
+        timed = "    measure: [steps_to_target, throughput]\n    timing: {processes: 2, seconds: 0.1}\n"
+        path.write_text(path.read_text() + timed)
+    started = time.monotonic()
+    bench("run", "small.yaml", folder=whole)
+    seen = killed_and_resumed(cut, 6, time.monotonic() - started, trained(whole))
+    assert len(seen) > 2, "the kills came at different moments of the training"
+    assert trained(cut) == trained(whole)
+    assert timings(cut) == timings(whole) != set()
+
+
+def killed_and_resumed(folder, kills, longest, everything):
+    """Kills a run at random moments of so many seconds at most, and lets it go on, and at last to its end; the numbers
+    of readings of training that it had by then. `everything`: what a run that is not killed reads.
+    """
+    moments = random.Random(SEED)
+    killed, finished, seen = 0, False, set()
+    for _ in range(4 * kills):
+        if killed == kills and finished:
+            break
+        if finished:  # there are kills left: from the beginning
+            archive(folder).unlink()
+        forkserver.ensure_running()  # a client that is killed while it asks for a worker can take the server along
+        pid = bench_in_a_fork(folder, "run", "small.yaml")
+        if killed < kills:  # after the last kill it goes on to its end
+            time.sleep(moments.uniform(0.0, longest))
+        before = acknowledged(folder)
+        if killed < kills:
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        assert before <= acknowledged(folder)
+        assert trained(folder) <= everything
+        killed += os.WIFSIGNALED(status)
+        seen.add(len(trained(folder)))
+        finished = status == 0
+    assert killed == kills
+    return seen
+
+
+def trained(folder):
+    """What is acknowledged of training; times are never the same twice."""
+    return acknowledged(folder) - timings(folder, whole=True)
+
+
+def timings(folder, *, whole=False):
+    """(trial, step, name) of what was timed, windows apart, of which there are as many as fit; or those rows whole."""
+    if not archive(folder).exists():
+        return set()
+    with closing(sqlite3.connect(archive(folder))) as db:
+        try:
+            timed = {row[0] for row in db.execute("SELECT id FROM trials WHERE phase = 'throughput'")}
+        except sqlite3.OperationalError:
+            return set()
+    rows = {row for row in acknowledged(folder) if row[0] in timed}
+    return rows if whole else {(name, step, reading) for name, step, reading, _ in rows if reading != "step_seconds"}
 
 
 @pytest.fixture
