@@ -309,7 +309,8 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         takers = found["optimizer"] + found["schedule"]
         yield from _check_search(source, (*here, "search"), search, takers, complete)
-        yield from _check_rules(source, (*here, "search"), search, [component for _, component in takers], sizes)
+        taking = [*(component for _, component in takers), components.STEP]
+        yield from _check_rules(source, (*here, "search"), search, taking, sizes)
 
 
 def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, dataset: Component) -> Iterator[Problem]:

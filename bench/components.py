@@ -232,7 +232,7 @@ def find(kind: str, name: str) -> Component:
         case [first, second, *_]:
             message = f"{first.package} and {second.package} both offer it; name one as {first.place}"
             raise ComponentError(f"found {name!r}; {message}")
-    raise ComponentError(f"found {name!r}; {nearest(name, [*builtin(kind), *known(kind)])}")
+    raise ComponentError(f"found {name!r}; {nearest(name, sorted({*builtin(kind), *known(kind)}))}")
 
 
 def functions(kind: str, module: str) -> list[str]:

@@ -134,6 +134,8 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     stated = next(iter(workload.entry.target), "validation_loss")
     if LOSSES[data.loss].error is None and not stated.endswith("validation_loss"):
         raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
+    if workload.entry.augment and data.loss == "reconstruction":
+        raise ComponentError("augment: a task of reconstruction cannot know what was done to an image; leave it out")
     augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
     point = _any_point(largest)

@@ -68,8 +68,13 @@ def _refuse_existing(folder: Path, files: dict[Path, str]) -> None:
 def _written(folder: Path, files: dict[Path, str], **words: object) -> Written:
     """Fills in templates; `files` says which goes where."""
     _refuse_existing(folder, files)
-    for file, template in files.items():
-        text = (_BENCH / "templates" / f"{template}.txt").read_text(encoding="utf-8")
+    places = {file: _BENCH / "templates" / f"{template}.txt" for file, template in files.items()}
+    texts = {file: place.read_text(encoding="utf-8") for file, place in places.items()}
+    name = words["name"]
+    if "suite" not in files.values() and any(re.search(rf"\b{name}\b", text) for text in texts.values()):
+        message = "what is written has that word for another thing; choose another"
+        raise ComponentError(f"found '{name}'; {message}")
+    for file, text in texts.items():
         try:
             with (folder / file).open("x", encoding="utf-8") as stream:
                 stream.write(Template(text).substitute(words))

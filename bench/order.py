@@ -36,6 +36,11 @@ class Order:
         self._draws = torch.tensor(draws, dtype=torch.int64)
         self._draw_generator = torch.Generator().manual_seed(seed_of("augment", seed))
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers it gives for an example: its own, and those of an augmentation."""
+        return 1 + len(self._draws)
+
     def take(self, steps: int) -> Tensor:
         """The next rows of example numbers: [steps, batch_size], int64, on the CPU.
 

@@ -18,6 +18,8 @@ from bench.plan import Trial
 MOST_IN_A_ROW = 5
 # Before any trial has begun there is nothing to split: what ends a worker then is tried once more.
 _MOST_UNSEATED = 2
+# So many machines in a row went before a trial was evaluated on any: they go because of the study.
+MOST_INTERRUPTED = 10
 
 
 class Retries:
@@ -32,6 +34,7 @@ class Retries:
         self._falls: Counter[str] = Counter()
         self._in_a_row = 0
         self._unseated = 0
+        self._interrupted = 0
 
     def apply(self, event: Event) -> None:
         match event:
@@ -39,22 +42,25 @@ class Retries:
                 self.training |= dict.fromkeys(trials, 0)
             case Evaluated(step, readings):
                 self.training |= {trial: step for trial in self.training if trial.id in readings}
+                self._interrupted = 0
             case Ended(trial):
                 self.training.pop(trial, None)
                 self.settled.add(trial.id)
-                self._in_a_row = 0
+                self._in_a_row = self._interrupted = 0
 
     def after(self, fault: Failed | Lost) -> Retried | None:
         """What is tried next, after which `next_task` has the task; None where the study is given up."""
         trials = list(self.training)
+        if isinstance(fault, Lost) and fault.outcome == "interrupted":
+            self._interrupted += 1
+            again = self._interrupted < MOST_INTERRUPTED
+            return Retried(f"{fault.message}; the study begins again elsewhere") if again else None
         self._in_a_row += 1
         self._unseated += not trials
         timed_out = isinstance(fault, Lost) and fault.outcome == "timed out"
         hopeless = timed_out or (isinstance(fault, Failed) and not trials)
         if hopeless or self._in_a_row >= MOST_IN_A_ROW or self._unseated >= _MOST_UNSEATED:
             return None
-        if isinstance(fault, Lost) and fault.outcome == "interrupted":
-            return Retried(f"{fault.message}; the study begins again elsewhere")
         self._falls.update(trial.id for trial in trials)
         blamed = trials[0] if len(trials) == 1 and self._falls[trials[0].id] > 1 else None
         if blamed:

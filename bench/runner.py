@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from bench import storage
@@ -44,8 +45,9 @@ def run(
     for study in archive.finished():  # a run may have been killed before it came to that
         storage.forget_checkpoint(storage.checkpoint(archive.path, study))
     # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
-    timings = _timed([unit for unit in units if isinstance(unit, Timing)], archive, data_folder)
-    studies = _trained([unit for unit in units if isinstance(unit, Study)], archive, data_folder)
+    folder = data_folder.resolve()  # a node of a cluster may run in another folder
+    timings = _timed([unit for unit in units if isinstance(unit, Timing)], archive, folder)
+    studies = _trained([unit for unit in units if isinstance(unit, Study)], archive, folder)
     dropped = _Dropped([])
     yield from _carry_out(timings, archive, executor, dropped, alone=True)
     dropped.remove_from(studies)
@@ -113,7 +115,7 @@ def in_order(studies: Sequence[Study]) -> list[Study]:
 
 def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
     return deque(
-        Task(study, archive.known(study), folder, checkpoint=storage.checkpoint(archive.path, study.id))
+        Task(study, archive.known(study), folder, checkpoint=storage.checkpoint(archive.path.resolve(), study.id))
         for study in in_order(studies)
     )
 
@@ -154,18 +156,20 @@ def _carry_out(
                         short[unit.id] = event.trial  # it was overtaken elsewhere, and does not fit here
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
-                    falls[unit.id] += 1
-                    device_errors += event.of_device if isinstance(event, Failed) else _at_device(unit, retries)
+                    gone = isinstance(event, Lost) and event.outcome == "interrupted"  # with the machine it was on
+                    falls[unit.id] += not gone
+                    device_errors += event.of_device if isinstance(event, Failed) else _at_device(unit, retries, event)
                     if device_errors >= MOST_DEVICE_ERRORS:
                         raise FaultyDeviceError(
                             f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
                             "between them; run the suite again when the device is well"
                         )
-                    if isinstance(unit, Study) and (retried := retries.after(event)):
+                    if (isinstance(unit, Study) or gone) and (retried := retries.after(event)):
                         if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
                             short[unit.id] = retried.blamed
                         # Next, and not last: the longest were begun first, and nobody should wait for one at the end.
-                        tasks.appendleft(retries.next_task(archive.known(unit, retries.settled)))
+                        known = archive.known(unit, retries.settled) if isinstance(unit, Study) else {}
+                        tasks.appendleft(replace(retries.next_task(known), process=task.process))
                         yield unit, retried
                         continue
                     retries.training.clear()
@@ -178,9 +182,11 @@ def _carry_out(
                 archive.interrupt(retries.task.study, retries.training)
 
 
-def _at_device(unit: Study | Timing, retries: Retries) -> bool:
-    """Whether a worker that died may have died of its device: no trial with values of its own was in the seat."""
-    return isinstance(unit, Timing) or not retries.training
+def _at_device(unit: Study | Timing, retries: Retries, lost: Lost) -> bool:
+    """Whether a worker that died may have died of its device: no trial with values of its own was in the seat, and it
+    was not the machine that went.
+    """
+    return lost.outcome != "interrupted" and (isinstance(unit, Timing) or not retries.training)
 
 
 def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:

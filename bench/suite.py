@@ -350,7 +350,7 @@ class Entry(Strict):
     compile: bool = False
     channels_last: bool = False
     micro_batch: MicroBatch = None
-    # What `weight_decay` acts on: every parameter, or all but biases, norms and gains.
+    # What `weight_decay` acts on: every parameter that the optimizer decays, or all but biases, norms and gains.
     decay: Literal["all", "matrices"] = "all"
     input: Literal["device", "loader"] = "device"
     augment: Annotated[Augment, AfterValidator(_something)] | None = None

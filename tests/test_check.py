@@ -355,6 +355,7 @@ BROKEN = [
         ".search.momentum",
         "gives -0.6 at batch size 64; should be a number above 0 there",
     ),
+    (16, "ema: {at: 16, value: 0.9, scale: linear}", ".search.ema", "gives 3.6 at batch size 64; for"),
     (
         16,
         "momentum: {at: 8, value: 2, scale: power}",

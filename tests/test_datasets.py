@@ -380,6 +380,8 @@ def test_arrays_may_be_a_text_or_have_values_as_targets(tmp_path, suffix):
     assert (data.classes, data.loss, data.train.inputs.dtype) == (13, "cross_entropy", torch.int64)
     data = written(tmp_path, suffix, **arrays(IMAGES, IMAGES[:, 0, :2, 0]))
     assert (data.classes, data.loss) == (2, "half_squared_error")
+    data = written(tmp_path, suffix, **arrays(IMAGES, IMAGES[:, 0, 0, 0]))
+    assert (data.classes, data.train.targets.shape) == (1, (6, 1))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,44 @@ def test_ten_thousand_studies_keep_a_thousand_devices_busy_and_none_is_lost(tmp_
     assert cluster.now <= 1.1 * max(cluster.longest, cluster.busy / 1000)
 
 
+class Preempted(PaperCluster):
+    """Loses the machine of each task so many times before it has said anything."""
+
+    def __init__(self, times):
+        super().__init__(4, 0.0)
+        self.times = times
+
+    def run(self, tasks, *, alone=False):
+        left = {}
+        while tasks:
+            task = tasks.popleft()
+            key = task.study.id, task.process
+            left[key] = left.get(key, self.times) - 1
+            if left[key] >= 0:
+                yield task, PAPER, Lost("its job was preempted", "interrupted")
+                continue
+            trial = task.process or task.study.draws()[0]
+            yield task, PAPER, Started((trial,))
+            yield task, PAPER, Ended(trial, "exhausted", 1000, 1.0)
+            yield task, PAPER, Finished()
+
+
+def test_being_preempted_is_nobodys_fault_and_what_was_preempted_is_tried_again(tmp_path):
+    text = LARGE + "  - {name: w, batch_sizes: [8, 16, 32, 64], measure: [steps_to_target, throughput]}\n"
+    made = plan.make(check.check(document.parse(text)))
+    with Archive.writing(tmp_path / "a.sqlite") as archive:
+        list(runner.run(made, list(made.units), archive, Preempted(4), tmp_path))
+        assert runner.missing(made, archive) == []
+
+
+def test_what_is_preempted_without_end_is_given_up(tmp_path):
+    made = large(1, 3)
+    with Archive.writing(tmp_path / "a.sqlite") as archive:
+        events = [event for _, event in runner.run(made, made.studies, archive, Preempted(10**6), tmp_path)]
+        assert len(runner.missing(made, archive)) == 3
+    assert sum(isinstance(event, Lost) for event in events) == 3
+
+
 def test_a_forecast_is_the_schedule_worked_out_by_hand():
     made = forecast([3.0, 3.0, 2.0, 2.0, 2.0], 2)
     assert (made.makespan_seconds, made.device_seconds, made.least_seconds) == (7.0, 12.0, 6.0)

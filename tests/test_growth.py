@@ -189,6 +189,32 @@ def test_growth_that_never_comes_is_ordinary_training_to_the_last_bit(model, gro
     assert grown.test(trials) == ordinary.test(trials)
 
 
+@pytest.mark.parametrize("more", ["augment: {crop: 1, flip: true}", "order: with_replacement", "order: single"])
+def test_a_batch_that_grows_is_ordered_and_augmented_as_one_that_stays(more):
+    one, other = (
+        study_of(
+            SUITE.replace("sgd\n", f"sgd\n    {more.replace('{', '{{').replace('}', '}}')}\n").format(
+                model="softmax",
+                dataset="digits",
+                batch_size=32,
+                growth=growth,
+                rate="0.1",
+                target="{validation_error: {at_most: 0.1}}",
+            )
+        )
+        for growth in ("{double_at: [900000]}", "{double_at: [64]}")
+    )
+    data = build.data(one.workload, Path(), CPU)
+    trials = one.draws()[:1]
+    stays, grows = (kind(one, data, CPU, trials, Way("one by one", "asked")) for kind in (OneByOne, Growing))
+    for cohort_of in (stays, grows):
+        cohort_of.advance(40)
+    assert same(stays.weights(trials[0]), grows.weights(trials[0]))
+    doubled = growing(other, data, other.draws()[:1])
+    seen = doubled.advance(41)
+    assert all(found.readings["batch_size"] == 64 for found in seen.values())
+
+
 @pytest.mark.parametrize("growth", ["{double_at: [200, 500]}", "{adaptive: norm_test, eta: 0.5, most: 512}"])
 def test_being_looked_at_and_who_else_trains_change_nothing(growth):
     of, data = make(growth, "user_models:with_dropout")

@@ -113,6 +113,13 @@ def test_a_name_under_which_python_would_find_another_module_is_refused(tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("kind", "name"), [("model", "nn"), ("model", "prod"), ("optimizer", "path")])
+def test_a_name_that_what_is_written_has_for_another_thing_is_refused(tmp_path, kind, name):
+    with pytest.raises(ComponentError, match="has that word for another thing"):
+        new.write(kind, name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_in_a_clone_the_name_of_a_component_or_of_a_test_that_is_there_is_refused():
     for name, file in (("mlp", "bench/models/mlp.py"), ("components", "tests/test_components.py")):
         with pytest.raises(ComponentError, match=f"{file}: is there already"):

@@ -126,3 +126,17 @@ def test_a_ghost_batch_goes_with_the_ghost_norm_and_with_no_other(norm, ghost_ba
     with pytest.raises(ComponentError) as told:
         find("models", "resnet8").load()((1, 8, 8), 10, norm=norm, ghost_batch=ghost_batch)
     assert str(told.value) == message
+
+
+@pytest.mark.parametrize("examples", [33, 40, 64])
+def test_a_ghost_batch_that_is_left_over_counts_by_its_examples(examples):
+    activations = 3 * torch.randn(examples, 4)
+    ghost = Norms("ghost", 32).after(4)
+    ghost.momentum = 1.0
+    ghost(activations)
+    whole, rest = activations.split([examples // 32 * 32, examples % 32])
+    parts = [*whole.split(32), *([rest] if len(rest) else [])]
+    variances = [part.var(0) if len(part) > 1 else torch.zeros(4) for part in parts]
+    expected = sum(len(part) / examples * variance for part, variance in zip(parts, variances, strict=True))
+    assert torch.allclose(ghost.running_var, expected, rtol=1e-5)
+    assert torch.allclose(ghost.running_mean, activations.mean(0), atol=1e-6)

@@ -12,11 +12,11 @@ import torch
 from fakes import study_of
 from test_stacked import CPU, WAY, apart, both, losses_apart, make
 
-from bench import build, check, cohort, components, document, limits, measures, plan, probing, roles, study
+from bench import build, check, cohort, components, document, limits, measure, measures, plan, probing, roles, study
 from bench.archive import Archive
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Ended, Evaluated, Finished
+from bench.contracts import Ended, Evaluated, Finished, Task
 from bench.ema import Average
 from bench.errors import ComponentError
 from bench.optimizers.muon import orthogonal
@@ -576,3 +576,25 @@ def test_what_decays_is_part_of_what_a_trial_is_only_where_the_suite_says_so():
     matrices, _ = with_search("weight_decay: 0.5", extra="decay: matrices")
     assert plain.id == written.id != matrices.id
     assert plain.draws()[0].id == written.draws()[0].id != matrices.draws()[0].id
+
+
+@pytest.mark.parametrize("optimizer", components.names("optimizers"))
+def test_a_rate_that_is_far_too_high_is_an_outcome_and_no_fault(optimizer):
+    of = study_of(TOO_HIGH.format(optimizer=optimizer))
+    *_, last = measure.carry_out(Task(of, {}, Path()), torch.device("cpu"))
+    assert isinstance(last, Finished), last
+
+
+TOO_HIGH = """
+suite: s
+workloads:
+  - name: w
+    model: {{mlp: {{hidden: [16]}}}}
+    dataset: digits
+    optimizer: {optimizer}
+    batch_sizes: [16]
+    target: {{validation_error: {{at_most: 0.0}}}}
+    max_steps: 30
+    search: {{trials: 2, learning_rate: 1.0e+6}}
+    confirm: {{seeds: 0}}
+"""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bench.clock import now
+from bench.cohorts._orders import order_of
 from bench.cohorts.one_by_one import OneByOne
 from bench.contracts import Data, Observation, Way
 from bench.evaluation import observation
@@ -60,8 +61,7 @@ class Growing(OneByOne):
         self._adapts = isinstance(growth, Adaptive)
         self._copies = Copies(study, data, device)
         self._places = {
-            trial: _Place(Batch(growth, study.batch_size), Order(len(data.train), study.batch_size, trial.order_seed))
-            for trial in trials
+            trial: _Place(Batch(growth, study.batch_size), order_of(study, data, trial)) for trial in trials
         }
 
     @out_of_memory_named()
@@ -69,8 +69,8 @@ class Growing(OneByOne):
         for trial, run in self._runs.items():
             place = self._places[trial]
             for units, steps in place.batch.stretches(place.seen, step):
-                for some in blocks(steps, units * self._batch_size):
-                    rows = place.order.take(some * units).view(some, -1).to(self._device)
+                for some in blocks(steps, units * self._batch_size, place.order.numbers):
+                    rows = place.order.take(some * units).flatten(0, 1).unflatten(0, (some, -1)).to(self._device)
                     started = now(self._device)
                     self._losses[trial.id] += run.train(rows, units)
                     self._seconds[trial.id] += now(self._device) - started

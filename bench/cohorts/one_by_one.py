@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from bench import augment, build
 from bench.clock import now
+from bench.cohorts._orders import order_of
 from bench.contracts import Data, Observation, Split, Way
 from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
-from bench.order import Order, blocks
+from bench.order import blocks
 from bench.plan import Study, Trial
 from bench.state import Fields, Parts
 from bench.step import Step
@@ -34,13 +35,7 @@ class OneByOne:
         self._device = device
         self._batch_size = study.batch_size
         self._runs = {trial: _Run(study, data, device, trial) for trial in trials}
-        entry = study.workload.entry
-        draws = augment.draws(entry.augment, data.example_shape)
-        self._numbers = 1 + len(draws)
-        self._orders = {
-            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed, entry.order, draws)
-            for trial in trials
-        }
+        self._orders = {trial.order_seed: order_of(study, data, trial) for trial in trials}
         self._step = 0
         # By the ids of trials; losses are those of each step since the last evaluation, still on the device.
         self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)
@@ -48,7 +43,7 @@ class OneByOne:
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
-        for steps in blocks(step - self._step, self._batch_size, self._numbers):
+        for steps in blocks(step - self._step, self._batch_size, next(iter(self._orders.values())).numbers):
             for seed, order in self._orders.items():
                 rows = order.take(steps).to(self._device)
                 for trial, run in self._runs.items():

@@ -17,13 +17,14 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from bench import augment, build, precision
 from bench.clock import now
+from bench.cohorts._orders import order_of
 from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Data, Observation, Split, Way
 from bench.ema import Average
 from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
-from bench.order import Order, blocks
+from bench.order import blocks
 from bench.plan import Study, Trial
 from bench.state import Fields, NothingElse, OfOptimizer, Parts, Tensors
 from bench.step import repeatable
@@ -52,12 +53,7 @@ class Stacked:
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
         self._augment = workload.entry.augment
-        draws = augment.draws(self._augment, data.example_shape)
-        self._numbers = 1 + len(draws)
-        self._orders = {
-            trial.order_seed: Order(len(data.train), study.batch_size, trial.order_seed, workload.entry.order, draws)
-            for trial in trials
-        }
+        self._orders = {trial.order_seed: order_of(study, data, trial) for trial in trials}
         self._schedules = [build.schedule(workload, trial.metaparameters, study.batch_size) for trial in trials]
         self._stream = RandomStream(trials[0].init_seed, device)
         models = [build.model(workload, data, torch.device("cpu"), trial.init_seed) for trial in trials]
@@ -88,7 +84,7 @@ class Stacked:
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
-        for steps in blocks(step - self._step, self._batch_size, len(self._orders) * self._numbers):
+        for steps in blocks(step - self._step, self._batch_size, sum(order.numbers for order in self._orders.values())):
             rows = self._rows(steps)
             started = now(self._device)
             self._losses += self._train(rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import ComponentError, nearest
+from bench.errors import ComponentError, SuiteError, nearest
 
 if TYPE_CHECKING:
     from bench.contracts import Executor
@@ -39,7 +39,11 @@ def _read(text: str) -> dict[str, Any]:
     from bench import document
 
     key, equals, value = text.partition("=")
-    source = document.parse(f"{key}: {value}") if equals else document.read(Path(text))
+    refusal = ComponentError(f"--executor-options: found '{text}'; should be key=value, or a YAML file of options")
+    try:
+        source = document.parse(f"{key}: {value}") if equals else document.read(Path(text))
+    except SuiteError as error:
+        raise refusal from error
     if source.problems or not isinstance(source.data, dict):
-        raise ComponentError(f"--executor-options: found '{text}'; should be key=value, or a YAML file of options")
+        raise refusal
     return source.data

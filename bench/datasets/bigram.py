@@ -9,6 +9,10 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from bench.contracts import Data, Split
+from bench.errors import DataError
+
+# Of a larger table, or of a steeper law, the entropy rate could not be worked out.
+_LARGEST, _STEEPEST = 4_096, 8.0
 
 SIZES = {"train": 16_384, "validation": 2_048, "test": 2_048}
 
@@ -24,7 +28,13 @@ def bigram(
 
     `length` tokens an example, each example begun afresh from the chain's stationary distribution. What the lowest
     possible loss is says `entropy_rate(transitions(vocabulary, exponent))`.
+    Raises DataError where either is too large for that.
     """
+    if vocabulary > _LARGEST or exponent > _STEEPEST:
+        raise DataError(
+            f"bigram: found a vocabulary of {vocabulary:,} and the exponent {exponent:g}; they should be at most "
+            f"{_LARGEST:,} and {_STEEPEST:g}"
+        )
     chain = transitions(vocabulary, exponent)
     generator = torch.Generator().manual_seed(0)
     following = chain.cumsum(1)

@@ -13,6 +13,8 @@ from torch.nn import functional
 from bench.contracts import NOT_COUNTED, Data, Split
 from bench.errors import DataError
 
+_LARGEST = 1_009
+
 
 def modular_arithmetic(
     folder: Path,  # noqa: ARG001 (there is nothing to read)
@@ -30,6 +32,8 @@ def modular_arithmetic(
     """
     if prime < 2 or any(prime % factor == 0 for factor in range(2, int(prime**0.5) + 1)):
         raise DataError(f"found prime: {prime}; should be a prime number, such as 97")
+    if prime > _LARGEST:
+        raise DataError(f"found prime: {prime:,}; should be at most {_LARGEST:,}, whose table has a million pairs")
     pairs, answers = table(operation, prime)
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
     trained = round(train * len(pairs))

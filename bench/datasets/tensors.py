@@ -40,6 +40,10 @@ def tensors(folder: Path, *, path: str) -> Data:
             raise DataError(f"{file}: the examples of {name} have another shape than those of train")
     every = torch.cat([split.targets.flatten() for split in (train, validation, test)])
     if every.is_floating_point():
+        if train.targets.ndim == 1:  # a model gives one number an example as [n, 1]
+            train, validation, test = (
+                Split(each.inputs, each.targets.unsqueeze(1)) for each in (train, validation, test)
+            )
         return Data(train, validation, test, train.targets.shape[1:].numel(), loss="half_squared_error")
     if int(every.min()) < 0:
         raise DataError(f"{file}: has the class {int(every.min())}; classes are counted from 0")

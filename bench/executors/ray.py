@@ -7,6 +7,7 @@ back, and tells of nodes that are lost. Nodes may join and leave while a run goe
 from __future__ import annotations
 
 import socket
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ class RayExecutor:
         self._modules = modules_of(studies)
         node = self._node()
         try:
-            problems: list[str] = engine.get(node.rehearse.remote(list(studies), folder))
+            problems: list[str] = engine.get(node.rehearse.remote(list(studies), folder.resolve()))
         except engine.exceptions.RayActorError as error:
             raise DeviceError(f"the node that tries out the suite's models and data was lost: {_line(error)}") from None
         finally:
@@ -104,7 +105,7 @@ class RayExecutor:
 
     def _node(self) -> ActorHandle[_Node]:
         needs = {"num_gpus": 1} if engine.cluster_resources().get("GPU") else {"num_cpus": 1}
-        return engine.remote(_Node).options(**needs).remote(self._stall_seconds, self._modules)
+        return engine.remote(_Node).options(**needs).remote(self._stall_seconds, self._modules, sys.path)
 
 
 @dataclass
@@ -126,7 +127,8 @@ class _Place:
 class _Node:
     """On the cluster: a device, and the local executor that uses it."""
 
-    def __init__(self, stall_seconds: float, modules: Sequence[str]) -> None:
+    def __init__(self, stall_seconds: float, modules: Sequence[str], path: list[str]) -> None:
+        sys.path[:] = path  # where one's own components lie
         self._executor = LocalExecutor((), stall_seconds, modules)
         self._problems = self._executor.rehearse([], Path())
 

@@ -62,7 +62,10 @@ def slurm(
     if devices:
         raise DeviceError(f"--device: found {', '.join(devices)}; a job has the devices that its gres asks for")
     asked = {"slurm_partition": partition, "slurm_account": account, "slurm_gres": gres}
-    submitter = submitit.AutoExecutor(logs, cluster=cluster)
+    try:
+        submitter = submitit.AutoExecutor(logs, cluster=cluster)
+    except (RuntimeError, OSError) as error:
+        raise DeviceError(f"no jobs can be submitted from here: {error}") from error
     given = {key: value for key, value in asked.items() if value is not None}
     submitter.update_parameters(
         name="bench",
@@ -93,15 +96,19 @@ class SlurmExecutor:
         running: dict[Connection, _Place] = {}
         jobs: list[submitit.Job[None]] = []
         heard = True
+        ready: Sequence[object] = []
         with socket.create_server(("", 0)) as door:
             address = self._host, door.getsockname()[1]
             try:
                 while tasks or running:
-                    if not (running or idle or _left(jobs)):
-                        if not heard:
+                    if tasks and not idle and not ready:
+                        wanted = 1 if alone else min(self._jobs, len(tasks) + len(running))
+                        left = _left(jobs)
+                        if not left and not heard:
                             raise DeviceError(f"no job is left; see their logs in '{self._submitter.folder}'")
-                        jobs = self._submit(1 if alone else min(self._jobs, len(tasks)), address, key)
-                        heard = False
+                        if left < wanted:  # their time was up, say
+                            jobs += self._submit(wanted - left, address, key)
+                            heard = False
                     while tasks and idle:
                         connection = idle.pop()
                         running[connection] = _Place(tasks.popleft())
@@ -130,7 +137,7 @@ class SlurmExecutor:
             with self._submitter.batch():
                 told = address, key, self._stall_seconds, self._modules, sys.path
                 return [self._submitter.submit(_work, *told) for _ in range(count)]
-        except submitit.core.utils.FailedJobError as error:
+        except (submitit.core.utils.FailedJobError, OSError) as error:
             raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
 
 
@@ -154,19 +161,28 @@ class _Place:
         return event
 
 
-def _left(jobs: Sequence[submitit.Job[None]]) -> bool:
-    """Whether any job waits or runs; asked of the queue, since submitit asks the accounting."""
+def _left(jobs: Sequence[submitit.Job[None]]) -> int:
+    """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""
     if not all(isinstance(job, submitit.SlurmJob) for job in jobs):
-        return any(not job.done() for job in jobs)
+        return sum(not job.done() for job in jobs)
+    if not jobs:
+        return 0
     ids = ",".join(job.job_id for job in jobs)
-    asked = subprocess.run(["squeue", "-h", "-j", ids, "-o", "%i"], capture_output=True, text=True, check=False)
-    return bool(jobs) and bool(asked.stdout.strip())
+    asked = subprocess.run(["squeue", "-h", "-r", "-j", ids, "-o", "%i"], capture_output=True, text=True, check=False)
+    if asked.returncode and "Invalid job id" not in asked.stderr:
+        return len(jobs)  # the controller does not answer, which says nothing of the jobs
+    return len(asked.stdout.split())
 
 
 def _let_in(door: socket.socket, key: bytes) -> list[Connection]:
     """Who dials in, if it has the key; a stranger may keep a run waiting for seconds, and no longer."""
     dialled, _ = door.accept()
     dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
+    # A node that loses its power says no goodbye: it is asked now and then, and given up after two minutes.
+    dialled.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            dialled.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     connection = Connection(dialled.detach())
     try:
         deliver_challenge(connection, key)

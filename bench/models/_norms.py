@@ -103,7 +103,8 @@ class _Bias(nn.Module):
 
 
 class _GhostNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over virtual batches, the last of them what is left; running statistics take the mean of theirs.
+    """Batch norm over virtual batches, the last of them what is left; running statistics take the mean of theirs, each
+    counted by its examples.
 
     Hoffer et al. let each virtual batch move the running statistics in turn, which, many to a batch, forget all but
     the last batches.
@@ -126,15 +127,17 @@ class _GhostNorm(nn.modules.batchnorm._BatchNorm):
         parts = [x[: len(x) - rest].unflatten(0, (whole, self.ghost_batch))] if whole else []
         if rest:
             parts.append(x[len(x) - rest :].unsqueeze(0))
-        means, variances, outputs = [], [], []
+        means, variances, outputs, shares = [], [], [], []
         for part in parts:  # [virtual batches, examples, channels, ...]
             over = (1, *range(3, part.ndim))
             variance, mean = torch.var_mean(part, over, correction=0, keepdim=True)
             outputs.append(((part - mean) * (variance + self.eps).rsqrt()).flatten(0, 1))
             count = part[0, :, 0].numel()
+            shares += [part.shape[1] / len(x)] * len(part)
             means.append(mean.flatten(1))
             variances.append(variance.flatten(1) * (count / max(1, count - 1)))
-        self._remember(torch.cat(means).mean(0), torch.cat(variances).mean(0))
+        weights = torch.tensor(shares, dtype=x.dtype, device=x.device)
+        self._remember(weights @ torch.cat(means), weights @ torch.cat(variances))
         shape = (-1, *[1] * (x.ndim - 2))
         return (torch.cat(outputs) * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
 

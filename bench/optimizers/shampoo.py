@@ -27,10 +27,10 @@ def shampoo(
     """L += g g^T, R += g^T g, v = momentum v + L^(-1/4) g R^(-1/4), w -= learning_rate v; L and R begin as eps times 1.
 
     Gupta et al. 2018, arXiv 1802.09568, algorithm 1, without grafting; written here from the paper, under this
-    project's licence. The roots are taken anew at the first step and `every` so many after it. Convolutions are
-    matrices with a row for each channel made; a side of more than `largest` has no preconditioner, and the other keeps
-    its power; what has fewer than two dimensions has diagonal AdaGrad's g / sqrt(eps + sum of g^2). weight_decay w is
-    added to g.
+    project's licence. The roots are taken anew at each of the first `every` steps, and then at one of so many.
+    Convolutions are matrices with a row for each channel made; a side of more than `largest` has no preconditioner, and
+    the other keeps its power; what has fewer than two dimensions has diagonal AdaGrad's g / sqrt(eps + sum of g^2).
+    weight_decay w is added to g.
     """
     defaults = {"lr": learning_rate, "momentum": momentum, "eps": eps, "every": every, "largest": largest}
     return _Shampoo(parameters, {**defaults, "weight_decay": weight_decay})
@@ -57,7 +57,8 @@ def _both_sides(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) 
             state[f"sum{side}"] = group["eps"] * torch.eye(size, dtype=matrix.dtype, device=matrix.device)
         flat = gradient.flatten(1)
         state[f"sum{side}"] += flat @ flat.T if side == 0 else flat.T @ flat
-        if state["step"] % group["every"] == 0:
+        # At first at each step: one gradient says nothing of most directions, and a root of it makes them large.
+        if state["step"] <= group["every"] or state["step"] % group["every"] == 0:
             state[f"root{side}"] = _inverse_fourth_root(state[f"sum{side}"], group["eps"])
         matrix = state[f"root{side}"] @ matrix if side == 0 else matrix @ state[f"root{side}"]
     return matrix.view_as(gradient)
@@ -72,7 +73,11 @@ def _diagonal(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) ->
 
 
 def _inverse_fourth_root(matrix: Tensor, least: float) -> Tensor:
-    """Of a symmetric matrix whose eigenvalues are at least so much, but for rounding."""
+    """Of a symmetric matrix whose eigenvalues are at least so much, but for rounding; NaN where one is not finite: the
+    trial has diverged, and its loss will say so.
+    """
+    if not matrix.isfinite().all():
+        return torch.full_like(matrix, torch.nan)
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors * values.clamp(min=least) ** -0.25 @ vectors.T
     return root
