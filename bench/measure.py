@@ -151,7 +151,7 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
     if build.gradients(optimizer) > 1:
         optimizer.step(gradient)  # type: ignore[arg-type]
     else:
-        gradient()
+        LOSSES[data.loss].mean(outputs, targets).backward()
         optimizer.step()
 
 

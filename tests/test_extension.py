@@ -94,7 +94,7 @@ def test_an_offered_component_is_found_by_its_name_and_nothing_of_its_package_is
     assert (found.name, found.module, found.attribute, found.summary) == (
         *("tiny_net", "acme.models", "tiny", "One linear layer."),
     )
-    assert [option.name for option in found.options] == ["scale"]
+    assert [option.name for option in found.options if not option.harness] == ["scale"]
     assert found.source
     assert found.origin.startswith("acme 1.2: ")
     assert found.origin.endswith("models.py")

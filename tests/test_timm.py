@@ -32,7 +32,7 @@ def test_where_timm_is_absent_a_sentence_names_the_extra():
 
 
 def test_a_library_that_is_absent_is_a_sentence_that_names_its_extra(monkeypatch):
-    monkeypatch.setattr(components, "_locate", lambda module: None)
+    monkeypatch.setattr(components, "locate", lambda module: None)
     with pytest.raises(ComponentError, match=r"timm is not installed: pip install 'bench\[timm\]'"):
         find.__wrapped__("models", "timm:resnet10t")
 
