@@ -236,7 +236,10 @@ def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> 
     made = forecast(
         (study.most_steps * step_seconds(known[study.workload.name], study.batch_size) for study in timed), devices
     )
-    notes = ["At most, as in the plan; evaluation is not counted. No schedule ends before the least."]
+    notes = [
+        "For as many steps as the plan has at most, each as long as it was timed, with its device to itself (on a CPU "
+        "all cores, where a study has one); evaluation is not counted. No schedule ends before the least."
+    ]
     if unknown:
         notes.append(f"left out, since their step time is not known ('bench time' measures it): {', '.join(unknown)}")
     return Table(
