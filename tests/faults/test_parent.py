@@ -74,7 +74,7 @@ def test_so_does_one_that_races_confirms_with_fresh_seeds_and_times_a_step(tmp_p
     started = time.monotonic()
     bench("run", "small.yaml", folder=whole)
     seen = killed_and_resumed(cut, 8, time.monotonic() - started, trained(whole))
-    assert len(seen) > 1, "some kill came while it trained"
+    assert any(0 < count < len(trained(whole)) for count in seen), "some kill came while it trained"
     assert trained(cut) == trained(whole)
     assert timings(cut) == timings(whole) != set()
 
