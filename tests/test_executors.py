@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
 from collections import deque
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import study_of
+from test_run import contents
 
 from bench import check, document, plan, runner
 from bench.archive import Archive
@@ -142,13 +142,6 @@ def test_closing_it_ends_what_is_running_and_leaves_no_process(executor):
     assert alive == []
 
 
-def content(path):
-    with closing(sqlite3.connect(path)) as connection:
-        trials = "SELECT id, outcome, step FROM trials ORDER BY id"
-        readings = "SELECT id, readings.step, name, value FROM readings JOIN trials ON trial = key ORDER BY 1, 2, 3"
-        return connection.execute(trials).fetchall(), connection.execute(readings).fetchall()
-
-
 def workers():
     """The processes under this one that train: those that were forked from a server of workers."""
     return [
@@ -166,17 +159,17 @@ def test_a_run_whose_node_is_killed_half_way_ends_in_the_archive_of_one_machine(
     text = SUITE.format(model="softmax", batch_size="16, 32, 64, 128, 256", max_steps=2000)
     made = plan.make(check.check(document.parse(text)))
     node = cluster.add_node(num_cpus=1)
-    contents = []
+    ends = []
     for executor in (local([], 600.0), ray([], 600.0, address=cluster.address)):
         ended = 0
-        with Archive.writing(tmp_path / f"{len(contents)}.sqlite") as archive:
+        with Archive.writing(tmp_path / f"{len(ends)}.sqlite") as archive:
             for _, event in runner.run(made, runner.missing(made, archive), archive, executor, Path()):
                 ended += isinstance(event, Ended)
-                if contents and ended == 3 and node:
+                if ends and ended == 3 and node:
                     cluster.remove_node(node, allow_graceful=False)
                     node = None
             assert runner.missing(made, archive) == []
-        contents.append(content(tmp_path / f"{len(contents)}.sqlite"))
+        ends.append(contents(tmp_path / f"{len(ends)}.sqlite"))
     engine.shutdown()
     assert node is None
-    assert contents[0] == contents[1]
+    assert ends[0] == ends[1]

@@ -1,8 +1,8 @@
 """A Slurm cluster: its jobs dial in to the run that submitted them, and carry out a study at a time for it.
 
 A job keeps a local executor on its node, so that what a study does to its process is answered there. One that is
-cancelled, preempted or lost is a broken connection, seen at once; one that Slurm requeues dials in again. Nothing is
-read from Slurm's accounting, which many clusters do not have.
+cancelled, preempted or lost is a broken connection, seen at once, or within minutes where its node says no goodbye; one
+that Slurm requeues dials in again. Nothing is read from Slurm's accounting, which many clusters do not have.
 """
 
 from __future__ import annotations
