@@ -127,6 +127,7 @@ class _Content(TypedDict):
     dataset: str
     optimizer: str
     schedule: str
+    devices: NotRequired[int]
 
 
 class _TimedContent(_Content):
@@ -586,6 +587,7 @@ def _content(study: Study | Timing) -> dict[str, Any]:
         "open_ended": workload.open_ended,
         **{key: str(getattr(workload, key)) for key in ("model", "dataset", "optimizer", "schedule")},
         "precision": entry.precision,
+        **({"devices": workload.devices} if workload.devices > 1 else {}),
     }
     if isinstance(study, Timing):
         settings = {key: getattr(entry, key) for key in ("compile", "channels_last", "micro_batch", "input")}

@@ -302,6 +302,7 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
     sizes = _sizes(workload.get("batch_sizes"), most)
     yield from _check_growth(source, (*here, "growth"), workload, most, sizes)
+    yield from _check_devices(source, here, workload, sizes)
     yield from _check_needs(source, here, workload)
     yield from _check_input(source, here, workload)
     yield from _check_probes(source, here, workload)
@@ -348,6 +349,27 @@ def _check_growth(
     if timed := [measure for measure in _list(workload.get("measure")) if measure in ("throughput", "inference")]:
         message = f"found growth where {timed[0]} is measured, of a step whose batch stays; leave out one of them"
         yield _at(source, path, message)
+
+
+def _check_devices(source: Document, here: KeyPath, workload: dict[str, Any], sizes: list[int]) -> Iterator[Problem]:
+    """Several devices share a batch evenly, and a trial that has them trains by itself."""
+    counts = [count for count in one_or_more(workload.get("devices", 1)) if isinstance(count, int) and count > 1]
+    if not counts:
+        return
+    for count in counts:
+        uneven = next((size for size in sizes if size % count), None)
+        if uneven:
+            message = f"found {count}, which cannot share a batch of {uneven:,} evenly"
+            yield _at(source, (*here, "devices"), message)
+    if workload.get("training") == "stacked":
+        message = "found training: stacked, which trains many trials on one device; on several, leave it out"
+        yield _at(source, (*here, "devices"), message)
+    if workload.get("growth"):
+        yield _at(source, (*here, "devices"), "found growth; a batch that grows is trained on one device")
+    if workload.get("input") == "loader":
+        yield _at(source, (*here, "devices"), "found input: loader; several devices have their examples on them")
+    if "inference" in _list(workload.get("measure")):
+        yield _at(source, (*here, "devices"), "found inference among what is measured; it is timed on one device")
 
 
 def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:

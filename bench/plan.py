@@ -56,6 +56,7 @@ class Workload:
     dataset: Spec
     optimizer: Spec
     schedule: Spec
+    devices: int = 1
 
     @property
     def reading(self) -> str:
@@ -137,9 +138,10 @@ class Workload:
     def _step(self) -> dict[str, Any]:
         """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
         growth = {"growth": self.entry.growth.model_dump()} if self.entry.growth else {}
+        devices = {"devices": self.devices} if self.devices > 1 else {}
         keys = {key: getattr(self.entry, key) for key in _STEP_KEYS}
         said = {key: value for key, value in keys.items() if value != Entry.model_fields[key].default}
-        return {**said, **growth}
+        return {**said, **devices, **growth}
 
     def _examples(self) -> dict[str, Any]:
         """How examples are drawn and changed, where the suite says anything of it, for the same reason."""
@@ -290,7 +292,7 @@ class Timing:
     def _identity(self) -> list[Any]:
         """What makes a step take the time that it takes, and how well that is known; not where it leads."""
         whole, entry = self.workload.identity(), self.workload.entry
-        step = {key: whole[key] for key in (*_TIMED_KEYS, *_STEP_KEYS) if key in whole}
+        step = {key: whole[key] for key in (*_TIMED_KEYS, *_STEP_KEYS, "devices") if key in whole}
         clock = entry.timing.model_dump(include={"precision", "seconds"})
         return [step, self.batch_size, self.what, entry.input, self._metaparameters, clock]
 
@@ -330,7 +332,9 @@ def make(suite: Suite, *, timed: bool = False) -> Plan:
     timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
     """
     workloads = tuple(
-        Workload(name, entry, *specs) for entry in suite.content.workloads for name, *specs in entry.combinations()
+        Workload(name, entry, model, dataset, optimizer, schedule, devices)
+        for entry in suite.content.workloads
+        for name, model, dataset, optimizer, schedule, devices in entry.combinations()
     )
     studies: list[Study] = []
     timings: list[Timing] = []

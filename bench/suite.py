@@ -96,6 +96,14 @@ Specs = Annotated[
     WithJsonSchema({"anyOf": [*_SPEC_SCHEMA["anyOf"], {"type": "array", "items": _SPEC_SCHEMA, "minItems": 1}]}),
 ]
 Steps = Annotated[int, Field(gt=0, le=10**9)]
+_DEVICES_SCHEMA = {"type": "integer", "minimum": 1, "maximum": 1024}
+DeviceCounts = Annotated[
+    list[Annotated[int, Field(gt=0, le=1024)]],
+    BeforeValidator(one_or_more),
+    AfterValidator(_distinct),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_DEVICES_SCHEMA, {"type": "array", "items": _DEVICES_SCHEMA, "minItems": 1}]}),
+]
 
 
 class Threshold(Strict):
@@ -345,6 +353,8 @@ class Entry(Strict):
     growth: Growth | None = None
     precision: Precision = "fp32"
     training: Training = "auto"
+    # On how many devices each trial trains, its batch split evenly between them.
+    devices: DeviceCounts = [1]
     deterministic: bool = False
     timing: TimingOptions = TimingOptions()
     compile: bool = False
@@ -356,19 +366,20 @@ class Entry(Strict):
     augment: Annotated[Augment, AfterValidator(_something)] | None = None
     order: OrderName = "reshuffle"
 
-    def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec]]:
-        """(name, model, dataset, optimizer, schedule) of every workload the entry stands for.
+    def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec, int]]:
+        """(name, model, dataset, optimizer, schedule, devices) of every workload the entry stands for.
 
-        What was listed is added to the entry's name, and nothing else is: `digits-sgd`, `digits-adam`.
+        What was listed is added to the entry's name, and nothing else is: `digits-sgd`, `digits-devices=2`.
         """
         lists = (self.model, self.dataset, self.optimizer, self.schedule)
-        for combination in itertools.product(*lists):
+        for combination, devices in itertools.product(itertools.product(*lists), self.devices):
             listed = [str(spec) for spec, choices in zip(combination, lists, strict=True) if len(choices) > 1]
-            yield "-".join([self.name, *listed]), *combination
+            listed += [f"devices={devices}"] if len(self.devices) > 1 else []
+            yield "-".join([self.name, *listed]), *combination, devices
 
     def trial_count(self, most: int) -> int:
         """How many trials it asks for, where no dataset has more than so many examples."""
-        lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule)
+        lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule) * len(self.devices)
         trained = self.search.trials + self.confirm.seeds if "steps_to_target" in self.measure else 0
         timed = self.timing.processes * len(set(self.measure) - {"steps_to_target"})
         return lists * len(self.sizes(most)) * (trained + timed)

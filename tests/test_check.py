@@ -810,3 +810,19 @@ def test_a_step_is_timed_with_nothing_switched_off_that_takes_time():
         for process in timed.processes()
     }
     assert point == (0.1, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("    devices: 3", "found 3, which cannot share a batch of 8 evenly"),
+        ("    devices: 2\n    training: stacked", "found training: stacked, which trains many trials on one device"),
+        ("    devices: [1, 2]\n    input: loader", "found input: loader; several devices have their examples on them"),
+        ("    devices: 2\n    growth: {double_at: [64]}", "found growth; a batch that grows is trained on one device"),
+        ("    devices: 2\n    measure: [inference]", "found inference among what is measured"),
+    ],
+)
+def test_what_several_devices_cannot_do_is_said_where_they_are_asked_for(lines, said):
+    (sentence,) = sentences(SUITE + lines + "\n")
+    assert said in sentence
+    assert "s.yaml:19" in sentence

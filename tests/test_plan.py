@@ -205,3 +205,22 @@ def test_a_batch_that_grows_is_not_timed_where_all_is():
     made = plan.make(check.check(document.parse(SUITE + growing)), timed=True)
     assert {study.workload.name for study in made.studies} == {"a", "b"}
     assert {timing.workload.name for timing in made.timings} == {"a"}
+
+
+def test_several_devices_train_the_same_draws_from_the_same_start_in_the_same_order():
+    one, two = (
+        plan.make(check.check(document.parse(SUITE + f"    devices: {count}\n"))).studies[0] for count in (1, 2)
+    )
+    assert one.id != two.id
+    seen = [[(each.metaparameters, each.init_seed, each.order_seed) for each in study.draws()] for study in (one, two)]
+    assert seen[0] == seen[1]
+
+
+def test_one_device_said_or_left_out_gives_the_same_ids():
+    said, unsaid = (plan.make(check.check(document.parse(SUITE + end))) for end in ("    devices: 1\n", ""))
+    assert [study.id for study in said.studies] == [study.id for study in unsaid.studies]
+
+
+def test_a_list_of_devices_makes_a_workload_of_each():
+    made = plan.make(check.check(document.parse(SUITE + "    devices: [1, 2]\n")))
+    assert [(each.name, each.devices) for each in made.workloads] == [("a-devices=1", 1), ("a-devices=2", 2)]
