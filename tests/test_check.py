@@ -1,6 +1,7 @@
 """Every broken suite is answered with file, line, path, what was found and what would be right, and nothing else."""
 
 import copy
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -651,6 +652,13 @@ def test_a_scaling_rule_is_held_to_every_batch_size_of_a_range_too():
 def test_every_suite_shipped_passes_the_check(path, monkeypatch):
     monkeypatch.syspath_prepend(str(path.parent.parent))
     assert check.load(path).name == path.stem
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_shipped_begins_with_its_question_and_the_paper_that_asked_it(path):
+    header = "".join(itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))
+    assert "?" in header
+    assert "arXiv:" in header or path.stem in ("ci_gate", "quick", "throughput", "your_model")
 
 
 ODD = st.one_of(
