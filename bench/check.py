@@ -301,6 +301,8 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
         yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
     most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
     sizes = _sizes(workload.get("batch_sizes"), most)
+    for position, (spec, _) in enumerate(found["model"]):
+        yield from _check_ghost_batch(source, _spec_path(source, (*here, "model"), position), spec, workload, sizes)
     yield from _check_growth(source, (*here, "growth"), workload, most, sizes)
     yield from _check_devices(source, here, workload, sizes)
     yield from _check_needs(source, here, workload)
@@ -328,6 +330,23 @@ def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, da
     if known is not None and isinstance(subset, int) and most == known < subset:
         message = f"found the subset {subset:,}; {spec.name} has {known:,} training examples"
         yield _at(source, (*path[:-1], "dataset"), message)
+
+
+def _check_ghost_batch(
+    source: Document, path: KeyPath, spec: Spec, workload: dict[str, Any], sizes: list[int]
+) -> Iterator[Problem]:
+    """What is normalised together is cut into whole ghost batches, or is no larger than one."""
+    ghost, micro_batch = spec.options.get("ghost_batch"), workload.get("micro_batch")
+    if spec.options.get("norm") != "ghost" or type(ghost) is not int or ghost < 1:
+        return
+    for size in sizes:
+        part = min(size, micro_batch) if type(micro_batch) is int and micro_batch > 0 else size
+        uneven = next((each for each in (part, size % part) if each > ghost and each % ghost), None)
+        if uneven or (workload.get("growth") and size % ghost):
+            parts = f", of which {uneven:,} pass at once" if uneven not in (None, size) else ""
+            message = f"found {ghost:,}, which does not divide the batch size {size:,}{parts}"
+            yield _at(source, (*path, spec.name, "ghost_batch"), message)
+            return
 
 
 def _check_growth(

@@ -83,18 +83,33 @@ def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
     """
     problems: dict[str, None] = {}
     loaded: dict[tuple[str, str], Data | Exception] = {}
-    largest: dict[str, Study | Timing] = {}
+    of_workload: dict[str, list[Study | Timing]] = {}
     for each in sorted(studies, key=lambda each: each.batch_size):
-        largest[each.workload.name] = each
-    for each in largest.values():
+        of_workload.setdefault(each.workload.name, []).append(each)
+    for units in of_workload.values():
+        each = units[-1]
         try:
-            _rehearse(each, folder, loaded)
+            _rehearse(each, folder, loaded, [unit for unit in units if _sees_one_example(unit)])
         except Exception as error:  # a user's component may raise anything
             problems[f"{each.workload.name}: {_sentence(error)}"] = None
     return list(problems)
 
 
-def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str], Data | Exception]) -> None:
+def _sees_one_example(unit: Study | Timing) -> bool:
+    """Whether a model trains on one example alone: the batch, a device's share, or what micro-batches leave of it."""
+    if isinstance(unit, Timing) and unit.what == "inference":
+        return False
+    micro_batch, share = unit.workload.entry.micro_batch, unit.batch_size // unit.workload.devices
+    return share == 1 or (isinstance(micro_batch, int) and 1 in (micro_batch, share % micro_batch))
+
+
+def _rehearse(
+    largest: Study | Timing,
+    folder: Path,
+    loaded: dict[tuple[str, str], Data | Exception],
+    lonely: Sequence[Study | Timing],
+) -> None:
+    """largest: a workload's unit of the largest batch size.  lonely: those whose model sees one example alone."""
     workload, cpu = largest.workload, torch.device("cpu")
     key = str(workload.dataset)
     as_asked = key, workload.entry.precision
@@ -121,6 +136,16 @@ def _rehearse(largest: Study | Timing, folder: Path, loaded: dict[tuple[str, str
         raise ComponentError(
             f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
         ) from error
+    if lonely:
+        try:
+            model(data.train.inputs[:1])
+        except (RuntimeError, ValueError) as error:
+            of, micro_batch = lonely[0], workload.entry.micro_batch
+            parts = f" in micro-batches of {micro_batch}" if of.batch_size > 1 else ""
+            raise ComponentError(
+                f"{workload.model} cannot train on one example alone, as batch size {of.batch_size:,}{parts} has it: "
+                f"{_sentence(error)}"
+            ) from error
     targets = data.train.targets[:2]
     wanted: dict[LossName, list[tuple[int, ...]]] = {
         "cross_entropy": [(*targets.shape, data.classes)],

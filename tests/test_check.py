@@ -568,6 +568,26 @@ def test_a_list_of_twenty_thousand_batch_sizes_is_answered_too():
 
 
 @pytest.mark.parametrize(
+    ("ghost_batch", "more", "said"),
+    [
+        (32, "", None),
+        (100, "", None),
+        (3, "", "found 3, which does not divide the batch size 8"),
+        (24, "", "found 24, which does not divide the batch size 64"),
+        (32, "micro_batch: 32", None),
+        (16, "micro_batch: 24", "found 16, which does not divide the batch size 64, of which 24 pass at once"),
+        (32, "growth: {double_at: [100]}", "found 32, which does not divide the batch size 8"),
+    ],
+)
+def test_a_ghost_batch_that_does_not_divide_a_larger_batch_is_refused(ghost_batch, more, said):
+    text = with_lines({5: f"model: {{mlp: {{norm: ghost, ghost_batch: {ghost_batch}}}}}"}) + f"\n    {more}\n"
+    if said is None:
+        assert checked(text)
+    else:
+        assert sentences(text) == [f"s.yaml:5: workloads[0].model.mlp.ghost_batch: {said}"]
+
+
+@pytest.mark.parametrize(
     ("optimizer", "metaparameters"),
     [("RMSprop", "alpha: 0.9"), ("SGD", "dampening: 0.1"), ("NAdam", "momentum_decay: 0.01"), ("AdamW", "eps: 1e-7")],
 )

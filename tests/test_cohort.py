@@ -54,6 +54,20 @@ def test_workloads_of_two_precisions_on_one_dataset_are_rehearsed_apart():
     assert measure.rehearse(studies, Path()) == []
 
 
+@pytest.mark.parametrize("norm", ["batch", "ghost, ghost_batch: 4"])
+@pytest.mark.parametrize(
+    ("more", "batch_size", "said"),
+    [("", 1, "batch size 1"), ("micro_batch: 4", 9, "batch size 9 in micro-batches of 4"), ("micro_batch: 3", 9, None)],
+)
+def test_one_example_alone_is_refused_by_a_rehearsal_where_its_statistics_are_needed(norm, more, batch_size, said):
+    model = f"{{mlp: {{norm: {norm}}}}}"
+    text = SUITE.format(model=model, optimizer="sgd", schedule="constant", batch_size=batch_size, rate=0.1)
+    told = measure.rehearse([study_of(f"{text}    {more}\n")], Path())
+    assert [problem.partition(": ")[2].partition(", as ")[2].partition(" has it: Val")[0] for problem in told] == (
+        [said] if said else []
+    )
+
+
 def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 

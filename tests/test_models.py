@@ -77,7 +77,7 @@ def apart(one, stacked, trials):
     )
 
 
-NORMS = ["norm: batch", "norm: ghost, ghost_batch: 3", "norm: layer", "norm: group", "norm: weight", "norm: none"]
+NORMS = ["norm: batch", "norm: ghost, ghost_batch: 2", "norm: layer", "norm: group", "norm: weight", "norm: none"]
 OPTIONS = [
     *((name, "") for name in names("models") if name not in DRAWING),
     *((name, norm) for name in ("mlp", "simple_cnn", "resnet8") for norm in NORMS),

@@ -118,9 +118,14 @@ class _GhostNorm(nn.modules.batchnorm._BatchNorm):
         """Takes [n, channels] and [n, channels, height, width] alike."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[n, channels, ...] -> the same shape; in evaluation mode as batch norm does."""
+        """[n, channels, ...] -> the same shape; in evaluation mode as batch norm does.
+
+        Raises ValueError, as batch norm does, where a channel has one value alone.
+        """
         if not self.training:
             return super().forward(input)
+        if input[:, 0].numel() == 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
         # Statistics are not taken in half precision.
         x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         whole, rest = divmod(len(x), self.ghost_batch)
