@@ -12,7 +12,9 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bench import journal
-from bench.contracts import Look, OutOfMemory, StudyEvent
+from bench.contracts import Look, OutOfMemory, Started, StudyEvent
 from bench.errors import ComponentError
 from bench.journal import Call, Carry, CohortState, Journal, Strayed
 from bench.memory import out_of_memory_named
@@ -44,26 +46,38 @@ def kept(
     where the checkpoint was good and training cannot go on from it all the same; it is then removed.
     """
     identity = {"study": study, "environment": dict(environment), "source": _source()}
-    calls, states = _read(path, identity, carry)
-    keeper = _Keeper(path, identity)
+    calls, states, seated_seconds = _read(path, identity, carry)
+    keeper = _Keeper(path, identity, seated_seconds)
     going_on = Journal(calls, states, make, look, keeper.evaluated)
     del calls, states  # the journal lets states go as cohorts take them
     try:
-        yield from carry(going_on.make, going_on.look)
+        for event in carry(going_on.make, going_on.look):
+            yield keeper.started(event) if isinstance(event, Started) else event
     except Strayed as error:
         forget_checkpoint(path)
         raise ComponentError(f"{path}: cannot be gone on from: {error}; it is removed, run the suite again") from error
 
 
 class _Keeper:
-    """Writes a study's checkpoints when it is time."""
+    """Writes a study's checkpoints when it is time.
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    seated_seconds: since each time that trials took their seats, in the order in which the study will tell of it again.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], seated_seconds: Sequence[float]) -> None:
         self._path = path
         self._identity = identity
+        self._again = deque(time.monotonic() - seconds for seconds in seated_seconds)
+        self._seated: list[float] = []
         self._written = time.monotonic()
         self._took = 0.0
         self._warned = False
+
+    def started(self, event: Started) -> Started:
+        """The event, with how long ago it was where it is told again."""
+        now = time.monotonic()
+        self._seated.append(self._again.popleft() if self._again else now)
+        return replace(event, seated_seconds=now - self._seated[-1])
 
     def evaluated(self, going_on: Journal) -> None:
         started = time.monotonic()
@@ -71,7 +85,9 @@ class _Keeper:
             return
         try:
             with out_of_memory_named():
-                content = {**self._identity, "calls": going_on.calls, "states": going_on.states()}
+                seated_seconds = [started - seated for seated in self._seated]
+                kept = {"calls": going_on.calls, "states": going_on.states(), "seated_seconds": seated_seconds}
+                content = {**self._identity, **kept}
                 _check_plain(content)
                 _write(self._path, content)
         # None of these is the end of the study: at worst it is begun again.
@@ -127,10 +143,14 @@ class _Writer:
         """Done once all is written."""
 
 
-def _read(path: Path, identity: dict[str, Any], carry: Carry) -> tuple[list[Call], dict[int, CohortState]]:
+# The calls so far, the states of cohorts, and the seconds since each time that trials took their seats.
+_Content = tuple[list[Call], dict[int, CohortState], list[float]]
+
+
+def _read(path: Path, identity: dict[str, Any], carry: Carry) -> _Content:
     """The newest checkpoint that can be gone on from; nothing where there is none. What cannot is said in a line."""
     unfit = []
-    found: tuple[list[Call], dict[int, CohortState]] = [], {}
+    found: _Content = [], {}, []
     for file in checkpoint_files(path)[:2]:
         if file.exists():
             try:
@@ -145,7 +165,7 @@ def _read(path: Path, identity: dict[str, Any], carry: Carry) -> tuple[list[Call
     return found
 
 
-def _fit(file: Path, identity: dict[str, Any], carry: Carry) -> tuple[list[Call], dict[int, CohortState]]:
+def _fit(file: Path, identity: dict[str, Any], carry: Carry) -> _Content:
     """What a file holds, on the CPU; raises Strayed, or whatever a reader raises, where it cannot be gone on from."""
     with zipfile.ZipFile(file) as whole:  # torch does not look at its checksums
         if whole.testzip() is not None:
@@ -155,7 +175,7 @@ def _fit(file: Path, identity: dict[str, Any], carry: Carry) -> tuple[list[Call]
         if content[name] != value:
             raise Strayed(f"it is of another {name}")
     journal.check(content["calls"], content["states"], carry)
-    return content["calls"], content["states"]
+    return content["calls"], content["states"], list(map(float, content["seated_seconds"]))
 
 
 def _check_plain(value: object) -> None:

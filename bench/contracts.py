@@ -190,9 +190,13 @@ Look = Callable[[Cohort, Sequence[Trial], int, Sequence[str]], dict[Trial, dict[
 
 @dataclass(frozen=True)
 class Started:
-    """Trials took their seats."""
+    """Trials took their seats.
+
+    seated_seconds: for how long they have been in them, where a study that was cut off goes on.
+    """
 
     trials: tuple[Trial, ...]
+    seated_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from fakes import Curve, FakeCohort, fake_study, look, study_of
 
 from bench import checkpoint, cohort, measure, study
-from bench.contracts import Ended, Evaluated, Failed, Finished, Known, OutOfMemory, Task
+from bench.contracts import Ended, Evaluated, Failed, Finished, Known, OutOfMemory, Started, Task
 from bench.journal import Journal
 from bench.order import Order
 from bench.storage import checkpoint_files
@@ -79,7 +79,14 @@ def events(of, path=None):
 
 def untimed(told):
     """Events without the time that they took."""
-    return [replace(event, train_seconds=0.0) if isinstance(event, Ended) else event for event in told]
+    return [
+        replace(event, train_seconds=0.0)
+        if isinstance(event, Ended)
+        else replace(event, seated_seconds=0.0)
+        if isinstance(event, Started)
+        else event
+        for event in told
+    ]
 
 
 def cut_off(of, path, after):
@@ -111,6 +118,33 @@ def assert_goes_on_alike(of, path, kills=3):
         seen = len(said)
     assert 0 < seen < len(whole)
     assert untimed(events(of, path)) == untimed(whole)
+
+
+def test_trials_that_go_on_have_been_in_their_seats_since_they_took_them_but_for_the_time_between(
+    tmp_path, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+
+    def seated(until):
+        """A run of which each event takes a second, as far as a number of evaluations."""
+        told = []
+        with closing(events(of, tmp_path / "s.pt")) as going_on:
+            for event in going_on:
+                if isinstance(event, Started):
+                    told.append(event.seated_seconds)
+                now[0] += 1
+                until -= isinstance(event, Evaluated)
+                if until == 0:
+                    return told
+        return told
+
+    of = make(race="false")
+    assert seated(4) == [0]  # kept when the fourth evaluation was made, five seconds after the start
+    now[0] += 1000
+    assert seated(6) == [5]
+    now[0] += 1000
+    assert seated(6)[0] == 5 + 7
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
@@ -341,9 +375,9 @@ def test_a_file_that_is_not_what_was_written_is_read_as_it_was_or_not_at_all(cut
         found = checkpoint._read(path, identity, lambda make, look: study.run(of, {}, 300, make, look))
         if "cannot be gone on from" in caplog.text:
             refused += 1
-            assert found == ([], {})
+            assert found == ([], {}, [])
         else:
-            assert alike(list(found), [content["calls"], content["states"]])
+            assert alike(list(found), [content["calls"], content["states"], content["seated_seconds"]])
     assert refused > 100
 
 

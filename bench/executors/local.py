@@ -159,11 +159,11 @@ class _Place:
     def _follow(self, said: Event) -> None:
         """Those that begin while others train replace one; that which begins anew begins the cohort anew."""
         match said:
-            case Started(trials):
+            case Started(trials, seated_seconds):
                 if self.training.isdisjoint(trials) and self.training:
                     self.training.update(trials)
                 else:
-                    self.training, self.seated = set(trials), self.heard
+                    self.training, self.seated = set(trials), self.heard - seated_seconds
             case Ended(trial):
                 self.training.discard(trial)
 

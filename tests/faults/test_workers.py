@@ -295,6 +295,9 @@ def test_the_time_that_trials_may_train_runs_from_the_first_seat_of_their_cohort
     assert left(25.0, Started((first,))) == 30, "a replacement once more"
     assert left(35.0, Started((second,))) == 50, "what did not fit begins again in a smaller cohort"
     assert left(45.0, Ended(second, "reached", 3, 1.0), Started((first,))) == 50
+    assert left(55.0, Ended(first, "reached", 3, 1.0), Started((first,), 30.0)) == 20, (
+        "it trained before it was cut off"
+    )
 
 
 @pytest.mark.parametrize(
