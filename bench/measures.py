@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from bench.archive import Archive, StudyRecord, TrialRecord
+from bench.archive import Archive
 from bench.plan import CONFIRM_BUDGET
+from bench.records import StudyRecord, TrialRecord
 from bench.search import Dimension, Space
 from bench.stats import MedianInterval, median_interval
 from bench.suite import Threshold

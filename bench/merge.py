@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.archive import Archive, made, written
+from bench.archive import Archive
+from bench.database import made, written
 from bench.errors import ArchiveError
 from bench.plan import TimedMeasure
+from bench.reader import Reader
 
 _ENDED = ("reached", "overtaken", "exhausted", "diverged", "infeasible")
 # What a trial is: its columns `phase` to `max_steps`.
@@ -29,7 +31,7 @@ def merge(paths: Sequence[Path], new: Path) -> int:
         for path in paths:
             with Archive.reading(path, whole=True) as archive, written(new):
                 _add(archive, connection)
-        return len(Archive(new, connection).finished())
+        return len(Reader(new, connection).finished())
 
 
 def _add(archive: Archive, new: sqlite3.Connection) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.analyses._show import sort_key
-from bench.archive import Archive, TrialRecord
+from bench.archive import Archive
 from bench.errors import BenchError
 from bench.measures import Summary, curve_of_trial, summaries
+from bench.records import TrialRecord
 from bench.report import tables
 from bench.scaling import Point, curve_of, fit_curve
 from bench.stats import median_interval

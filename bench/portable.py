@@ -21,8 +21,10 @@ from typing import IO, Any, get_args
 import numpy
 
 from bench import storage
-from bench.archive import SCHEMA_VERSION, Archive, Table, found, restore
+from bench.archive import Archive, restore
 from bench.errors import ArchiveError
+from bench.records import found
+from bench.schema import SCHEMA_VERSION, Table
 from bench.table import harmless
 
 FORMAT = "bench-archive"

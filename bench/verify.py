@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import migrations, seals, shape, storage
-from bench.archive import SCHEMA, SCHEMA_VERSION, Archive, Table, described, made
+from bench.database import made
 from bench.errors import ArchiveError
+from bench.reader import Reader
+from bench.records import described
+from bench.schema import SCHEMA, SCHEMA_VERSION, Table
 
 _MOST_SAID = 20
 
@@ -77,7 +80,7 @@ def repair(path: Path, new: Path) -> Salvage:
     """
     with _opened(path) as (old, version), made(new) as connection:
         of_studies, trials, of_trials = _copy(old, connection, everything=version < SCHEMA_VERSION)
-        return Salvage(len(Archive(new, connection).finished()), of_studies, trials, of_trials)
+        return Salvage(len(Reader(new, connection).finished()), of_studies, trials, of_trials)
 
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, *, everything: bool) -> tuple[int, int, int]:
@@ -150,7 +153,7 @@ def _told(sentences: Iterator[str]) -> list[str]:
 def _unreadable(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
     """Why what is read whenever an archive is shown cannot be."""
     try:
-        Archive(path, connection).look_through()
+        Reader(path, connection).look_through()
     except ArchiveError as error:
         yield str(error).removeprefix(f"{path}: ")
 
@@ -172,7 +175,7 @@ def _rows(connection: sqlite3.Connection, query: str, *values: object) -> list[t
 
 def _both_ways(connection: sqlite3.Connection, table: Table) -> list[tuple[Any, ...]]:
     """As many rows of a table as can be read from its two ends, once each."""
-    query = f"SELECT {', '.join(Archive.layout(table))} FROM {table} ORDER BY 1"
+    query = f"SELECT {', '.join(Reader.layout(table))} FROM {table} ORDER BY 1"
     return list(dict.fromkeys([*_rows(connection, query), *_rows(connection, f"{query} DESC")]))
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from bench import check, document, plan, sides
 from bench import gate as judge
-from bench.archive import StudyRecord
 from bench.measures import Process, Timed
+from bench.records import StudyRecord
 from bench.sides import Side
 
 HERE = {"device": "a processor", "device_type": "cpu", "threads": 1, "cuda": None, "torch": "2.15.0", "commit": "abc"}

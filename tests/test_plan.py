@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fakes import fake_study
 
-from bench import archive, check, document, plan
+from bench import check, document, plan, records
 
 SUITE = """
 suite: s
@@ -189,7 +189,7 @@ def test_a_study_with_a_rule_tells_the_archive_the_rule_and_has_an_id_of_its_own
     ruled, given = (plan.make(check.check(document.parse(text))).studies[0] for text in (RULES, SUITE))
     assert ruled.id != given.id
     rule = {"at": 16, "value": 0.1, "scale": "linear"}
-    assert archive._content(ruled)["space"] == {
+    assert records.content_of(ruled)["space"] == {
         "learning_rate": rule,
         "momentum": {"half_life": 64.0, "tokens_per_example": 1},
     }

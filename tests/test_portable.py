@@ -18,8 +18,10 @@ import zstandard
 from test_archive import measure, plan_of
 from test_run import bench
 
-from bench.archive import SCHEMA_VERSION, Archive, found
+from bench.archive import Archive
 from bench.contracts import Ended, Evaluated, Finished, Started
+from bench.records import found
+from bench.schema import SCHEMA_VERSION
 
 ODD = [math.nan, math.inf, -math.inf, 1e308, -0.0, 5e-324, float(2**63), 0.1]
 

@@ -16,8 +16,8 @@ from bench.analyses._timing import doubt_notes, shares
 from bench.analyses.inference import inference
 from bench.analyses.throughput import throughput
 from bench.analyses.time_to_target import time_to_target
-from bench.archive import StudyRecord
 from bench.measures import Process, Timed
+from bench.records import StudyRecord
 from tests.summaries import summary
 
 CPU = torch.device("cpu")

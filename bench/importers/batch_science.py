@@ -23,10 +23,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.archive import Archive, ImportedTrial, StudyRecord
+from bench.archive import Archive
 from bench.contracts import Outcome
 from bench.errors import ArchiveError, nearest
 from bench.plan import Trial
+from bench.records import ImportedTrial, StudyRecord
 from bench.search import Choice, Dimension, Integer, LogUniform, ReverseLogUniform, Uniform, Value
 from bench.suite import READINGS, Threshold
 

@@ -20,9 +20,10 @@ from test_archive import measure, plan_of, rows
 from test_run import bench
 
 from bench import check, document, plan, report, seals, table, verify
-from bench.archive import SCHEMA_VERSION, Archive
+from bench.archive import Archive
 from bench.contracts import Ended, Evaluated, Finished, Started
 from bench.errors import BenchError
+from bench.schema import SCHEMA_VERSION
 
 RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sql"))
 
@@ -178,7 +179,7 @@ def test_repair_saves_what_is_sound_into_a_new_file_and_never_in_place(sound, tm
 
 @pytest.mark.parametrize("command", [["export", "a.sqlite", "copy"], ["merge", "a.sqlite", "--into", "copy"]])
 def test_what_is_sealed_anew_is_checked_first_however_large_it_is(sound, tmp_path, monkeypatch, command):
-    monkeypatch.setattr("bench.archive.CHECKED_BYTES", 0)
+    monkeypatch.setattr("bench.database.CHECKED_BYTES", 0)
     path = tmp_path / "a.sqlite"
     path.write_bytes(sound.content)
     with closing(sqlite3.connect(path)) as db, db:

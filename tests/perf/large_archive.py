@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 from bench import check, document, plan
-from bench.archive import Archive, ImportedTrial, StudyRecord, _content
+from bench.archive import Archive
 from bench.plan import Study
+from bench.records import ImportedTrial, StudyRecord, content_of
 
 STUDIES, TRIALS, SEEDS, READINGS = 25, 94, 6, 4_000
 
@@ -46,7 +47,7 @@ def write(path: Path, seed: int) -> None:
         archive.begin_import()
         environment = archive.environment({"device": "none", "device_type": "cpu", "torch": "0"})
         for study in made.studies:
-            record = StudyRecord(study.id, study.workload.name, study.batch_size, _content(study), True, ())
+            record = StudyRecord(study.id, study.workload.name, study.batch_size, content_of(study), True, ())
             archive.import_study(record, environment, trials(study, chance))
         archive.finish_import("large", made.suite.text, [study.id for study in made.studies])
 
