@@ -311,7 +311,8 @@ class Executor(Protocol):
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         """(task, the environment it runs in, event), each task ending in exactly one terminal event.
 
-        Takes tasks from the left as there is room; what is added meanwhile is carried out too, and those to be carried
-        out `alone` have a machine to themselves. Nothing is tried twice: whether a study is begun again is for who
-        asked. Closing the iterator ends what is running and leaves no process behind.
+        Takes tasks from the left as there is room; the first waits for as many free devices as its workload takes, and
+        those behind it wait too. What is added meanwhile is carried out as well, and those to be carried out `alone`
+        have a machine to themselves. Nothing is tried twice: whether a study is begun again is for who asked. Closing
+        the iterator ends what is running and leaves no process behind.
         """

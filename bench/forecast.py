@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Forecast:
-    """When the last of some studies ends, each of which takes `seconds` on one of `devices` devices."""
+    """When the last of some studies ends, each of which takes some of `devices` devices at once.
+
+    device_seconds: what each takes times its devices, in all.
+    """
 
     devices: int
     makespan_seconds: float
@@ -25,21 +28,32 @@ class Forecast:
 
     @property
     def least_seconds(self) -> float:
-        """What no schedule can fall below: the longest study, and the work shared out evenly."""
+        """What no schedule falls below: the longest study, and the device time of all shared out evenly."""
         return max(self.longest_seconds, self.device_seconds / self.devices)
 
 
-def forecast(seconds: Iterable[float], devices: int) -> Forecast:
-    """seconds: what each study takes, in the order in which the runner begins them; at least one.
+def forecast(studies: Iterable[tuple[float, int]], devices: int) -> Forecast:
+    """studies: (seconds, devices at once) of each, in the order in which the runner begins them; at least one, and none
+    on more devices than there are.
 
-    Each goes to the device that is free first. Begun with the longest, that ends within 4/3 of the best schedule there
-    is (Graham 1969).
+    Each begins when it is its turn and so many devices are free. Where all take one device and the longest come first,
+    that ends within 4/3 of the best schedule there is (Graham 1969).
     """
-    taken = list(seconds)
-    free = [0.0] * devices
-    for each in taken:
-        heapq.heapreplace(free, free[0] + each)
-    return Forecast(devices, max(free), sum(taken), max(taken))
+    taken = list(studies)
+    running: list[tuple[float, int]] = []
+    now, free = 0.0, devices
+    for seconds, width in taken:
+        while free < width:
+            now, freed = heapq.heappop(running)
+            free += freed
+        heapq.heappush(running, (now + seconds, width))
+        free -= width
+    return Forecast(
+        devices,
+        max(end for end, _ in running),
+        sum(seconds * width for seconds, width in taken),
+        max(seconds for seconds, _ in taken),
+    )
 
 
 def step_seconds(measured: Mapping[int, float], batch_size: float) -> float:

@@ -182,13 +182,14 @@ class Study:
 
     @property
     def expected_cost(self) -> float:
-        """A guess, in no unit, from the batch size B alone, so that the longest studies can be begun first.
+        """A guess at how long it takes, in no unit, from the batch size B and the devices alone, so that the longest
+        studies can be begun first.
 
-        Steps fall as 1/B down to a floor, here as if the critical batch size were 256; a step costs its examples, and
-        an overhead, here of 64 more.
+        Steps fall as 1/B down to a floor, here as if the critical batch size were 256; a step costs a device its part
+        of the examples, and an overhead, here of 64 more.
         """
         entry = self.workload.entry
-        steps, step = 1 / self.batch_size + 1 / 256, self.batch_size + 64
+        steps, step = 1 / self.batch_size + 1 / 256, self.batch_size / self.workload.devices + 64
         return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
 
     def draws(self) -> list[Trial]:

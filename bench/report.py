@@ -234,7 +234,11 @@ def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> 
     if not timed:
         raise BenchError(f"{archive.path}: holds no step time of {', '.join(unknown)}; measure it with 'bench time'")
     made = forecast(
-        (study.most_steps * step_seconds(known[study.workload.name], study.batch_size) for study in timed), devices
+        [
+            (study.most_steps * step_seconds(known[study.workload.name], study.batch_size), study.workload.devices)
+            for study in timed
+        ],
+        devices,
     )
     notes = [
         "For as many steps as the plan has at most, each as long as it was timed, with its device to itself (on a CPU "

@@ -105,12 +105,19 @@ def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[T
 
 
 def in_order(studies: Sequence[Study]) -> list[Study]:
-    """The order in which studies are begun, the longest first: a short one fits in where a long one begun last would
-    be waited for.
+    """The order in which studies are begun: those on fewer devices first, and of these the longest.
 
-    Of `to: max` the smallest come first, so that those which do not fit are found before larger ones are begun.
+    A short one fits in where a long one begun last would be waited for. One on several devices waits until as many are
+    free, and no other is begun meanwhile, so that it need not wait for ever; among others on as many, the devices that
+    one leaves are those the next one takes. Of `to: max` the smallest come first, so that those which do not fit are
+    found before larger ones are begun.
     """
-    return sorted(studies, key=lambda each: (each.workload.open_ended and each.batch_size, -each.expected_cost))
+
+    def turn(study: Study) -> tuple[int, int, float]:
+        workload = study.workload
+        return workload.devices, study.batch_size if workload.open_ended else 0, -study.expected_cost
+
+    return sorted(studies, key=turn)
 
 
 def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:

@@ -32,11 +32,13 @@ PAPER = {"device": "paper"}
 
 class PaperCluster:
     """Keeps the contract of `contracts.Executor` in no time: a study takes as long as it is expected to, give or take
-    a quarter, and a share of the devices is lost while they work and comes back at once.
+    a quarter, and a share of those that are under way is lost, with its devices, which come back at once.
+
+    busy: the device time of all that was begun, lost or not.
     """
 
     def __init__(self, devices, lost):
-        self.devices, self.lost, self.losses = devices, lost, 0
+        self.free, self.lost, self.losses = devices, lost, 0
         self.now = self.busy = self.longest = 0.0
         self.draws = random.Random(0)
 
@@ -46,14 +48,17 @@ class PaperCluster:
     def run(self, tasks, *, alone=False):
         running, number = [], 0
         while tasks or running:
-            while tasks and len(running) < self.devices:
+            while tasks and tasks[0].study.workload.devices <= self.free:
                 task = tasks.popleft()
                 takes = task.study.expected_cost * self.draws.uniform(0.75, 1.25)
                 falls = self.draws.random() < self.lost
                 takes *= self.draws.random() if falls else 1.0
                 heapq.heappush(running, (self.now + takes, number, task, falls))
-                self.busy, self.longest, number = self.busy + takes, max(self.longest, takes), number + 1
+                width = task.study.workload.devices
+                self.free, self.busy = self.free - width, self.busy + width * takes
+                self.longest, number = max(self.longest, takes), number + 1
             self.now, _, task, falls = heapq.heappop(running)
+            self.free += task.study.workload.devices
             trial = task.study.draws()[0]
             yield task, PAPER, Started((trial,))
             if falls:
@@ -64,14 +69,19 @@ class PaperCluster:
                 yield task, PAPER, Finished()
 
 
-def large(workloads, batch_sizes):
-    sizes = list(range(100, 100 + batch_sizes))
-    rows = "".join(f"  - {{name: w{number}, batch_sizes: {sizes}}}\n" for number in range(workloads))
-    return plan.make(check.check(document.parse(LARGE + rows)))
+def large(batch_sizes, *devices):
+    """A plan of workloads, each on so many devices a study."""
+    sizes = list(range(104, 104 + 8 * batch_sizes, 8))
+    rows = "".join(
+        f"  - {{name: w{number}, devices: {count}, batch_sizes: {sizes}}}\n" for number, count in enumerate(devices)
+    )
+    made = check.check(document.parse(LARGE.replace("dataset: digits", "dataset: fashion_mnist") + rows))
+    return plan.make(made)
 
 
 def test_ten_thousand_studies_keep_a_thousand_devices_busy_and_none_is_lost(tmp_path):
-    made = large(10, 1000)
+    """No schedule ends before the longest study does, nor before the device time of all, shared out evenly."""
+    made = large(1000, 1, 2, 4, 8, 1, 2, 4, 8, 1, 8)
     cluster = PaperCluster(1000, lost=0.05)
     with Archive.writing(tmp_path / "large.sqlite") as archive:
         with closing(runner.run(made, made.studies, archive, cluster, tmp_path)) as events:
@@ -113,7 +123,7 @@ def test_being_preempted_is_nobodys_fault_and_what_was_preempted_is_tried_again(
 
 
 def test_what_is_preempted_without_end_is_given_up(tmp_path):
-    made = large(1, 3)
+    made = large(3, 1)
     with Archive.writing(tmp_path / "a.sqlite") as archive:
         events = [event for _, event in runner.run(made, made.studies, archive, Preempted(10**6), tmp_path)]
         assert len(runner.missing(made, archive)) == 3
@@ -121,11 +131,18 @@ def test_what_is_preempted_without_end_is_given_up(tmp_path):
 
 
 def test_a_forecast_is_the_schedule_worked_out_by_hand():
-    made = forecast([3.0, 3.0, 2.0, 2.0, 2.0], 2)
+    made = forecast([(each, 1) for each in (3.0, 3.0, 2.0, 2.0, 2.0)], 2)
     assert (made.makespan_seconds, made.device_seconds, made.least_seconds) == (7.0, 12.0, 6.0)
     assert made.utilisation == pytest.approx(12 / 14)
 
 
+def test_a_study_on_several_devices_waits_until_as_many_are_free_and_no_other_passes_it():
+    made = forecast([(3.0, 1), (1.0, 1), (1.0, 1), (2.0, 4), (1.0, 2), (1.0, 1)], 4)
+    # The fourth begins at 3, when the first ends, and the last two at 5, though two devices were free from 1 on.
+    assert (made.makespan_seconds, made.device_seconds) == (6.0, 5.0 + 8.0 + 3.0)
+    assert made.least_seconds == 4.0
+
+
 def test_one_long_study_is_what_a_thousand_devices_wait_for():
-    made = forecast([100.0, *[1.0] * 50], 1000)
+    made = forecast([(100.0, 1), *[(1.0, 1)] * 50], 1000)
     assert made.makespan_seconds == made.least_seconds == 100.0
