@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from bench import components, precision
 from bench.alter import altered
-from bench.components import ROLES
 from bench.contracts import Data, Schedule
 from bench.errors import ComponentError
 from bench.evaluation import random_state_kept
+from bench.libraries import of_library
+from bench.options import ROLES
 from bench.plan import Workload
 from bench.roles import roles
 from bench.search import Value
@@ -60,7 +61,7 @@ def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn
 
 def _given(name: str, data: Data) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What the harness calls a model with: by position, or, in a library's own words, by keyword."""
-    library = components.of_library(name)
+    library = of_library(name)
     if library == "torchvision":
         return (), {"weights": None, "num_classes": data.classes}
     if library == "timm":

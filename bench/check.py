@@ -14,9 +14,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bench import components, document
-from bench.components import Component
+from bench.description import STEP, Component
 from bench.document import Document, KeyPath, dotted
 from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
+from bench.options import WARM_UPS
 from bench.search import DIMENSIONS, Dimension, HalfLife, Scaled, ScalingRule, Space
 from bench.suite import (
     MOST_EXAMPLES,
@@ -312,7 +313,7 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         takers = found["optimizer"] + found["schedule"]
         yield from _check_search(source, (*here, "search"), search, takers, complete)
-        taking = [*(component for _, component in takers), components.STEP]
+        taking = [*(component for _, component in takers), STEP]
         yield from _check_rules(source, (*here, "search"), search, taking, sizes)
 
 
@@ -460,7 +461,7 @@ def _check_search(
     Where a component could not be found (`complete` is false), nothing is said of keys that might be its.
     """
     for key in raw.keys() - {"trials"}:
-        able = [*(component for _, component in takers), components.STEP]
+        able = [*(component for _, component in takers), STEP]
         taking = [(component, option) for component in able if (option := component.option(key))]
         if not taking and complete:
             known = sorted({option.name for component in able for option in component.options} | {"trials"})
@@ -478,8 +479,8 @@ def _check_search(
                 yield _at(source, path, f"has no '{option.name}'; {component.name} needs one")
             if option.name in raw and option.name in spec.options:
                 yield _at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
-        if component.kind == "schedules" and all(name in raw or name in spec.options for name in components.WARM_UPS):
-            both = " and ".join(components.WARM_UPS)
+        if component.kind == "schedules" and all(name in raw or name in spec.options for name in WARM_UPS):
+            both = " and ".join(WARM_UPS)
             yield _at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
 
 

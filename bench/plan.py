@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from bench import components
-from bench.components import Component
+from bench.description import STEP, Component
+from bench.options import EVERY
 from bench.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
 from bench.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 
@@ -104,7 +105,7 @@ class Workload:
         takers = [
             components.find("optimizers", self.optimizer.name),
             components.find("schedules", self.schedule.name),
-            components.STEP,
+            STEP,
         ]
         space = self.entry.search.space
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
@@ -234,7 +235,7 @@ class Study:
         """The steps before `until` at which probes look, and which: 0, 1, f, f^2 .., f being a probe's `every`."""
         due: dict[int, list[str]] = {}
         for name, options in self.workload.entry.probes.items():
-            factor = float(options.get("every", components.EVERY).removesuffix("x"))
+            factor = float(options.get("every", EVERY).removesuffix("x"))
             step, power = 0, 1.0
             while step < until:
                 due.setdefault(step, []).append(name)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import components
 from bench.errors import ComponentError
+from bench.source import locate
 
 
 def find(paths: Iterable[Path]) -> list[str]:
@@ -39,6 +39,6 @@ def _check(path: Path, file: Path) -> None:
     """That what a suite would find under the file's name is the file."""
     if not file.stem.isidentifier():
         raise ComponentError(f"--plugin {path}: found the name '{file.stem}'; a module's is letters, digits and '_'")
-    found = components.locate(file.stem)
+    found = locate(file.stem)
     if found is None or found.resolve() not in (file, file / "__init__.py"):
         raise ComponentError(f"--plugin {path}: Python has a module '{file.stem}' already; give the file another name")

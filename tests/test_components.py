@@ -13,6 +13,7 @@ from bench import components
 from bench.build import gradients
 from bench.components import find, names
 from bench.errors import ComponentError
+from bench.libraries import torch_optimizers
 
 FILES = [(kind, name) for kind in ("models", "datasets", "optimizers", "schedules") for name in names(kind)]
 ON_DISK = ["cifar10", "fashion_mnist", "mnist"]
@@ -266,7 +267,7 @@ def test_an_unknown_name_is_answered_with_what_there_is(kind):
         find(kind, "qqq")
 
 
-@pytest.mark.parametrize("name", components.torch_optimizers())
+@pytest.mark.parametrize("name", torch_optimizers())
 def test_every_class_of_torch_optim_is_found_with_a_learning_rate_and_no_word_of_the_harness(name):
     options = {option.name for option in find("optimizers", name).options}
     assert "learning_rate" in options

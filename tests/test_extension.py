@@ -13,6 +13,7 @@ from test_run import archive, bench, contents, start
 
 from bench import components, offers, plugin
 from bench.errors import ComponentError
+from bench.source import tree_of
 
 ROOT = Path(__file__).parent.parent
 MODEL = '''"""A model."""
@@ -66,7 +67,7 @@ def install(folder, name, points, model=MODEL, init=""):
 
 def forget():
     components.find.cache_clear()
-    components._tree.cache_clear()
+    tree_of.cache_clear()
     offers.offers.cache_clear()
 
 

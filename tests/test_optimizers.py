@@ -19,6 +19,7 @@ from bench.cohorts.stacked import Stacked
 from bench.contracts import Ended, Evaluated, Finished, Task
 from bench.ema import Average
 from bench.errors import ComponentError
+from bench.libraries import torch_optimizers
 from bench.optimizers.muon import orthogonal
 from bench.step import Step
 
@@ -320,7 +321,7 @@ SMALL_VIT = "{vit_tiny: {width: 12, heads: 2, depth: 1}}"
 @pytest.mark.parametrize(
     ("model", "optimizer"),
     [
-        *((model, name) for model in (SMALL_MLP, SMALL_VIT) for name in [*OWN, *components.torch_optimizers()]),
+        *((model, name) for model in (SMALL_MLP, SMALL_VIT) for name in [*OWN, *torch_optimizers()]),
         *(("resnet8", name) for name in OWN),
     ],
 )

@@ -19,6 +19,7 @@ import pytest
 
 from bench import components
 from bench.cli import main
+from bench.source import tree_of
 
 TESTS = Path(__file__).parent
 
@@ -401,7 +402,7 @@ def test_a_model_of_ones_own_that_was_edited_is_trained_again(tmp_path):
     for version in (text, text + "\n# edited\n"):
         (tmp_path / "edited_model.py").write_text(version)
         components.find.cache_clear()
-        components._tree.cache_clear()
+        tree_of.cache_clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(tmp_path))
             _, err = bench("run", path, folder=tmp_path)

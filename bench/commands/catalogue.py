@@ -47,6 +47,7 @@ def _listed(kind: str, own: list[str]) -> Iterator[str]:
     may be named.
     """
     from bench import components
+    from bench.libraries import torch_optimizers
     from bench.offers import offers
 
     for name in components.names(kind):
@@ -64,7 +65,7 @@ def _listed(kind: str, own: list[str]) -> Iterator[str]:
         case "datasets":
             yield "torchvision:NAME, package.module:NAME; each also takes subset, label_noise and task: reconstruction"
         case "optimizers":
-            yield f"and of torch.optim: {', '.join(components.torch_optimizers())}; or package.module:NAME"
+            yield f"and of torch.optim: {', '.join(torch_optimizers())}; or package.module:NAME"
         case _:
             yield "package.module:NAME"
 

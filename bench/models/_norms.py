@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench.components import Norm
 from bench.errors import ComponentError
+from bench.options import Norm
 
 _MOST_GROUPS, _FEWEST_CHANNELS = 32, 4
 

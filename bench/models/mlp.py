@@ -8,8 +8,8 @@ from itertools import pairwise
 from pydantic import PositiveInt
 from torch import nn
 
-from bench.components import Norm
 from bench.models._norms import Norms
+from bench.options import Norm
 
 
 def mlp(

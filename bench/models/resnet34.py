@@ -8,9 +8,9 @@ from pydantic import PositiveInt
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from bench.components import Norm
 from bench.models._norms import Norms
 from bench.models._resnet import resnet
+from bench.options import Norm
 
 
 def resnet34(

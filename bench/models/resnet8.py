@@ -6,8 +6,8 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.components import Norm
 from bench.models._norms import Norms
+from bench.options import Norm
 
 
 class _Block(nn.Module):

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import nn
 
-from bench.components import Norm
 from bench.models._norms import Norms
+from bench.options import Norm
 
 _WIDTHS = {"narrow": (8, 16, 256), "base": (32, 64, 1024), "wide": (64, 128, 2048)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import PositiveInt
 from torch import nn
 
-from bench.components import Norm
 from bench.models._norms import Norms
+from bench.options import Norm
 
 # Filters of the eight convolutions, a pooling after each group.
 _GROUPS = [[64], [128], [256, 256], [512, 512], [512, 512]]

@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from bench.components import Momentum
+from bench.options import Momentum
 
 
 def momentum(

@@ -10,8 +10,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from bench.components import Momentum
 from bench.optimizers._each import EachWeight, divided
+from bench.options import Momentum
 
 # The polynomial a x + b x^3 + c x^5 takes singular values between 0 and 1 to about 1, five times over.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -11,13 +11,13 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bench.components import Momentum
 from bench.errors import ComponentError
 from bench.optimizers.adam import adam
 from bench.optimizers.adamw import adamw
 from bench.optimizers.momentum import momentum as heavy_ball
 from bench.optimizers.nesterov import nesterov
 from bench.optimizers.sgd import sgd
+from bench.options import Momentum
 
 _BASES: dict[str, Callable[..., Optimizer]] = {
     "sgd": sgd,

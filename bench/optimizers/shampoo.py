@@ -10,8 +10,8 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bench.components import Momentum
 from bench.optimizers._each import EachWeight
+from bench.options import Momentum
 
 
 def shampoo(

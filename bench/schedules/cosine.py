@@ -6,8 +6,8 @@ import math
 
 from pydantic import PositiveInt
 
-from bench.components import Fraction
 from bench.contracts import Schedule
+from bench.options import Fraction
 
 
 def cosine(horizon: int, *, decay_steps: PositiveInt | None = None, end_factor: Fraction = 0.0) -> Schedule:

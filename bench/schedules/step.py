@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from bench.components import Fraction
 from bench.contracts import Schedule
+from bench.options import Fraction
 
 
 def step(

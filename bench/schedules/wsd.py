@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from bench.components import Fraction
 from bench.contracts import Schedule
+from bench.options import Fraction
 
 
 def wsd(

@@ -1,0 +1,135 @@
+"""What a suite may set of a component: keywords with their types, as the source declares them."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
+
+from bench.errors import expected
+from bench.source import positional
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Norm = Literal["batch", "ghost", "layer", "group", "weight", "none"]
+
+# The words a component may use to annotate an option.
+_TYPES: dict[str, Any] = {
+    "bool": bool,
+    "float": float,
+    "int": int,
+    "str": str,
+    "Fraction": Fraction,
+    "Momentum": Momentum,
+    "NonNegativeFloat": NonNegativeFloat,
+    "NonNegativeInt": NonNegativeInt,
+    "Norm": Norm,
+    "PositiveFloat": PositiveFloat,
+    "PositiveInt": PositiveInt,
+}
+
+# What the harness gives a component of each kind, by position.
+GIVEN = {
+    "models": ("example_shape", "classes"),
+    "datasets": ("folder",),
+    "optimizers": ("parameters",),
+    "schedules": ("horizon",),
+    "probes": (),
+    "analyses": ("summaries",),
+    "executors": ("devices", "stall_seconds"),
+}
+# A parameter of an optimizer that the harness gives: the role of each parameter of the model (`roles.py`).
+ROLES = "roles"
+
+
+def _factor(text: str) -> str:
+    try:
+        fine = text.endswith("x") and 1 < float(text[:-1]) < math.inf
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("should be a factor above 1 between the steps looked at, such as 1.3x")
+    return text
+
+
+_SCALE = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What every schedule takes beside its own options: one of them.
+WARM_UPS = ("warmup_steps", "warmup_examples")
+EVERY = "1.3x"
+_EVERY = Annotated[str, AfterValidator(_factor)]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword that a suite may set; `type` is what pydantic validates it against.
+
+    harness: the component is not given it: the harness does what it says.
+    """
+
+    name: str
+    required: bool
+    type: Any = Any
+    harness: bool = False
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with a value, as the end of a sentence; None if nothing is."""
+        try:
+            TypeAdapter(self.type).validate_python(value, strict=True)
+        except ValidationError as error:
+            return expected(error.errors()[0])
+        return None
+
+
+# What any component of a kind may be asked for, which the harness does itself.
+DONE_BY_HARNESS = {
+    "models": (Option("init_scale", required=False, type=_SCALE, harness=True),),
+    "datasets": (
+        Option("subset", required=False, type=PositiveInt, harness=True),
+        Option("label_noise", required=False, type=Fraction, harness=True),
+        Option("task", required=False, type=Literal["reconstruction"], harness=True),
+    ),
+    "schedules": tuple(Option(name, required=False, type=NonNegativeInt, harness=True) for name in WARM_UPS),
+    "probes": (Option("every", required=False, type=_EVERY, harness=True),),
+}
+
+
+def declared(kind: str, arguments: ast.arguments) -> Iterator[Option]:
+    """Everything after what the harness gives (`contracts.py` says what that is for each kind)."""
+    given_or_set = positional(arguments)
+    first_default = len(given_or_set) - len(arguments.defaults)
+    given = (ROLES,) if kind == "optimizers" else ()
+    for index, argument in enumerate(given_or_set):
+        if index >= len(GIVEN[kind]) and argument.arg not in given:
+            yield Option(argument.arg, index < first_default, _type(argument.annotation))
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if argument.arg not in given:
+            yield Option(argument.arg, default is None, _type(argument.annotation))
+
+
+def _type(annotation: ast.expr | None) -> Any:
+    """The type an annotation names, of the few kinds a YAML value can have; Any where it is another."""
+    match annotation:
+        case ast.Name(id=name) if name in _TYPES:
+            return _TYPES[name]
+        case ast.Constant(value=None):
+            return None
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return list[_type(item)]  # type: ignore[misc]
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Tuple(elts=items)):
+            return Literal[tuple(item.value for item in items if isinstance(item, ast.Constant))]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_type(left), _type(right)]  # noqa: UP007
+    return Any
