@@ -17,7 +17,7 @@ from bench.plan import CONFIRM_BUDGET
 from bench.records import StudyRecord, TrialRecord
 from bench.search import Dimension, Space
 from bench.stats import MedianInterval, median_interval
-from bench.suite import Threshold
+from bench.suite import UNITS, Threshold
 
 # Trials with one of these were no longer training, or were cut off: what they showed decides nothing.
 _UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
@@ -317,8 +317,13 @@ def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, 
 
 
 def curve_of_trial(archive: Archive, study: StudyRecord, trial: TrialRecord) -> dict[int, float]:
-    """The reading that the target is about at every evaluated step of a trial, {step: value}."""
-    return _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
+    """The reading that the target is about at every evaluated step of a trial, in the target's unit: {step: value}."""
+    read = _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
+    (stated,) = stated_target(study.content)
+    if stated not in UNITS:
+        return read
+    told = {step: UNITS[stated].number(value) for step, value in read.items()}
+    return {step: value for step, value in told.items() if math.isfinite(value)}
 
 
 def stated_target(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:

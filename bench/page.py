@@ -16,7 +16,7 @@ from typing import Any
 from bench.analyses._show import sort_key
 from bench.archive import Archive
 from bench.errors import BenchError
-from bench.measures import Summary, curve_of_trial, summaries
+from bench.measures import Summary, curve_of_trial, stated_target, summaries
 from bench.records import TrialRecord
 from bench.report import tables
 from bench.scaling import Point, curve_of, fit_curve
@@ -84,11 +84,12 @@ def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str,
     fitted = fit_curve(curve)
     sizes = [point.batch_size for point in curve.points]
     along = [sizes[0] * (sizes[-1] / sizes[0]) ** (place / 100) for place in range(101)] if fitted else []
-    (threshold,) = content["threshold"].values()
+    ((reading, threshold),) = stated_target(content).items()
+    (bound,) = threshold.values()
     return {
         "name": name,
-        "reading": content["reading"].replace("_", " "),
-        "threshold": threshold,
+        "reading": reading.replace("_", " "),
+        "threshold": bound,
         "points": [_point(point) for point in curve.points],
         "fit": {"sizes": along, "steps": [fitted.fit.steps(size) for size in along] if fitted else []},
         "trials": [trial for row in rows for trial in _trials(row)],

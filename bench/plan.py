@@ -72,7 +72,7 @@ class Workload:
         if stated not in UNITS:
             return threshold
         return Threshold(
-            **{key: UNITS[stated](value) for key, value in threshold.model_dump(exclude_none=True).items()}
+            **{key: UNITS[stated].loss(value) for key, value in threshold.model_dump(exclude_none=True).items()}
         )
 
     @property

@@ -14,7 +14,7 @@ from bench import shape
 from bench.contracts import Outcome
 from bench.plan import Phase, Study, TimedMeasure, Timing, Trial
 from bench.search import Space, Value, as_plain
-from bench.suite import UNITS, Growth, Threshold, TimingOptions
+from bench.suite import UNITS, Growth, Target, Threshold, TimingOptions
 
 # A trial with one of these is not measured again; any other is as good as not begun.
 SETTLED = ("reached", "overtaken", "exhausted", "diverged")
@@ -83,6 +83,7 @@ class _TimedContent(_Content):
 
 
 class _TrainedContent(_Content):
+    target: NotRequired[Target]
     reading: str
     threshold: Threshold
     max_steps: int

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.archive import Archive
-from bench.measures import Status, Summary, summaries
+from bench.measures import Status, Summary, stated_target, summaries
 from bench.suite import Threshold
 
 Key = tuple[str, int]
@@ -75,14 +75,13 @@ def of_archive(archive: Archive) -> Side:
 def sample_of(summary: Summary) -> Sample:
     """A study's raw values."""
     content, confirmed, timed = summary.study.content, summary.confirmed, summary.timed
-    threshold = content.get("threshold")
     return Sample(
         workload=summary.study.workload,
         batch_size=summary.study.batch_size,
         study=summary.study.id,
         status=summary.status,
         # What is only timed has none of these.
-        target=f"{content['reading']} {Threshold(**threshold)} of {content['dataset']}" if threshold else "",
+        target=_target(content) if "threshold" in content else "",
         precision=timed.study.content["precision"] if timed else content.get("precision"),
         seeds=content.get("seeds", 0),
         found=summary.found.steps if summary.found else None,
@@ -97,6 +96,11 @@ def sample_of(summary: Summary) -> Sample:
         timing=timed.study.id if timed else None,
         infeasible=bool(timed and timed.infeasible),
     )
+
+
+def _target(content: Mapping[str, Any]) -> str:
+    ((reading, threshold),) = stated_target(content).items()
+    return f"{reading} {Threshold(**threshold)} of {content['dataset']}"
 
 
 def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +25,26 @@ DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
 MOST_EXAMPLES = 2**24
 READINGS = ("validation_error", "validation_loss", "ema_validation_error", "ema_validation_loss")
-# What a target may also be given in, where the loss is a cross-entropy, and the loss that such a number is.
-UNITS: dict[str, Callable[[float], float]] = {
-    "validation_perplexity": math.log,
-    "validation_bits_per_character": lambda bits: bits * math.log(2),
+
+
+class Unit(NamedTuple):
+    """What a loss is also given in: a number of it as a loss, and a loss as such a number."""
+
+    loss: Callable[[float], float]
+    number: Callable[[float], float]
+
+
+def _perplexity(loss: float) -> float:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+# What a target may also be given in, where the loss is a cross-entropy, in nats.
+UNITS = {
+    "validation_perplexity": Unit(math.log, _perplexity),
+    "validation_bits_per_character": Unit(lambda bits: bits * math.log(2), lambda loss: loss / math.log(2)),
 }
 TARGETS = (*READINGS, *UNITS)
 Reading = Literal[
@@ -136,6 +152,9 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
     if reading == "validation_perplexity" and number <= 1:
         raise ValueError("a perplexity is above 1, that of a model which knows what comes")
     return target
+
+
+Target = Annotated[dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)]
 
 
 def _sizes_tag(raw: Any) -> str:
@@ -340,9 +359,7 @@ class Entry(Strict):
     batch_sizes: BatchSizes
     measure: Annotated[list[Measure], Field(min_length=1), AfterValidator(_distinct)] = ["steps_to_target"]
     # What steps to target need, and what is only timed does not: see check.py.
-    target: Annotated[
-        dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)
-    ] = {}
+    target: Target = {}
     max_steps: Steps = 1_000_000
     max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = None
     search: Search = Search()

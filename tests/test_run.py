@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import components
+from bench import components, page, plot, sides
+from bench.archive import Archive
 from bench.cli import main
 from bench.source import tree_of
+from bench.suite import UNITS
 
 TESTS = Path(__file__).parent
 
@@ -448,3 +450,18 @@ def test_a_target_in_perplexity_is_shown_as_it_was_given_and_stored_as_a_loss(tm
         losses = dict(db.execute("SELECT step, min(value) FROM readings WHERE name = 'validation_loss' GROUP BY step"))
         assert not db.execute("SELECT 1 FROM readings WHERE name LIKE '%perplexity%'").fetchall()
     assert min(step for step, loss in losses.items() if math.exp(loss) < 5) == steps
+    with Archive.reading(archive(tmp_path)) as opened:
+        (drawn,) = page._data(opened)["workloads"]
+        (panel,) = plot._drawn(opened, "curves").axes
+        (sample,) = sides.of_archive(opened).samples.values()
+    assert (drawn["reading"], drawn["threshold"]) == ("validation perplexity", 5)
+    assert 3 < min(value for curve in drawn["curves"] for value in curve["values"]) < 5
+    assert panel.get_ylabel() == "validation perplexity"
+    assert set(panel.get_lines()[-1].get_ydata()) == {5}
+    assert sample.target == "validation_perplexity < 5 of bigram(length=8, vocabulary=8)"
+
+
+def test_what_a_loss_is_also_given_in_is_that_loss():
+    for unit in UNITS.values():
+        assert unit.number(unit.loss(4.2)) == pytest.approx(4.2)
+    assert UNITS["validation_perplexity"].number(1e4) == math.inf

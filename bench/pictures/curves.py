@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from bench.archive import Archive
-from bench.measures import Summary, curve_of_trial
+from bench.measures import Summary, curve_of_trial, stated_target
 from bench.pictures._axes import GREY, amounts
 
 
@@ -29,11 +29,11 @@ def curves(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:
                 panel.plot(along, list(path.values()), color=shade, linewidth=0.8, label=label)
                 label, drawn = None, True
     if drawn:
-        content = rows[0].study.content
-        (bound,) = content["threshold"].values()
+        ((reading, threshold),) = stated_target(rows[0].study.content).items()
+        (bound,) = threshold.values()
         panel.axhline(bound, linestyle="--", color=GREY)
         panel.set_xscale("log")
         panel.set_xlabel("examples" if rows[0].grows else "step")
-        amounts(panel, content["reading"].replace("_", " "))
+        amounts(panel, reading.replace("_", " "))
         panel.legend(title="batch size", fontsize="small", frameon=False)
     return drawn
