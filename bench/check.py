@@ -309,6 +309,7 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     yield from _check_needs(source, here, workload)
     yield from _check_input(source, here, workload)
     yield from _check_probes(source, here, workload)
+    yield from _check_decay(source, here, workload, found["optimizer"])
     search = workload.get("search", {})
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         takers = found["optimizer"] + found["schedule"]
@@ -414,6 +415,23 @@ def _check_input(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     if workload.get("augment") and workload.get("input") == "loader":
         message = "found augment and input: loader; images are augmented on the device, so use input: device"
         yield _at(source, (*here, "augment"), message)
+
+
+def _check_decay(
+    source: Document, here: KeyPath, workload: dict[str, Any], optimizers: list[tuple[Spec, Component]]
+) -> Iterator[Problem]:
+    """What leaves some parameters without decay needs some decay."""
+    if workload.get("decay") != "matrices":
+        return
+    search = workload.get("search")
+    for spec, component in optimizers:
+        given = {**spec.options, **(search if isinstance(search, dict) else {})}.get("weight_decay")
+        if component.option("weight_decay") is None:
+            message = f"found matrices; {component.name} has no weight_decay, so leave it out"
+            yield _at(source, (*here, "decay"), message)
+        elif not given:
+            message = f"found matrices and no weight_decay for {component.name}; give one under 'search', such as 0.01"
+            yield _at(source, (*here, "decay"), message)
 
 
 def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:

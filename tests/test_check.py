@@ -588,6 +588,31 @@ def test_a_ghost_batch_that_does_not_divide_a_larger_batch_is_refused(ghost_batc
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "weight_decay", "said"),
+    [
+        ("adamw", "weight_decay: 0.1", None),
+        ("{adamw: {weight_decay: 0.1}}", "", None),
+        ("sgd", "weight_decay: {choice: [0, 0.1]}", None),
+        ("[sgd, {adamw: {weight_decay: 0.1}}]", "", "sgd"),
+        ("sgd", "weight_decay: 0", "sgd"),
+        ("{sgd: {weight_decay: 0.0}}", "", "sgd"),
+    ],
+)
+def test_a_decay_of_matrices_alone_needs_a_weight_decay(optimizer, weight_decay, said):
+    text = with_lines({7: f"optimizer: {optimizer}", 8: "decay: matrices", 16: weight_decay})
+    if said is None:
+        assert checked(text)
+    else:
+        message = f"found matrices and no weight_decay for {said}; give one under 'search', such as 0.01"
+        assert sentences(text) == [f"s.yaml:8: workloads[0].decay: {message}"]
+
+
+def test_a_decay_of_matrices_alone_needs_an_optimizer_that_decays():
+    (told,) = sentences(with_lines({7: "optimizer: Rprop", 8: "decay: matrices", 16: ""}))
+    assert told == "s.yaml:8: workloads[0].decay: found matrices; Rprop has no weight_decay, so leave it out"
+
+
+@pytest.mark.parametrize(
     ("optimizer", "metaparameters"),
     [("RMSprop", "alpha: 0.9"), ("SGD", "dampening: 0.1"), ("NAdam", "momentum_decay: 0.01"), ("AdamW", "eps: 1e-7")],
 )
