@@ -94,20 +94,27 @@ def order(seed: str, pairs: int) -> list[tuple[Name, Name]]:
 
 
 def timed(
-    suite: Path, name: str, places: Mapping[Name, Place], pairs: Sequence[tuple[Name, Name]]
+    suite: Path,
+    name: str,
+    places: Mapping[Name, Place],
+    pairs: Sequence[tuple[Name, Name]],
+    plugins: Sequence[Path] = (),
 ) -> Iterator[dict[Name, Side]]:
-    """Both sides of each pair, as it is timed in its order; raises IncompleteError where a run fails."""
+    """Both sides of each pair, as it is timed in its order, with the same suite and plugins; raises IncompleteError
+    where a run fails.
+    """
     for pair, names in enumerate(pairs):
         found: dict[Name, Side] = {}
         for side in names:
             with TemporaryDirectory(prefix="bench-ab-") as results:
-                _run(side, places[side], suite, Path(results))
+                _run(side, places[side], suite, Path(results), plugins)
                 found[side] = _read(Path(results) / name / f"{side}.sqlite", f"{side}, {pair + 1} runs")
         yield {side: found[side] for side in NAMES}
 
 
-def _run(side: Name, where: Place, suite: Path, results: Path) -> None:
+def _run(side: Name, where: Place, suite: Path, results: Path, plugins: Sequence[Path]) -> None:
     command = [where.python, "-m", "bench", "time", str(suite.absolute()), "--label", side, "--results", str(results)]
+    command += [word for path in plugins for word in ("--plugin", str(path.expanduser().absolute()))]
     # A session of its own, so that whatever it starts can be ended with it.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"} if where.installed else None
     try:

@@ -27,13 +27,13 @@ GATE = "{throughput: {tolerance: 0.05}}"
 STAND_IN = """#!{python}
 import json, os, sys, time
 from pathlib import Path
-assert sys.argv[1:4] == ["-m", "bench", "time"] and sys.argv[9:] == ["--format", "json"], sys.argv
+assert sys.argv[1:4] == ["-m", "bench", "time"] and sys.argv[-2:] == ["--format", "json"], sys.argv
 suite, label, results = Path(sys.argv[4]), sys.argv[6], Path(sys.argv[8])
 assert suite.is_absolute() and suite.exists()
 log = Path({log!r})
 number = log.read_text().count(label) if log.exists() else 0
 with log.open("a") as stream:
-    stream.write(f"{{label}} {{os.getcwd()}}\\n")
+    stream.write(f"{{label}} {{os.getcwd()}} {{sys.argv[9:-2]}}\\n")
 {body}
 (results / "gated").mkdir()
 (results / "gated" / f"{{label}}.sqlite").write_text(json.dumps(0.01 * {factor} * (1 + 0.002 * (number % 3))))
@@ -114,6 +114,18 @@ def test_both_sides_of_a_pair_run_next_to_one_another_in_the_order_that_is_state
     sentence = f"7 pairs, their order drawn from the seed 'gated 7': the base was first in {first}."
     assert sentence in out
     assert json.loads((folder / "gate.json").read_text())["notes"] == [sentence]
+
+
+def test_a_plugin_is_found_on_both_sides_wherever_they_run(folder):
+    stand_in(folder, "python")
+    (folder / "lab").mkdir()
+    (folder / "lab" / "lab_nets.py").write_text("")
+    arguments = ["ab", "gated.yaml", "--base", "python", "--candidate", "python", "--pairs", "3", "--plugin"]
+    bench(*arguments, "lab", folder=folder)
+    given = {line.split(maxsplit=2)[2] for line in (folder / "log").read_text().splitlines()}
+    assert given == {str(["--plugin", str(folder / "lab")])}
+    _, err = bench(*arguments, "nowhere", folder=folder, code=2)
+    assert err.strip().endswith("--plugin nowhere: there is no such file or folder")
 
 
 def test_a_run_that_fails_ends_it_with_what_it_said(folder):

@@ -86,6 +86,7 @@ def ab(
     output: Annotated[Format, typer.Option("--format", help="How to print the verdicts.")] = "table",
     junit: JUnitPath = None,
     json: JsonPath = None,
+    plugin: Plugins = None,
 ) -> None:
     """Gates speed and memory on a machine that has other things to do: times both sides of a pair right after one
     another, in a random order, each in a fresh process.
@@ -102,7 +103,7 @@ def ab(
     from bench.errors import InterruptedRunError
     from bench.gate import gate, rules_of
 
-    plan = plan_of(suite, None, timed=True)
+    plan = plan_of(suite, plugin, timed=True)
     rules_of(plan, TIMING)  # refused before anything is timed
     interrupt_once()
     seed = f"{plan.suite.name} {pairs}"
@@ -113,7 +114,7 @@ def ab(
                 name: stack.enter_context(ab.place(text))
                 for name, text in zip(ab.NAMES, (base, candidate), strict=True)
             }
-            for run in ab.timed(suite, plan.suite.name, places, order):
+            for run in ab.timed(suite, plan.suite.name, places, order, plugin or []):
                 runs.append(run)
                 typer.echo(f"pair {len(runs)} of {pairs}", err=True)
     except KeyboardInterrupt:
