@@ -77,7 +77,7 @@ def made(path: Path) -> Iterator[sqlite3.Connection]:
     Raises ArchiveError where there is something already or nothing can be written, StorageError on a full disk.
     """
     with (
-        storage.locked(path),
+        storage.locked(path, once=True),
         storage.beside(path) as place,
         _sqlite_errors(path),
         written(path),

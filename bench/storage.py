@@ -32,10 +32,11 @@ _CHOOSE = "choose a folder with --results"
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[Lock]:
+def locked(path: Path, *, once: bool = False) -> Iterator[Lock]:
     """Holds an archive for writing; raises ArchiveError where another process does, or where nothing can be written.
 
     The lock is the system's and ends with its holder, however that ends; the file beside the archive says who that is.
+    It stays for the next run, but where the archive is written `once`.
     """
     if path.is_dir() or path.suffix == ".lock":
         what = "a folder" if path.is_dir() else "the name of a lock"
@@ -64,7 +65,13 @@ def locked(path: Path) -> Iterator[Lock]:
             lock.flush()
         except OSError as error:
             raise ArchiveError(f"{place}: cannot be written: {error.strerror}; {_CHOOSE}") from error
-        yield Lock(place, os.fstat(lock.fileno()))
+        held = Lock(place, os.fstat(lock.fileno()))
+        held.insist()  # who wrote once may have removed the file between our opening and locking it
+        try:
+            yield held
+        finally:
+            if once:
+                place.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ def test_archives_of_several_machines_become_one_that_shows_what_each_showed(tmp
     measure(there, trials=5)
     out, _ = bench("merge", here, there, "--into", both, folder=tmp_path)
     assert "2 studies whole" in out
+    assert not both.with_suffix(".lock").exists()
     assert set(rows(both)) == set(rows(here)) | set(rows(there))
     assert verify.problems(both) == []
     assert bench("show", both, folder=tmp_path) == bench("show", here, folder=tmp_path)
@@ -124,5 +125,5 @@ def test_archives_that_contradict_each_other_are_refused_and_nothing_is_written(
         seals.seal_all(db)
     _, err = bench("merge", here, there, "--into", both, folder=tmp_path, code=2)
     assert "contradicts that of an archive before it" in err
-    assert not both.exists()
+    assert sorted(place.suffix for place in tmp_path.iterdir()) == [".lock", ".lock", ".sqlite", ".sqlite"]
     assert "exists already" in bench("merge", here, "--into", here, folder=tmp_path, code=2)[1]
