@@ -353,6 +353,17 @@ def make(suite: Suite, *, timed: bool = False) -> Plan:
     return Plan(suite, workloads, tuple(studies), tuple(timings))
 
 
+def apart_from_devices(name: str, devices: int) -> str:
+    """A workload's name without what a list of devices adds to it: one name for all that differ in nothing else."""
+    return name.removesuffix(f"-devices={devices}")
+
+
+def titled(name: str, devices: int) -> str:
+    """A workload's name, and on how many devices each trial trains, where on several and the name does not say so."""
+    said = devices == 1 or apart_from_devices(name, devices) != name
+    return name if said else f"{name} on {devices:,} devices"
+
+
 def _hash(content: object) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from bench import shape
 from bench.contracts import Outcome
-from bench.plan import Phase, Study, TimedMeasure, Timing, Trial
+from bench.plan import Phase, Study, TimedMeasure, Timing, Trial, titled
 from bench.search import Space, Value, as_plain
 from bench.suite import UNITS, Growth, Target, Threshold, TimingOptions
 
@@ -51,6 +51,16 @@ class StudyRecord:
     def measure(self) -> str:
         """What it measures, of the measures a suite may ask for."""
         return str(self.content.get("measure", "steps_to_target"))
+
+    @property
+    def devices(self) -> int:
+        """On how many devices each trial trains."""
+        return int(self.content.get("devices", 1))
+
+    @property
+    def title(self) -> str:
+        """What a person is told it is of: its workload, and the devices where they are several."""
+        return titled(self.workload, self.devices)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""What more devices buy, as measured: the same batch shared by more of them, and the same part of a batch on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from bench.analyses._devices import Cell, Group, groups
+from bench.analyses._paying import PAYS, left_of, paying
+from bench.analyses._show import missed, number, seconds
+from bench.measures import Summary
+from bench.scaling import CurveFit, curve_of, fit_curve
+from bench.table import Table
+
+_COLUMNS = [
+    *("batch size", "devices", "on each", "step time", "predicted", "communication", "examples/s", "efficiency"),
+    *("steps to target", "time to target", "efficiency to target"),
+]
+_OPTIONAL = {"predicted", "communication", "steps to target", "time to target", "efficiency to target"}
+_SPARE = ["steps to target", "examples/s", "predicted"]
+
+Scaling = Literal["strong", "weak"]
+_MEANS: dict[Scaling, str] = {
+    "strong": "the same batch on more devices",
+    "weak": "the same part of a batch on each of more devices",
+}
+
+
+def scaling(summaries: Sequence[Summary]) -> list[Table]:
+    """Strong and weak scaling of each set of workloads that differ in their devices alone, where they were timed."""
+    tables = []
+    for group in groups(summaries):
+        fitted = _fitted(group)
+        kinds: dict[Scaling, list[list[Cell]]] = {"strong": group.strong(), "weak": group.weak()}
+        tables += [_table(group, kind, series, fitted) for kind, series in kinds.items() if series]
+    return tables
+
+
+def _fitted(group: Group) -> CurveFit | None:
+    """The critical batch size, which hangs on no device, from the fewest devices that show it."""
+    fits = (fit_curve(curve_of(group.rows[devices])) for devices in sorted(group.rows))
+    return next((fit for fit in fits if fit), None)
+
+
+def _table(group: Group, kind: Scaling, series: Sequence[Sequence[Cell]], fitted: CurveFit | None) -> Table:
+    # Each is held against the fewest devices of its series.
+    placed = [(cell, cells[0]) for cells in series for cell in cells]
+    rows = [_row(cell, base) for cell, base in placed]
+    kept = [at for at, column in enumerate(_COLUMNS) if column not in _OPTIONAL or any(row[at] for row in rows)]
+    columns = [_COLUMNS[at] for at in kept]
+    said = [(_of(kind, cells), paying(cells, fitted)) for cells in series]
+    return Table(
+        f"{group.name}: {kind} scaling, {_MEANS[kind]}",
+        columns,
+        [[row[at] for at in kept] for row in rows],
+        set(columns),
+        [*_legend(columns), *(f"{of}: {sentence}." for of, sentence in said if sentence), *_doubts(group)],
+        _SPARE,
+        [{"scaling": kind, **_record(cell, base)} for cell, base in placed],
+    )
+
+
+def _of(kind: Scaling, cells: Sequence[Cell]) -> str:
+    return f"batch size {cells[0].batch_size:,}" if kind == "strong" else f"{number(cells[0].part)} on each device"
+
+
+def _row(cell: Cell, base: Cell) -> list[str]:
+    left = left_of(cell, base)
+    return [
+        f"{cell.batch_size:,}",
+        f"{cell.devices:,}",
+        number(cell.part),
+        seconds(cell.step_seconds),
+        seconds(cell.predicted) if cell.devices > 1 and cell.predicted else "",
+        "" if cell.communication is None else f"{cell.communication:.0%}",
+        number(cell.batch_size / cell.step_seconds, 4),
+        f"{left.step:.0%}",
+        number(cell.steps, 6) if cell.steps else missed(curve_of([cell.summary]).points[0]) if cell.missed else "",
+        "" if cell.seconds_to_target is None else seconds(cell.seconds_to_target),
+        "" if left.examples is None else f"{left.whole:.0%}",
+    ]
+
+
+def _record(cell: Cell, base: Cell) -> dict[str, Any]:
+    left = left_of(cell, base)
+    return {
+        "batch_size": cell.batch_size,
+        "devices": cell.devices,
+        "examples_on_each": cell.part,
+        "step_seconds": cell.step_seconds,
+        "predicted_step_seconds": cell.predicted if cell.devices > 1 else None,
+        "communication": cell.communication,
+        "examples_per_second": cell.batch_size / cell.step_seconds,
+        "efficiency": left.step,
+        "steps_to_target": cell.steps,
+        "seconds_to_target": cell.seconds_to_target,
+        "efficiency_to_target": None if left.examples is None else left.whole,
+    }
+
+
+def _legend(columns: Sequence[str]) -> list[str]:
+    notes = ["efficiency: the examples/s of a device, over those of one where they are fewest."]
+    if "predicted" in columns:
+        notes.append(
+            "predicted: what its part of a batch takes one device, as timed (between timed sizes by a straight line on "
+            "log axes); communication: the share of the step beyond that."
+        )
+    if "efficiency to target" in columns:
+        notes.append(
+            "time to target: steps to target x step time; efficiency to target: device time to it where devices are "
+            "fewest, over device time here."
+        )
+    return [*notes, f"devices pay while their efficiency, to the target where that is known, is {PAYS:.0%} or more."]
+
+
+def _doubts(group: Group) -> list[str]:
+    """What is missing from the tables, and why their rows may not be comparable."""
+    timings = [row.timed for rows in group.rows.values() for row in rows if row.timed]
+    unfit = [f"{each.study.batch_size:,} on {each.study.devices:,}" for each in timings if each.infeasible]
+    notes = [f"out of memory, batch size on devices: {', '.join(unfit)}."] if unfit else []
+    known = [process.environment for each in timings for process in each.processes if process.environment]
+    places = sorted({f"{each.get('device', 'unknown')}, torch {each.get('torch', 'unknown')}" for each in known})
+    if len(places) > 1:
+        notes.append(f"doubt: timed in unlike places: {'; '.join(places)}; time it anew with another --label.")
+    return notes
