@@ -11,7 +11,7 @@ import signal
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +151,23 @@ def _free(path: Path) -> str:
 
 def checkpoint(path: Path, study: str) -> Path:
     """Where a study of an archive is kept while it goes on."""
-    return path.with_suffix(".checkpoints") / f"{study}.pt"
+    return _checkpoints(path) / f"{study}.pt"
+
+
+def _checkpoints(path: Path) -> Path:
+    return path.with_suffix(".checkpoints")
+
+
+def checkpoints_of_others(path: Path, studies: Collection[str]) -> str | None:
+    """What is kept beside an archive of other studies than these, in a sentence: their suite may ask for them again."""
+    left = [file for file in _checkpoints(path).glob("*") if file.name.partition(".")[0] not in studies]
+    if not left:
+        return None
+    size = sum(file.stat().st_size for file in left)
+    return (
+        f"{_checkpoints(path)}: keeps {size:,} bytes of studies that were cut off and that the suite does not ask for "
+        "any more; remove it, or ask for them again"
+    )
 
 
 def checkpoint_files(checkpoint: Path) -> tuple[Path, Path, Path]:

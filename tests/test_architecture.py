@@ -125,8 +125,8 @@ ALLOWED = {
     "commands": {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
         *("determinism", "document", "errors", "executors", "gate", "importers", "libraries", "live", "merge", "new"),
-        *("offers", "page", "plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "suite"),
-        "verify",
+        *("offers", "page", "plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "storage"),
+        *("suite", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},

@@ -57,7 +57,7 @@ def measure(
 
     from rich.console import Console
 
-    from bench import live, runner
+    from bench import live, runner, storage
     from bench.archive import Archive
     from bench.contracts import Failed, Lost, Retried
     from bench.errors import InterruptedRunError
@@ -86,6 +86,8 @@ def measure(
         typer.echo(render(archive, output))
         if output == "table":
             typer.echo(f"\narchive: {archive.path}")
+        if others := storage.checkpoints_of_others(archive.path, {study.id for study in plan.studies}):
+            typer.echo(f"warning: {others}", err=True)
     if failures:
         if os.environ["BENCH_DEBUG"]:
             typer.echo("\n".join(event.trace for event in failures.values()), err=True)

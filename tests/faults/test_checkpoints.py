@@ -67,5 +67,16 @@ def test_what_a_run_left_behind_that_was_killed_when_its_study_was_done_is_remov
     kept.mkdir()
     for name in (f"{study}.pt", f"{study}.previous.pt", f"{study}.begun"):
         (kept / name).write_bytes(b"left behind")
-    bench("run", "small.yaml", folder=tmp_path)
+    _, err = bench("run", "small.yaml", folder=tmp_path)
     assert not kept.exists()
+    assert "checkpoints" not in err
+
+
+def test_what_is_kept_of_a_study_that_the_suite_asks_for_no_more_is_told_and_stays(tmp_path):
+    write(tmp_path, [64], max_steps=40, trials=1)
+    kept = archive(tmp_path).with_suffix(".checkpoints")
+    kept.mkdir(parents=True)
+    (kept / "0123456789abcdef.pt").write_bytes(b"of another")
+    _, err = bench("run", "small.yaml", folder=tmp_path)
+    assert "warning: results/small/main.checkpoints: keeps 10 bytes of studies that were cut off and that" in err
+    assert [file.name for file in kept.iterdir()] == ["0123456789abcdef.pt"]
