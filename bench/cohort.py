@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import build, components, precision
 from bench.cohorts.growing import Growing
 from bench.cohorts.one_by_one import OneByOne
+from bench.cohorts.parallel import Parallel
 from bench.cohorts.stacked import Stacked
 from bench.contracts import Cohort, Data, OutOfMemory, Split, Way
 from bench.errors import ComponentError
@@ -31,7 +32,7 @@ def maker(study: Study, data: Data, device: torch.device) -> Callable[[Sequence[
     Raises ComponentError where the suite asks for `training: stacked` and the trials cannot be stacked.
     """
     asked = study.workload.entry.training
-    alone = Growing if study.workload.entry.growth else OneByOne
+    alone = _alone(study)
     obstacle = None if asked == "one_by_one" else _obstacle(study, data, device)
     if asked == "stacked" and obstacle:
         raise ComponentError(f"training: stacked cannot be: {obstacle}; use auto or one_by_one")
@@ -53,6 +54,13 @@ def maker(study: Study, data: Data, device: torch.device) -> Callable[[Sequence[
     return make
 
 
+def _alone(study: Study) -> type[OneByOne]:
+    """How trials train that do not train stacked."""
+    if study.workload.devices > 1:
+        return Parallel
+    return Growing if study.workload.entry.growth else OneByOne
+
+
 def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     """Why the trials cannot be stacked, in a line; None if they can.
 
@@ -62,6 +70,8 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     entry = study.workload.entry
     if apart := [key for key in ("compile", "channels_last", "micro_batch") if getattr(entry, key)]:
         return f"{apart[0]} is for one trial's own step"
+    if study.workload.devices > 1:
+        return f"each trial has {study.workload.devices} devices"
     if entry.growth:
         return "each trial's batch grows by itself"
     if entry.precision == "fp16":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from bench import augment, build, checkpoint, cohort, environment, precision, probing, study, timing
+from bench import augment, build, checkpoint, cohort, environment, parallel, precision, probing, study, timing
+from bench.cohorts.parallel import follow
 from bench.contracts import (
     Data,
     Ended,
@@ -66,14 +67,23 @@ def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
         return timing.run(task.study, task.process, task.data_folder, device)
     of, known, apart = task.study, task.known, task.apart
     data = build.data(of.workload, task.data_folder, device)
+    if parallel.rank() > 0:
+        follow(of, data, device)
+        return iter(())
 
     def carry(make_cohort: study.MakeCohort, look: Look) -> Iterator[StudyEvent]:
         return study.run(of, known, len(data.validation), make_cohort, look, apart)
 
     make_cohort, look = cohort.maker(of, data, device), probing.looker(of, data, device)
     if task.checkpoint is None:
-        return carry(make_cohort, look)
-    return checkpoint.kept(task.checkpoint, of.id, environment.describe(device), carry, make_cohort, look)
+        return _led(carry(make_cohort, look))
+    return _led(checkpoint.kept(task.checkpoint, of.id, environment.describe(device), carry, make_cohort, look))
+
+
+def _led(events: Iterator[StudyEvent]) -> Iterator[StudyEvent]:
+    """The events of the rank that leads, after which the others need not follow any more."""
+    yield from events
+    parallel.tell(None)
 
 
 def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
@@ -178,6 +188,8 @@ def _rehearse(
     else:
         LOSSES[data.loss].mean(outputs, targets).backward()
         optimizer.step()
+    if workload.devices > 1 and any(each.requires_grad and each.grad is None for each in model.parameters()):
+        raise ComponentError(f"{workload.model} has a parameter that gets no gradient; train it on one device")
 
 
 def _any_point(study: Study | Timing) -> dict[str, Value]:

@@ -24,7 +24,7 @@ from bench.source import positional
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
-Norm = Literal["batch", "ghost", "layer", "group", "weight", "none"]
+Norm = Literal["batch", "sync", "ghost", "layer", "group", "weight", "none"]
 
 # The words a component may use to annotate an option.
 _TYPES: dict[str, Any] = {

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench import build, precision
+from bench import build, parallel, precision
 from bench.contracts import Data, OutOfMemory
 from bench.ema import Average
 from bench.evaluation import random_state_kept
@@ -22,7 +22,8 @@ from bench.state import Fields, NothingElse, OfOptimizer, Parts, Tensors, of_mod
 class Step:
     """A model, its optimizer, and the step that trains it as the suite says: compiled, channels last, in micro-batches.
 
-    model: as it was built.  forward: inputs [n, *example_shape] -> outputs, in the way the suite asks for.
+    batch_size: of all ranks together, where several train it.  model: as it was built.  forward: inputs
+    [n, *example_shape] -> outputs, in the way the suite asks for, of this rank alone.
     loss: (outputs, targets) -> the mean loss.  gradients: how many of them a step takes.  average: of the weights after
     each step, where the suite asks for one.
     """
@@ -40,10 +41,15 @@ class Step:
         self.model = build.model(workload, data, device, seed)
         if entry.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        called: Callable[..., Tensor] = torch.compile(self.model) if entry.compile else self.model
-        if entry.channels_last and data.train.inputs.ndim == 4:
-            called = _with_channels_last(called)
-        self.forward = precision.products(entry.precision, device, called)
+        as_images = data.train.inputs.ndim == 4
+
+        def as_asked(model: nn.Module) -> precision.Forward:
+            called: precision.Forward = torch.compile(model) if entry.compile else model
+            if entry.channels_last and as_images:
+                called = _with_channels_last(called)
+            return precision.products(entry.precision, device, called)
+
+        self.forward = self._trained = as_asked(self.model)
         self.optimizer = build.optimizer(workload, self.model, metaparameters)
         self.gradients = build.gradients(self.optimizer)
         self._clip = metaparameters.get("clip")
@@ -52,12 +58,15 @@ class Step:
         self.loss = LOSSES[data.loss].mean
         # float16 has too narrow a range for small gradients: the loss is scaled up, and the step skipped on overflow.
         self._scaler = torch.amp.GradScaler(device.type) if entry.precision == "fp16" else None
-        self._nothing_else = NothingElse(self.model, self.optimizer)
-        self.micro_batch = (
-            batch_size if entry.micro_batch in (None, "auto") else min(batch_size, int(entry.micro_batch))
-        )
+        share = batch_size // parallel.size()
+        self.micro_batch = share if entry.micro_batch in (None, "auto") else min(share, int(entry.micro_batch))
         if entry.micro_batch == "auto":
             self._halve_until_it_fits(data, device)
+            self.micro_batch = min(parallel.of_all(self.micro_batch))
+        self._replicas = parallel.replicated(self.model)
+        if self._replicas is not None:
+            self._trained = as_asked(self._replicas)
+        self._nothing_else = NothingElse(self.model, self.optimizer)
 
     def take(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Lowers the mean loss of a batch by one step of the optimizer; that loss, still on the device."""
@@ -94,13 +103,15 @@ class Step:
         Where batch norm normalises each micro-batch by itself, the gradient is another than the full batch's.
         """
         if len(targets) <= self.micro_batch:
-            loss = self.loss(self.forward(inputs), targets)
+            loss = self.loss(self._trained(inputs), targets)
             self._scaled(loss).backward()
             return loss.detach()
         total = torch.zeros((), device=targets.device)
-        for part, wanted in zip(inputs.split(self.micro_batch), targets.split(self.micro_batch), strict=True):
-            loss = self.loss(self.forward(part), wanted) * (len(wanted) / len(targets))
-            self._scaled(loss).backward()
+        parts = list(zip(inputs.split(self.micro_batch), targets.split(self.micro_batch), strict=True))
+        for number, (part, wanted) in enumerate(parts, start=1):
+            with parallel.averaging(self._replicas, now=number == len(parts)):
+                loss = self.loss(self._trained(part), wanted) * (len(wanted) / len(targets))
+                self._scaled(loss).backward()
             total = total + loss.detach()
         return total
 

@@ -11,7 +11,7 @@ from bench.errors import ComponentError
 from bench.models._norms import Norms
 
 NAMES = ["mlp", "simple_cnn", "resnet8", "resnet18", "vgg11"]
-KINDS = ["batch", "ghost", "layer", "group", "weight", "none"]
+KINDS = ["batch", "sync", "ghost", "layer", "group", "weight", "none"]
 
 
 def built(name, norm, shape=(1, 8, 8), **options):
@@ -37,7 +37,7 @@ def test_every_norm_gives_logits_and_learns_in_every_parameter(name, norm):
 def test_only_batch_statistics_make_an_example_depend_on_the_others(name, norm):
     model, images = built(name, norm).double(), torch.randn(6, 1, 8, 8, dtype=torch.float64)
     together, alone = model(images)[:1], model(torch.cat([images[:1], torch.randn_like(images[1:])]))[:1]
-    assert torch.allclose(together, alone) == (norm not in ("batch", "ghost"))
+    assert torch.allclose(together, alone) == (norm not in ("batch", "sync", "ghost"))
 
 
 @pytest.mark.parametrize("name", ["mlp", "simple_cnn", "vgg11"])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import augment, build
+from bench import augment, build, parallel
 from bench.clock import now
 from bench.cohorts._orders import order_of
 from bench.contracts import Data, Observation, Split, Way
@@ -45,7 +45,7 @@ class OneByOne:
     def train(self, step: int) -> None:
         for steps in blocks(step - self._step, self._batch_size, next(iter(self._orders.values())).numbers):
             for seed, order in self._orders.items():
-                rows = order.take(steps).to(self._device)
+                rows = parallel.share(order.take(steps)).to(self._device)
                 for trial, run in self._runs.items():
                     if trial.order_seed == seed:
                         started = now(self._device)
@@ -119,7 +119,7 @@ class _Run:
         self._groups = self.optimizer.param_groups
         self._schedule = build.schedule(workload, trial.metaparameters, study.batch_size)
         self._rates = [group["lr"] for group in self._groups]
-        self._stream = RandomStream(trial.init_seed, device)
+        self._stream = RandomStream(parallel.seed(trial.init_seed), device)
         self._factor = 1.0
         self._step = 0
 
@@ -134,7 +134,7 @@ class _Run:
                 self._set_rates(self._schedule(self._step))
                 losses.append(self._ordinary.take(*augment.gathered(self._train, row, self._augment)))
                 self._step += units
-        return losses
+        return parallel.averaged(losses)
 
     def _set_rates(self, factor: float) -> None:
         if factor != self._factor:
@@ -143,7 +143,8 @@ class _Run:
                 group["lr"] = rate * factor
 
     def parts(self) -> Parts:
-        return Parts(ordinary=self._ordinary.parts(), stream=self._stream, progress=Fields(self, "_step", "_factor"))
+        stream = parallel.of_each_rank(self._stream)
+        return Parts(ordinary=self._ordinary.parts(), stream=stream, progress=Fields(self, "_step", "_factor"))
 
     def evaluate(self, name: str, split: Split) -> dict[str, float]:
         def forward(inputs: Tensor) -> Tensor:

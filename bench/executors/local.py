@@ -6,11 +6,12 @@ The parent never imports torch and alone holds the archive; workers send it even
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -71,7 +72,7 @@ class LocalExecutor:
                 raise answer
             case (devices, problems):
                 self._devices = devices
-                return list(problems)
+                return [*problems, *self._too_many(studies)]
             case _:
                 raise DeviceError(
                     f"the worker that tries out the suite's models and data ended early: {worker.how_it_ended()[1]}; "
@@ -79,28 +80,38 @@ class LocalExecutor:
                 )
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
-        places = deque(self._devices[:1] if alone else self._places())
-        # One thread a worker, whatever the machine: the number of threads can change the last digits of a sum.
-        threads = cores() if alone else 1
+        places = self._places()
         running: list[_Place] = []
         try:
             while tasks or running:
-                while tasks and places:
-                    device = places.popleft()
+                while tasks and not (alone and running) and (devices := _taken(places, tasks[0])):
                     task = tasks.popleft()
-                    worker = Worker(_carry_out, (task, device, threads))
-                    running.append(_Place(task, device, worker, self._stall_seconds))
+                    # One thread a worker, whatever the machine: the number of threads can change the last digits of a
+                    # sum.
+                    threads = max(1, cores() // len(devices)) if alone else 1
+                    worker = Worker(_carry_out, (task, devices, threads))
+                    running.append(_Place(task, devices, worker, self._stall_seconds))
                 wait_for_any((place.worker for place in running), min(place.seconds_left() for place in running))
                 for place in list(running):
                     event = place.news()
                     if isinstance(event, TERMINAL):
                         place.worker.end()
                         running.remove(place)
-                        places.append(place.device)
+                        places += place.devices
                     if event is not None:
                         yield place.task, place.environment, event
         finally:
             end(place.worker for place in running)
+
+    def _too_many(self, studies: Sequence[Study | Timing]) -> list[str]:
+        """What asks for more devices than there are; a CPU is as many as it has cores."""
+        there = max(Counter(place.partition(":")[0] for place in self._places()).values())
+        asked = {study.workload.name: study.workload.devices for study in studies}
+        return [
+            f"{name}: found devices: {count}; there are {there} here, {', '.join(dict.fromkeys(self._places()))}"
+            for name, count in asked.items()
+            if count > there
+        ]
 
     def _places(self) -> list[str]:
         return [device for device in self._devices for _ in range(cores() if device == "cpu" else 1)]
@@ -108,10 +119,10 @@ class LocalExecutor:
 
 @dataclass
 class _Place:
-    """A device, and what runs there."""
+    """The devices of a task, and what runs there."""
 
     task: Task
-    device: str
+    devices: Sequence[str]
     worker: Worker
     stall_seconds: float
     environment: dict[str, Any] = field(default_factory=dict)
@@ -167,8 +178,20 @@ class _Place:
 
     def _lost(self, how: str, signal_name: str | None, outcome: Outcome = "crashed") -> Lost:
         study = self.task.study
-        where = f"{study.workload.name} at batch size {study.batch_size:,}: the worker on {self.device}"
+        where = f"{study.workload.name} at batch size {study.batch_size:,}: the worker on {', '.join(self.devices)}"
         return Lost(f"{where} {how}", outcome, signal_name, self.worker.last_words())
+
+
+def _taken(places: list[str], task: Task) -> list[str]:
+    """Takes as many places as a task has devices, of one kind; none where too few are free."""
+    count = task.study.workload.devices
+    for kind in dict.fromkeys(place.partition(":")[0] for place in places):
+        found = [place for place in places if place.partition(":")[0] == kind][:count]
+        if len(found) == count:
+            for place in found:
+                places.remove(place)
+            return found
+    return []
 
 
 def _written_since(folder: Path, moment: float) -> bool:
@@ -209,17 +232,29 @@ def _rehearse(connection: Connection, asked: list[str], studies: list[Study | Ti
         )
 
 
-def _carry_out(connection: Connection, task: Task, device: str, threads: int) -> None:
+def _carry_out(connection: Connection, task: Task, devices: Sequence[str], threads: int) -> None:
+    if len(devices) > 1:
+        from bench.executors import _ranks
+
+        _ranks.launch(connection, [functools.partial(_said, task, device, threads) for device in devices])
+        return
+    for said in _said(task, devices[0], threads):
+        connection.send(said)
+
+
+def _said(task: Task, device: str, threads: int) -> Iterator[dict[str, Any] | Event]:
+    """What this process says of a task: the environment, then events."""
     import torch
 
-    from bench import environment, measure, memory
+    from bench import environment, measure, memory, parallel
 
     torch.set_num_threads(threads)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # streams and graphs are made on the current device
     else:
         memory.stop_at_what_is_free()
+    if task.study.workload.devices > 1:
+        parallel.join(torch.device(device))
     measure.prepare(task)
-    connection.send(environment.describe(torch.device(device)))
-    for event in measure.carry_out(task, torch.device(device)):
-        connection.send(event)
+    yield environment.describe(torch.device(device))
+    yield from measure.carry_out(task, torch.device(device))

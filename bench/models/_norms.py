@@ -1,6 +1,8 @@
 """What stands after a layer to normalise it: the choices of a model's option `norm`.
 
-batch   batch norm (Ioffe & Szegedy 2015)
+batch   batch norm (Ioffe & Szegedy 2015); where several devices share a batch, each over its own examples,
+        and the running statistics are those of the first
+sync    batch norm over the whole batch, however many devices share it
 ghost   batch norm whose statistics are those of `ghost_batch` examples (Hoffer et al. 2017, arXiv 1705.08741)
 layer   over all channels and positions of an example (Ba et al. 2016)
 group   the same over groups of channels (Wu & He 2018): at most 32, of four channels or more
@@ -18,6 +20,7 @@ from torch.nn.utils import parametrize
 
 from bench.errors import ComponentError
 from bench.options import Norm
+from bench.parallel import SyncNorm
 
 _MOST_GROUPS, _FEWEST_CHANNELS = 32, 4
 
@@ -54,6 +57,8 @@ class Norms:
         """What follows a convolution without bias, on [n, channels, height, width]; a bias where nothing normalises."""
         if self.kind == "batch":
             return nn.BatchNorm2d(channels)
+        if self.kind == "sync":
+            return SyncNorm(channels)
         if self.kind == "ghost":
             return _GhostNorm(channels, self.ghost_batch or 0)
         if self.kind == "layer":

@@ -266,7 +266,7 @@ class Silent:
 @pytest.fixture
 def place():
     made = plan.make(check.check(document.parse(TIMED)))
-    return lambda unit: _Place(Task(getattr(made, unit)[0], {}, Path()), "cpu", Silent(), 10.0)
+    return lambda unit: _Place(Task(getattr(made, unit)[0], {}, Path()), ["cpu"], Silent(), 10.0)
 
 
 def test_a_timing_says_nothing_until_its_end_and_is_no_trial_that_may_time_out(place):

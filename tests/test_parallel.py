@@ -1,0 +1,138 @@
+"""Several devices a trial: what ranks train together is what one trains alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import check, document, measure, parallel, plan
+from bench.contracts import Ended, Evaluated, Finished, Started, Task
+from bench.executors import _ranks
+
+CPU = torch.device("cpu")
+
+# The settings of a workload, and how far its readings may be from those of one device.
+EXACT, HALF = 1e-9, 2e-2
+WORKLOADS = {
+    "momentum": ("optimizer: momentum", EXACT),
+    "adam": ("optimizer: adam\n    decay: matrices", EXACT),
+    "sam": ("optimizer: sam", EXACT),
+    "parts": ("optimizer: sgd\n    micro_batch: 3", EXACT),
+    "images": ("model: simple_cnn\n    augment: {crop: 1, flip: true}\n    channels_last: true", EXACT),
+    "sync": ("model: {mlp: {hidden: [16], norm: sync}}", EXACT),
+    "sync-images": ("model: {simple_cnn: {norm: sync}}", EXACT),
+    "half": ("precision: fp16", HALF),
+}
+# What is not the same: running statistics are those of the first device's examples, whatever normalises its batch.
+OTHERWISE = {
+    "ghost": "model: {mlp: {hidden: [16], norm: ghost, ghost_batch: 8}}",
+    "batch": "model: {mlp: {hidden: [16], norm: batch}}",
+}
+SUITE = """
+suite: parallel
+defaults:
+  model: {{mlp: {{hidden: [16]}}}}
+  dataset: {{digits: {{subset: 200}}}}
+  optimizer: sgd
+  precision: fp64
+  batch_sizes: [32]
+  target: {{validation_error: {{at_most: 0.6}}}}
+  max_steps: 6
+  race: false
+  search: {{trials: 2, learning_rate: {{log_uniform: [0.01, 0.1]}}, clip: 0.5, ema: 0.9}}
+  confirm: {{seeds: 1}}
+  devices: {devices}
+  training: one_by_one
+workloads:
+"""
+
+
+def tasks(devices, workloads):
+    entries = "".join(f"  - name: {name}\n    {lines}\n" for name, lines in workloads.items())
+    made = plan.make(check.check(document.parse(SUITE.format(devices=devices) + entries)))
+    return [Task(study, {}, Path()) for study in made.studies]
+
+
+def carried_out(some):
+    for task in some:
+        yield from measure.carry_out(task, CPU)
+
+
+def as_rank(some):
+    torch.set_num_threads(1)
+    parallel.join(CPU)
+    yield from carried_out(some)
+
+
+def from_ranks(ranks):
+    """What the first of several ranks says."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    agent = context.Process(target=_ranks.launch, args=(theirs, ranks))
+    agent.start()
+    theirs.close()
+    try:
+        while True:
+            yield ours.recv()
+    except EOFError:
+        pass
+    finally:
+        agent.join()
+        assert agent.exitcode == 0
+
+
+def heard(events, count):
+    """(readings, outcomes) of each of so many studies, by the phases and numbers of trials."""
+    studies = []
+    readings, outcomes, names = {}, {}, {}
+    for event in events:
+        match event:
+            case Started(trials):
+                names.update({trial.id: (trial.phase, trial.number) for trial in trials})
+            case Evaluated(step, seen):
+                for trial, values in seen.items():
+                    readings.setdefault((*names[trial], step), {}).update(values)
+            case Ended(trial, outcome, step):
+                outcomes[names[trial.id]] = outcome, step
+            case Finished():
+                studies.append((readings, outcomes))
+                readings, outcomes, names = {}, {}, {}
+    assert len(studies) == count
+    return studies
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The studies of every workload, by the number of devices."""
+    found = {}
+    lines = {name: lines for name, (lines, _) in WORKLOADS.items()} | OTHERWISE
+    for devices in (1, 2, 4):
+        some = tasks(devices, lines)
+        events = carried_out(some) if devices == 1 else from_ranks([partial(as_rank, some)] * devices)
+        found[devices] = dict(zip(lines, heard(events, len(some)), strict=True))
+    return found
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_batch_split_over_devices_trains_as_on_one(trained, workload, devices):
+    (one, ends), (several, their_ends) = trained[1][workload], trained[devices][workload]
+    _, tolerance = WORKLOADS[workload]
+    assert their_ends == ends
+    assert several.keys() == one.keys()
+    for place, seen in one.items():
+        assert several[place] == pytest.approx(seen, rel=tolerance, abs=tolerance), place
+
+
+@pytest.mark.parametrize(("workload", "alike"), [("ghost", True), ("batch", False)])
+def test_ghost_batches_within_a_device_are_those_of_one_and_batch_norm_is_over_a_devices_examples(
+    trained, workload, alike
+):
+    (one, _), (several, _) = trained[1][workload], trained[4][workload]
+    place = ("search", 0, 6)
+    assert (several[place]["train_loss"] == pytest.approx(one[place]["train_loss"], rel=EXACT)) == alike
+    assert several[place]["validation_loss"] != pytest.approx(one[place]["validation_loss"], rel=EXACT)
