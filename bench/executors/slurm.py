@@ -7,19 +7,13 @@ that Slurm requeues dials in again. Nothing is read from Slurm's accounting, whi
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import socket
-import struct
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge, wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +21,9 @@ from pydantic import PositiveInt
 
 from bench.contracts import TERMINAL, Event, Lost, Task
 from bench.errors import DeviceError
+from bench.executors import _queue
+from bench.executors._door import let_in
+from bench.executors._job import work
 from bench.executors.local import LocalExecutor, modules_of
 from bench.plan import Study, Timing
 
@@ -103,7 +100,7 @@ class SlurmExecutor:
                 while tasks or running:
                     if tasks and not idle and not ready:
                         wanted = 1 if alone else min(self._jobs, len(tasks) + len(running))
-                        left = _left(jobs)
+                        left = self._left(jobs)
                         if not left and not heard:
                             raise DeviceError(f"no job is left; see their logs in '{self._submitter.folder}'")
                         if left < wanted:  # their time was up, say
@@ -116,7 +113,7 @@ class SlurmExecutor:
                     ready = wait([door, *idle, *running], _LOOK_SECONDS)
                     # Of those that are idle nothing was asked: their end is all that they can say.
                     idle = [connection for connection in idle if connection not in ready]
-                    idle += _let_in(door, key) if door in ready else []
+                    idle += let_in(door, key) if door in ready else []
                     for connection in [connection for connection in running if connection in ready]:
                         heard, place = True, running[connection]
                         event = place.news(connection)
@@ -132,11 +129,17 @@ class SlurmExecutor:
                     if not isinstance(job, submitit.SlurmJob):
                         job.wait()
 
+    def _left(self, jobs: Sequence[submitit.Job[None]]) -> int:
+        """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""
+        if self._submitter.cluster == "slurm":
+            return _queue.left([job.job_id for job in jobs])
+        return sum(not job.done() for job in jobs)
+
     def _submit(self, count: int, address: tuple[str, int], key: bytes) -> list[submitit.Job[None]]:
         try:
             with self._submitter.batch():
                 told = address, key, self._stall_seconds, self._modules, sys.path
-                return [self._submitter.submit(_work, *told) for _ in range(count)]
+                return [self._submitter.submit(work, *told) for _ in range(count)]
         except (submitit.core.utils.FailedJobError, OSError) as error:
             raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
 
@@ -159,57 +162,3 @@ class _Place:
             return Lost(f"{where}: its job was cancelled, preempted or lost: {job}", "interrupted")
         self.environment, event = said
         return event
-
-
-def _left(jobs: Sequence[submitit.Job[None]]) -> int:
-    """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""
-    if not all(isinstance(job, submitit.SlurmJob) for job in jobs):
-        return sum(not job.done() for job in jobs)
-    if not jobs:
-        return 0
-    ids = ",".join(job.job_id for job in jobs)
-    asked = subprocess.run(["squeue", "-h", "-r", "-j", ids, "-o", "%i"], capture_output=True, text=True, check=False)
-    if asked.returncode and "Invalid job id" not in asked.stderr:
-        return len(jobs)  # the controller does not answer, which says nothing of the jobs
-    return len(asked.stdout.split())
-
-
-def _let_in(door: socket.socket, key: bytes) -> list[Connection]:
-    """Who dials in, if it has the key; a stranger may keep a run waiting for seconds, and no longer."""
-    dialled, _ = door.accept()
-    dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
-    # A node that loses its power says no goodbye: it is asked now and then, and given up after two minutes.
-    dialled.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, name):
-            dialled.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    connection = Connection(dialled.detach())
-    try:
-        deliver_challenge(connection, key)
-        answer_challenge(connection, key)
-    except (AuthenticationError, EOFError, OSError):
-        connection.close()
-        return []
-    with socket.socket(fileno=os.dup(connection.fileno())) as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
-    return [connection]
-
-
-# ---- in the job ---------------------------------------------------------------------------------------------------
-
-
-def _work(address: tuple[str, int], key: bytes, stall_seconds: float, modules: list[str], path: list[str]) -> None:
-    """Carries out what the run asks for, until it hangs up."""
-    sys.path[:] = path
-    # Slurm ends all processes of a job at once, and that a worker fell then is not to be told as a trial's fault: the
-    # connection breaks first.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
-    environment = submitit.JobEnvironment()
-    about = {"job": environment.job_id, "log": str(environment.paths.stderr)}
-    executor = LocalExecutor((), stall_seconds, modules)
-    executor.rehearse([], Path())
-    with Client(address, authkey=key) as connection, suppress(EOFError, ConnectionError):
-        while True:
-            task, alone = connection.recv()
-            for _, where, event in executor.run(deque([task]), alone=alone):
-                connection.send(({**where, **about}, event))
