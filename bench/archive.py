@@ -145,6 +145,21 @@ class Archive(Reader):
                 entries.finish(self._db, timing)
         return left
 
+    @contextmanager
+    def filled(self) -> Iterator[sqlite3.Connection]:
+        """The tables, to be filled by `merge`; what is put in is sealed, and is in the archive whole or not at all."""
+        self._db.execute("PRAGMA synchronous = FULL")
+        with self._db:
+            self._db.execute("BEGIN")
+            yield self._db
+            seals.seal_all(self._db)
+            if self._lock:
+                self._lock.insist()
+
+    def copy(self, path: Path) -> None:
+        """Puts the archive as it stands at `path`, whole, in place of what lies there."""
+        database.copy(self._db, path)
+
     def begin_import(self) -> None:
         """Drops what an import that was killed left behind; raises ArchiveError if the archive holds anything else."""
         held = self._db.execute("SELECT name FROM suites").fetchone()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import baseline, catalogue, compare, keep, machine, measure, new, show, suite
+from bench.commands import baseline, catalogue, compare, detached, keep, machine, measure, new, show, suite
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command()(suite.check)
 app.command()(suite.plan)
 app.command("run", help=measure.RUN)(measure.measure)
 app.command("time", help=measure.TIME)(measure.measure)
+app.command()(detached.status)
+app.command()(detached.collect)
 app.command()(show.show)
 app.command()(compare.compare)
 app.command(epilog=compare.EXIT_CODES)(compare.gate)

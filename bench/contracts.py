@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bench.plan import Study, Timing, Trial
 
@@ -302,6 +302,14 @@ class Task:
     checkpoint: Path | None = None
 
 
+@dataclass(frozen=True)
+class Job:
+    """A job of a cluster that goes on by itself, and the file it writes its log to."""
+
+    id: str
+    log: str
+
+
 class Executor(Protocol):
     """Carries out tasks, as many at once as it has room for."""
 
@@ -315,4 +323,18 @@ class Executor(Protocol):
         those behind it wait too. What is added meanwhile is carried out as well, and those to be carried out `alone`
         have a machine to themselves. Nothing is tried twice: whether a study is begun again is for who asked. Closing
         the iterator ends what is running and leaves no process behind.
+        """
+
+
+@runtime_checkable
+class Detachable(Executor, Protocol):
+    """An executor whose jobs can go on without the run that submitted them."""
+
+    # At most so many jobs at once.
+    jobs: int
+
+    def detach(self, works: Sequence[Callable[[Executor], None]]) -> list[Job]:
+        """Submits a job for each piece of work, after a rehearsal; the work is given an executor of its job's devices.
+
+        A job that is begun again begins its work again. Raises DeviceError where no job can be submitted.
         """

@@ -89,6 +89,16 @@ def made(path: Path) -> Iterator[sqlite3.Connection]:
         connection.commit()
 
 
+def copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Puts an archive that is open as it stands at `path`, whole, in place of what lies there."""
+    begun = path.with_suffix(".begun")
+    begun.unlink(missing_ok=True)
+    with closing(sqlite3.connect(begun)) as copied:
+        connection.backup(copied)
+        copied.execute("PRAGMA journal_mode = DELETE")
+    begun.replace(path)
+
+
 def _check_version(path: Path, connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in (*migrations.STEPS, SCHEMA_VERSION):

@@ -4,7 +4,7 @@ BenchError
   SuiteError           a suite that cannot be run as it stands: every problem at once
   ComponentError       a model, dataset, ... that is not there, or cannot do what the suite asks
   DataError            a dataset whose files are missing or unlike what they should be
-  DeviceError          a device that is not there
+  DeviceError          a device that is not there, or a cluster that does not answer
   ArchiveError         an archive that is missing, locked, broken, or not one of ours
     BrokenArchiveError an archive that is not what was written
     StorageError       an archive that could not be written further: a full disk, a quota

@@ -97,8 +97,8 @@ class _State:
 class Progress:
     """Follows the studies of a run."""
 
-    def __init__(self, plan: Plan, missing: Sequence[Study | Timing], console: Console) -> None:
-        self._console = console
+    def __init__(self, plan: Plan, missing: Sequence[Study | Timing]) -> None:
+        self._console = Console(stderr=True)
         self._live: Live | None = None
         self._name = plan.suite.name
         self._kept = len(plan.units) - len(missing)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from bench import seals, storage
 from bench.archive import Archive
 from bench.database import made, written
-from bench.errors import ArchiveError
+from bench.errors import ArchiveError, StorageError
 from bench.plan import TimedMeasure
 from bench.reader import Reader
 
@@ -32,6 +34,28 @@ def merge(paths: Sequence[Path], new: Path) -> int:
             with Archive.reading(path, whole=True) as archive, written(new):
                 _add(archive, connection)
         return len(Reader(new, connection).finished())
+
+
+def add(paths: Sequence[Path], archive: Archive) -> list[ArchiveError]:
+    """Writes what archives hold into one that is open for writing; why some could not be, of which nothing is written.
+
+    What it holds already stands. That all is written or nothing holds for all together, whatever ends it.
+    """
+    refused: list[ArchiveError] = []
+    advice = "what it held before is kept: free space and try again"
+    with archive.filled() as connection:
+        for path in paths:
+            connection.execute("SAVEPOINT before")
+            try:
+                with Archive.reading(path, whole=True) as more, storage.full_disk_told(archive.path, advice):
+                    _add(more, connection)
+            except StorageError:
+                raise
+            except ArchiveError as error:
+                connection.execute("ROLLBACK TO before")
+                refused.append(error)
+            connection.execute("RELEASE before")
+    return refused
 
 
 def _add(archive: Archive, new: sqlite3.Connection) -> None:
@@ -64,9 +88,11 @@ def _add(archive: Archive, new: sqlite3.Connection) -> None:
         "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
         [(study, trials[key][1]) for study, key in members if study not in outdone],
     )
+    # Those that are there already are the same, seen twice.
+    there = Counter(new.execute("SELECT study, trials, outcome, signal, message, trace FROM faults").fetchall())
     new.executemany(
         "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
-        [fault[1:] for fault in archive.rows("faults")],
+        (Counter(fault[1:] for fault in archive.rows("faults")) - there).elements(),
     )
 
 
@@ -86,7 +112,9 @@ def _outdone(new: sqlite3.Connection, study: Row, rows: list[Row]) -> bool:
         if not new.execute("SELECT 1 FROM members WHERE trial = ?", row[:1]).fetchone():
             new.execute("DELETE FROM readings WHERE trial = ?", row[:1])
             new.execute("DELETE FROM trials WHERE key = ?", row[:1])
+            seals.remove(new, "trial", row[1])
     new.execute("UPDATE studies SET finished = 0 WHERE id = ?", study[:1])
+    seals.remove(new, "study", study[0])
     return False
 
 

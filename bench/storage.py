@@ -175,6 +175,14 @@ def checkpoint_files(checkpoint: Path) -> tuple[Path, Path, Path]:
     return checkpoint, checkpoint.with_suffix(".previous.pt"), checkpoint.with_suffix(".begun")
 
 
+def bring_checkpoint(here: Path, there: Path) -> None:
+    """Copies a checkpoint, where there is one, to be gone on from with another archive."""
+    for file, place in zip(checkpoint_files(here)[:2], checkpoint_files(there)[:2], strict=True):
+        if file.exists():
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
+
+
 def forget_checkpoint(checkpoint: Path) -> None:
     """Removes a checkpoint, and the folder when it was the last."""
     for file in checkpoint_files(checkpoint):

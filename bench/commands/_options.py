@@ -72,6 +72,9 @@ ExecutorOptions = Annotated[
     list[str] | None,
     typer.Option("--executor-options", metavar="KEY=VALUE|FILE", help="An option of it, or a YAML file of options."),
 ]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Submit it and return; 'bench status' and 'bench collect' see to the rest.")
+]
 FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
 JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]
 JsonPath = Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)]

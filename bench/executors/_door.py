@@ -1,12 +1,16 @@
-"""Where jobs dial in: who has the key is let in."""
+"""Where jobs dial in: who has the key is let in, and takes a place."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
+from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from typing import Any
+
+from bench.contracts import Event, Lost, Task
 
 
 def let_in(door: socket.socket, key: bytes) -> list[Connection]:
@@ -28,3 +32,23 @@ def let_in(door: socket.socket, key: bytes) -> list[Connection]:
     with socket.socket(fileno=os.dup(connection.fileno())) as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
     return [connection]
+
+
+@dataclass
+class Place:
+    """A job that is carrying out a task."""
+
+    task: Task
+    environment: dict[str, Any] = field(default_factory=dict)
+    lost: bool = False
+
+    def news(self, connection: Connection) -> Event:
+        try:
+            said: tuple[dict[str, Any], Event] = connection.recv()
+        except (EOFError, OSError):
+            self.lost = True
+            study, job = self.task.study, self.environment.get("job", "one that said nothing yet")
+            where = f"{study.workload.name} at batch size {study.batch_size:,}"
+            return Lost(f"{where}: its job was cancelled, preempted or lost: {job}", "interrupted")
+        self.environment, event = said
+        return event

@@ -1,4 +1,7 @@
-"""In a job of Slurm: a local executor on its node, which says in which job it is and where its log lies."""
+"""In a job of Slurm: a local executor on its node, which says in which job it is and where its log lies.
+
+The job works for a run it dials in to (`work`), or by itself (`Detached`).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,18 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Client
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.contracts import Event, Task
+from bench.contracts import Event, Executor, Task
 from bench.executors.local import LocalExecutor
+
+if TYPE_CHECKING:
+    import submitit
 
 
 class JobExecutor(LocalExecutor):
@@ -24,7 +31,8 @@ class JobExecutor(LocalExecutor):
 
         super().__init__((), stall_seconds, modules)
         environment = submitit.JobEnvironment()
-        self._about = {"job": environment.job_id, "log": str(environment.paths.stderr)}
+        node = os.environ.get("SLURMD_NODENAME", environment.hostname)
+        self._about = {"job": environment.job_id, "node": node, "log": str(environment.paths.stderr)}
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         with closing(super().run(tasks, alone=alone)) as events:
@@ -48,3 +56,24 @@ def work(address: tuple[str, int], key: bytes, stall_seconds: float, modules: li
             task, alone = connection.recv()
             for _, where, event in executor.run(deque([task]), alone=alone):
                 connection.send((where, event))
+
+
+@dataclass(frozen=True)
+class Detached:
+    """Work of a job that no run waits for; submitit queues one whose time is up, or that is preempted, again."""
+
+    work: Callable[[Executor], None]
+    stall_seconds: float
+    modules: Sequence[str]
+    path: Sequence[str]
+
+    def __call__(self) -> None:
+        sys.path[:] = self.path
+        end_at_once()  # as if it were killed, which its archive survives
+        self.work(JobExecutor(self.stall_seconds, self.modules))
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """What the job does when it is begun again: the same, for its archive says what is left of it."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)

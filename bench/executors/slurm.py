@@ -11,26 +11,24 @@ import secrets
 import socket
 import sys
 from collections import deque
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt
 
-from bench.contracts import TERMINAL, Event, Lost, Task
+from bench.contracts import TERMINAL, Event, Executor, Job, Task
 from bench.errors import DeviceError
-from bench.executors import _queue
-from bench.executors._door import let_in
-from bench.executors._job import work
+from bench.executors._door import Place, let_in
+from bench.executors._job import Detached, work
+from bench.executors._submitter import Submitter
 from bench.executors.local import LocalExecutor, modules_of
 from bench.plan import Study, Timing
 
-try:
+if TYPE_CHECKING:
     import submitit
-except ImportError as error:
-    raise DeviceError(f"--executor slurm: {error}; install it with: pip install 'bench[slurm]'") from error
 
 # How often it is asked whether jobs are left, where none says anything.
 _LOOK_SECONDS = 10.0
@@ -58,19 +56,15 @@ def slurm(
     """
     if devices:
         raise DeviceError(f"--device: found {', '.join(devices)}; a job has the devices that its gres asks for")
-    asked = {"slurm_partition": partition, "slurm_account": account, "slurm_gres": gres}
-    try:
-        submitter = submitit.AutoExecutor(logs, cluster=cluster)
-    except (RuntimeError, OSError) as error:
-        raise DeviceError(f"no jobs can be submitted from here: {error}") from error
-    given = {key: value for key, value in asked.items() if value is not None}
-    submitter.update_parameters(
-        name="bench",
+    submitter = Submitter(
+        logs,
+        cluster,
         timeout_min=minutes,
         cpus_per_task=cpus,
         slurm_array_parallelism=jobs,
-        slurm_use_srun=False,
-        **given,
+        slurm_partition=partition,
+        slurm_account=account,
+        slurm_gres=gres,
     )
     return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname())
 
@@ -78,8 +72,8 @@ def slurm(
 class SlurmExecutor:
     """Carries out tasks in jobs of Slurm; see `contracts.Executor`."""
 
-    def __init__(self, submitter: submitit.AutoExecutor, stall_seconds: float, jobs: int, host: str) -> None:
-        self._submitter, self._stall_seconds, self._jobs, self._host = submitter, stall_seconds, jobs, host
+    def __init__(self, submitter: Submitter, stall_seconds: float, jobs: int, host: str) -> None:
+        self._submitter, self._stall_seconds, self.jobs, self._host = submitter, stall_seconds, jobs, host
         self._modules: list[str] = []
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
@@ -90,25 +84,26 @@ class SlurmExecutor:
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         key = secrets.token_bytes(32)
         idle: list[Connection] = []
-        running: dict[Connection, _Place] = {}
+        running: dict[Connection, Place] = {}
         jobs: list[submitit.Job[None]] = []
         heard = True
         ready: Sequence[object] = []
         with socket.create_server(("", 0)) as door:
             address = self._host, door.getsockname()[1]
+            call = partial(work, address, key, self._stall_seconds, self._modules, sys.path)
             try:
                 while tasks or running:
                     if tasks and not idle and not ready:
-                        wanted = 1 if alone else min(self._jobs, len(tasks) + len(running))
-                        left = self._left(jobs)
+                        wanted = 1 if alone else min(self.jobs, len(tasks) + len(running))
+                        left = self._submitter.left(jobs)
                         if not left and not heard:
-                            raise DeviceError(f"no job is left; see their logs in '{self._submitter.folder}'")
+                            raise DeviceError(f"no job is left; see their logs in '{self._submitter.logs}'")
                         if left < wanted:  # their time was up, say
-                            jobs += self._submit(wanted - left, address, key)
+                            jobs += self._submitter.submit([call] * (wanted - left))
                             heard = False
                     while tasks and idle:
                         connection = idle.pop()
-                        running[connection] = _Place(tasks.popleft())
+                        running[connection] = Place(tasks.popleft())
                         connection.send((running[connection].task, alone))
                     ready = wait([door, *idle, *running], _LOOK_SECONDS)
                     # Of those that are idle nothing was asked: their end is all that they can say.
@@ -124,41 +119,11 @@ class SlurmExecutor:
             finally:
                 for connection in [*idle, *running]:
                     connection.close()
-                for job in jobs:
-                    job.cancel(check=False)
-                    if not isinstance(job, submitit.SlurmJob):
-                        job.wait()
+                self._submitter.end(jobs)
 
-    def _left(self, jobs: Sequence[submitit.Job[None]]) -> int:
-        """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""
-        if self._submitter.cluster == "slurm":
-            return _queue.left([job.job_id for job in jobs])
-        return sum(not job.done() for job in jobs)
-
-    def _submit(self, count: int, address: tuple[str, int], key: bytes) -> list[submitit.Job[None]]:
-        try:
-            with self._submitter.batch():
-                told = address, key, self._stall_seconds, self._modules, sys.path
-                return [self._submitter.submit(work, *told) for _ in range(count)]
-        except (submitit.core.utils.FailedJobError, OSError) as error:
-            raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
-
-
-@dataclass
-class _Place:
-    """A job that is carrying out a task."""
-
-    task: Task
-    environment: dict[str, Any] = field(default_factory=dict)
-    lost: bool = False
-
-    def news(self, connection: Connection) -> Event:
-        try:
-            said: tuple[dict[str, Any], Event] = connection.recv()
-        except (EOFError, OSError):
-            self.lost = True
-            study, job = self.task.study, self.environment.get("job", "one that said nothing yet")
-            where = f"{study.workload.name} at batch size {study.batch_size:,}"
-            return Lost(f"{where}: its job was cancelled, preempted or lost: {job}", "interrupted")
-        self.environment, event = said
-        return event
+    def detach(self, works: Sequence[Callable[[Executor], None]]) -> list[Job]:
+        if self._submitter.cluster == "local":
+            raise DeviceError("--detach: found cluster=local; nobody could ask for its processes, as Slurm is asked")
+        told = self._stall_seconds, self._modules, sys.path.copy()
+        submitted = self._submitter.submit([Detached(work, *told) for work in works])
+        return [Job(job.job_id, str(job.paths.stderr)) for job in submitted]

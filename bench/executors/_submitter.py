@@ -1,0 +1,53 @@
+"""Submits jobs to Slurm, or starts processes of this machine in their place, through submitit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from bench.errors import DeviceError
+from bench.executors import _queue
+
+try:
+    import submitit
+except ImportError as error:
+    raise DeviceError(f"--executor slurm: {error}; install it with: pip install 'bench[slurm]'") from error
+
+# So often is a job that no run waits for queued again when its time is up.
+_MOST_TIMES_UP = 100
+
+Cluster = Literal["slurm", "local"]
+
+
+class Submitter:
+    """Submits jobs that all ask for the same; `asked` is what `AutoExecutor.update_parameters` takes."""
+
+    def __init__(self, logs: str, cluster: Cluster, **asked: object) -> None:
+        try:
+            self._engine = submitit.AutoExecutor(logs, cluster=cluster, slurm_max_num_timeout=_MOST_TIMES_UP)
+        except (RuntimeError, OSError) as error:
+            raise DeviceError(f"no jobs can be submitted from here: {error}") from error
+        given = {key: value for key, value in asked.items() if value is not None}
+        self._engine.update_parameters(name="bench", slurm_use_srun=False, **given)
+        self.cluster, self.logs = cluster, logs
+
+    def submit(self, calls: Sequence[Callable[[], None]]) -> list[submitit.Job[None]]:
+        """A job for each call, as one array; raises DeviceError where none is taken."""
+        try:
+            with self._engine.batch():
+                return [self._engine.submit(call) for call in calls]
+        except (submitit.core.utils.FailedJobError, OSError) as error:
+            raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
+
+    def left(self, jobs: Sequence[submitit.Job[None]]) -> int:
+        """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""
+        if self.cluster == "slurm":
+            return _queue.left([job.job_id for job in jobs])
+        return sum(not job.done() for job in jobs)
+
+    def end(self, jobs: Sequence[submitit.Job[None]]) -> None:
+        """Ends what is left of jobs."""
+        for job in jobs:
+            job.cancel(check=False)
+            if self.cluster == "local":
+                job.wait()
