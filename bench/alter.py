@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bench.contracts import NOT_COUNTED, Data, Split
+from bench.contracts import NOT_COUNTED, Data
 from bench.errors import DataError
 
 
@@ -35,7 +35,7 @@ def _subset(data: Data, count: int) -> Data:
     if count > len(data.train):
         raise DataError(f"found the subset {count:,}; there are {len(data.train):,} training examples")
     rows = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:count]
-    return replace(data, train=Split(data.train.inputs[rows], data.train.targets[rows]))
+    return replace(data, train=data.train.select(rows))
 
 
 def _with_label_noise(data: Data, share: float) -> Data:
@@ -44,18 +44,18 @@ def _with_label_noise(data: Data, share: float) -> Data:
     """
     if data.loss != "cross_entropy" or data.classes < 2:
         raise DataError("label_noise is for datasets whose targets are classes; this one's are not")
-    targets = data.train.targets
+    targets = data.train.targets.long()
     generator = torch.Generator().manual_seed(0)
     wrong = torch.rand(targets.shape, generator=generator, dtype=torch.float64) < share
     others = (targets + torch.randint(1, data.classes, targets.shape, generator=generator)) % data.classes
-    changed = torch.where(wrong & (targets != NOT_COUNTED), others, targets)
-    return replace(data, train=Split(data.train.inputs, changed))
+    changed = torch.where(wrong & (targets != NOT_COUNTED), others, targets).to(data.train.targets.dtype)
+    return replace(data, train=data.train.relabelled(changed))
 
 
 def _reconstruction(data: Data) -> Data:
     """Every example is its own target: `classes` is how many numbers it has."""
-    if not data.train.inputs.is_floating_point():
+    if not data.train.first(1).inputs.is_floating_point():
         raise DataError("task: reconstruction is for inputs that are values; this dataset's are tokens")
-    train, validation, test = (Split(each.inputs, each.inputs) for each in (data.train, data.validation, data.test))
+    train, validation, test = (each.reconstructed() for each in (data.train, data.validation, data.test))
     classes = math.prod(data.example_shape)
     return replace(data, train=train, validation=validation, test=test, classes=classes, loss="reconstruction")

@@ -6,12 +6,12 @@ captured CUDA graph sees new ones at each step, for the numbers are among its in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from bench.contracts import Split
+from bench.contracts import Examples, Split
 from bench.errors import ComponentError
 from bench.suite import Augment
 
@@ -40,12 +40,20 @@ def gathered(split: Split, rows: Tensor, augment: Augment | None) -> tuple[Tenso
 
     Targets are as they were.
     """
+    batch = split.take(rows if augment is None else rows[:, 0])
+    return batch.inputs if augment is None else augmented(batch.inputs, rows[:, 1:], augment), batch.targets
+
+
+def pieces(examples: Examples, rows: Tensor, augment: Augment | None) -> Iterator[tuple[Split, Tensor]]:
+    """What steps need, [steps, ...] as `Order.take` gives them, piece after piece: see `Examples.pieces`."""
     if augment is None:
-        return split.inputs.index_select(0, rows), split.targets.index_select(0, rows)
-    numbers = rows[:, 0]
-    return augmented(split.inputs.index_select(0, numbers), rows[:, 1:], augment), split.targets.index_select(
-        0, numbers
-    )
+        yield from examples.pieces(rows)
+        return
+    begun = 0
+    for split, numbers in examples.pieces(rows[..., 0]):
+        drawn = rows[begun : begun + len(numbers), ..., 1:].to(numbers.device)
+        begun += len(numbers)
+        yield split, torch.cat([numbers.unsqueeze(-1), drawn], dim=-1)
 
 
 def augmented(images: Tensor, drawn: Tensor, augment: Augment) -> Tensor:

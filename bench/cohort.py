@@ -15,7 +15,7 @@ from bench.cohorts.growing import Growing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.parallel import Parallel
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Cohort, Data, OutOfMemory, Split, Way
+from bench.contracts import Cohort, Data, OutOfMemory, Way
 from bench.errors import ComponentError
 from bench.plan import Study, Trial
 
@@ -96,7 +96,7 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
 def _difference(study: Study, data: Data, device: torch.device) -> str | None:
     """How two trials differ after two steps on two examples each way, dropout off; None if they agree."""
     dtype = precision.dtype(study.workload.entry.precision)
-    few = Split(data.train.inputs[:2], data.train.targets[:2]).to(device, dtype)
+    few = data.train.first(2).to(device, dtype)
     tiny, two = replace(study, batch_size=2), replace(data, train=few, validation=few, test=few)
     trials = study.draws()[:2]
     stacked, one = (kind(tiny, two, device, trials, Way("stacked", "")) for kind in (Stacked, OneByOne))
@@ -127,7 +127,7 @@ def _operations(study: Study, data: Data, device: torch.device) -> float:
     """
     model = build.model(study.workload, data, device, seed=0)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(data.train.inputs[:2])
+        model(data.train.first(2).inputs)
     an_example: float = max(
         counter.get_total_flops() / 2, 2.0 * sum(parameter.numel() for parameter in model.parameters())
     )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Observation, Split
+from bench.contracts import Examples, Observation
 from bench.ema import Average
 from bench.losses import Loss
 
@@ -22,7 +22,7 @@ _OUTPUTS_AT_ONCE = 4_000_000
 def evaluate(
     forward: Callable[[Tensor], Tensor],
     loss: Loss,
-    split: Split,
+    split: Examples,
     name: str,
     trials: int,
     outputs_an_example: int,
@@ -43,15 +43,16 @@ def evaluate(
 
 
 def _evaluate(
-    forward: Callable[[Tensor], Tensor], loss: Loss, split: Split, name: str, trials: int, at_once: int
+    forward: Callable[[Tensor], Tensor], loss: Loss, split: Examples, name: str, trials: int, at_once: int
 ) -> list[dict[str, float]]:
     measures = {"loss": loss.each, **({"error": loss.error} if loss.error else {})}
-    sums = {measure: torch.zeros(trials, dtype=torch.float64, device=split.targets.device) for measure in measures}
-    for inputs, targets in zip(split.inputs.split(at_once), split.targets.split(at_once), strict=True):
-        outputs = forward(inputs).flatten(0, 1)
-        repeated = targets.repeat(trials, *[1] * (targets.ndim - 1))
+    sums: dict[str, Tensor] = {}
+    for part in split.in_order(at_once):
+        outputs = forward(part.inputs).flatten(0, 1)
+        repeated = part.targets.repeat(trials, *[1] * (part.targets.ndim - 1))
         for measure, each in measures.items():
-            sums[measure] += each(outputs, repeated).view(trials, -1).sum(1, dtype=torch.float64)
+            total = each(outputs, repeated).view(trials, -1).sum(1, dtype=torch.float64)
+            sums[measure] = sums[measure] + total if measure in sums else total
     return [
         {f"{name}_{measure}": total / len(split) for measure, total in zip(measures, totals, strict=True)}
         for totals in zip(*(each.tolist() for each in sums.values()), strict=True)

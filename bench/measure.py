@@ -141,14 +141,15 @@ def _rehearse(
         raise ComponentError(f"found the batch size {size:,}; {key} has {len(data.train):,} training examples")
     try:
         model = build.model(workload, data, cpu, seed=0)
-        outputs = model(data.train.inputs[:2])
+        few = data.train.first(2)
+        outputs = model(few.inputs)
     except (RuntimeError, ValueError) as error:
         raise ComponentError(
             f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
         ) from error
     if lonely:
         try:
-            model(data.train.inputs[:1])
+            model(data.train.first(1).inputs)
         except (RuntimeError, ValueError) as error:
             of, micro_batch = lonely[0], workload.entry.micro_batch
             parts = f" in micro-batches of {micro_batch}" if of.batch_size > 1 else ""
@@ -156,7 +157,7 @@ def _rehearse(
                 f"{workload.model} cannot train on one example alone, as batch size {of.batch_size:,}{parts} has it: "
                 f"{_sentence(error)}"
             ) from error
-    targets = data.train.targets[:2]
+    targets = few.targets
     wanted: dict[LossName, list[tuple[int, ...]]] = {
         "cross_entropy": [(*targets.shape, data.classes)],
         "half_squared_error": [tuple(targets.shape)],
@@ -179,7 +180,7 @@ def _rehearse(
 
     def gradient() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = LOSSES[data.loss].mean(model(data.train.inputs[:2]), targets)
+        loss = LOSSES[data.loss].mean(model(few.inputs), targets)
         loss.backward()
         return loss
 

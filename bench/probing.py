@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import build, components, precision
-from bench.contracts import Cohort, Data, Look, Moment, Probe, Split
+from bench.contracts import Cohort, Data, Examples, Look, Moment, Probe, Split
 from bench.evaluation import finite, random_state_kept
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
@@ -75,6 +75,5 @@ def _put(weights: Mapping[str, Tensor], model: nn.Module) -> None:
             places[name].copy_(value)
 
 
-def _draw(split: Split, generator: torch.Generator, count: int) -> Split:
-    rows = torch.randint(len(split), (count,), generator=generator).to(split.targets.device)
-    return Split(split.inputs.index_select(0, rows), split.targets.index_select(0, rows))
+def _draw(examples: Examples, generator: torch.Generator, count: int) -> Split:
+    return examples.take(torch.randint(len(examples), (count,), generator=generator))

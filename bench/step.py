@@ -41,7 +41,7 @@ class Step:
         self.model = build.model(workload, data, device, seed)
         if entry.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        as_images = data.train.inputs.ndim == 4
+        as_images = len(data.example_shape) == 3
 
         def as_asked(model: nn.Module) -> precision.Forward:
             called: precision.Forward = torch.compile(model) if entry.compile else model
@@ -142,7 +142,8 @@ class Step:
         while True:
             try:
                 with random_state_kept(device), out_of_memory_named():
-                    self.backward(data.train.inputs[: self.micro_batch], data.train.targets[: self.micro_batch])
+                    few = data.train.first(self.micro_batch)
+                    self.backward(few.inputs, few.targets)
                 return
             except OutOfMemory:
                 if self.micro_batch == 1:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from bench import augment, build, limits, precision
 from bench.clock import seconds_of
 from bench.conditions import Watch
-from bench.contracts import Data, Ended, Evaluated, OutOfMemory, Split, Started, StudyEvent
+from bench.contracts import Data, Ended, Evaluated, Examples, OutOfMemory, Split, Started, StudyEvent
 from bench.memory import Peak, out_of_memory_named, process_peak_bytes
 from bench.order import Order
 from bench.plan import Timing, Trial
@@ -189,10 +189,11 @@ class _Work:
         self._feed: _DeviceFeed | _LoaderFeed
         if self._streamed:
             self._feed = _LoaderFeed(data, order, device, dtype)
-            data = replace(data, train=data.train.first(timing.batch_size).to(device, dtype))
+            self._train = data.train.first(timing.batch_size).to(device, dtype)
+            data = replace(data, train=self._train)
         else:
-            self._feed = _DeviceFeed(data.train, order, device, change)
-        self._train = data.train
+            self._feed = _DeviceFeed(data.train, order, change)
+            self._train = data.train.first(timing.batch_size)
         self._step = Step(workload, data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
         self._act: Callable[[Tensor, Tensor], object] = self._step.take
         if timing.what == "inference":
@@ -227,7 +228,7 @@ class _Work:
         """Seconds of a step whose examples lie on the device: what a loader makes it wait for comes on top."""
         size = len(self._train)
         order = Order(size, min(size, self._timing.batch_size), 0)
-        self._feed = _DeviceFeed(self._train, order, self._device, None)
+        self._feed = _DeviceFeed(self._train, order, None)
         return statistics.median(_window(self, steps, self._device).step_seconds for _ in range(_FEWEST_WINDOWS))
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (a step's arguments)
@@ -238,16 +239,17 @@ class _Work:
 class _DeviceFeed:
     """Batches gathered from examples that lie on the device, as the trials of a study see them."""
 
-    def __init__(self, train: Split, order: Order, device: torch.device, change: Augment | None) -> None:
-        self._train, self._order, self._device, self._augment = train, order, device, change
-        self._rows: tuple[Tensor, ...] = ()
+    def __init__(self, train: Examples, order: Order, change: Augment | None) -> None:
+        self._train, self._order, self._augment = train, order, change
+        self._pieces: list[tuple[Split, Tensor]] = []
 
     def prepare(self, steps: int) -> None:
-        self._rows = self._order.take(steps).to(self._device).unbind()
+        self._pieces = list(augment.pieces(self._train, self._order.take(steps), self._augment))
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for row in self._rows[:steps]:
-            yield augment.gathered(self._train, row, self._augment)
+        for examples, rows in self._pieces:
+            for row in rows[:steps].unbind():
+                yield augment.gathered(examples, row, self._augment)
 
 
 class _LoaderFeed:
@@ -255,7 +257,8 @@ class _LoaderFeed:
 
     def __init__(self, data: Data, order: Order, device: torch.device, dtype: torch.dtype) -> None:
         self._device, self._dtype = device, dtype
-        examples = data.stream if data.stream is not None else TensorDataset(data.train.inputs, data.train.targets)
+        whole = data.train.first(len(data.train))
+        examples = data.stream if data.stream is not None else TensorDataset(whole.inputs, whole.targets)
         self._batches = iter(
             DataLoader(
                 examples,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bench.clock import now
 from bench.cohorts._orders import order_of
 from bench.cohorts.one_by_one import OneByOne
 from bench.contracts import Data, Observation, Way
@@ -66,14 +65,12 @@ class Growing(OneByOne):
 
     @out_of_memory_named()
     def train(self, step: int) -> None:
-        for trial, run in self._runs.items():
+        for trial in self._runs:
             place = self._places[trial]
             for units, steps in place.batch.stretches(place.seen, step):
                 for some in blocks(steps, units * self._batch_size, place.order.numbers):
-                    rows = place.order.take(some * units).flatten(0, 1).unflatten(0, (some, -1)).to(self._device)
-                    started = now(self._device)
-                    self._losses[trial.id] += run.train(rows, units)
-                    self._seconds[trial.id] += now(self._device) - started
+                    rows = place.order.take(some * units).flatten(0, 1).unflatten(0, (some, -1))
+                    self._train([trial], rows, units)
                     place.ends += [place.seen + units * taken for taken in range(1, some + 1)]
                     place.seen += units * some
                     place.steps += some

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench import augment, build, parallel
 from bench.clock import now
 from bench.cohorts._orders import order_of
-from bench.contracts import Data, Observation, Split, Way
+from bench.contracts import Data, Examples, Observation, Split, Way
 from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
@@ -34,6 +34,7 @@ class OneByOne:
         self._data = data
         self._device = device
         self._batch_size = study.batch_size
+        self._augment = study.workload.entry.augment
         self._runs = {trial: _Run(study, data, device, trial) for trial in trials}
         self._orders = {trial.order_seed: order_of(study, data, trial) for trial in trials}
         self._step = 0
@@ -45,13 +46,17 @@ class OneByOne:
     def train(self, step: int) -> None:
         for steps in blocks(step - self._step, self._batch_size, next(iter(self._orders.values())).numbers):
             for seed, order in self._orders.items():
-                rows = parallel.share(order.take(steps)).to(self._device)
-                for trial, run in self._runs.items():
-                    if trial.order_seed == seed:
-                        started = now(self._device)
-                        self._losses[trial.id] += run.train(rows)
-                        self._seconds[trial.id] += now(self._device) - started
+                sharing = [trial for trial in self._runs if trial.order_seed == seed]
+                self._train(sharing, parallel.share(order.take(steps)))
         self._step = step
+
+    def _train(self, trials: Sequence[Trial], rows: Tensor, units: int = 1) -> None:
+        """Takes a step of each trial for each row of example numbers: [steps, batch_size, ...] that they share."""
+        for examples, own in augment.pieces(self._data.train, rows, self._augment):
+            for trial in trials:
+                started = now(self._device)
+                self._losses[trial.id] += self._runs[trial].train(examples, own, units)
+                self._seconds[trial.id] += now(self._device) - started
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
@@ -108,7 +113,6 @@ class _Run:
 
     def __init__(self, study: Study, data: Data, device: torch.device, trial: Trial) -> None:
         workload = study.workload
-        self._train = data.train
         self._augment = workload.entry.augment
         self._outputs_an_example = data.outputs_an_example
         self._loss = LOSSES[data.loss]
@@ -123,8 +127,8 @@ class _Run:
         self._factor = 1.0
         self._step = 0
 
-    def train(self, rows: Tensor, units: int = 1) -> list[Tensor]:
-        """Takes a step for each row of example numbers [steps, batch_size, ...]; its loss, still on the device.
+    def train(self, examples: Split, rows: Tensor, units: int) -> list[Tensor]:
+        """Takes a step for each row of the numbers of examples [steps, batch_size, ...]; its loss, still on the device.
 
         A step counts as so many units of the schedule's: more than one where the batch has grown.
         """
@@ -132,7 +136,7 @@ class _Run:
         with self._stream.drawn_from():
             for row in rows.unbind():
                 self._set_rates(self._schedule(self._step))
-                losses.append(self._ordinary.take(*augment.gathered(self._train, row, self._augment)))
+                losses.append(self._ordinary.take(*augment.gathered(examples, row, self._augment)))
                 self._step += units
         return parallel.averaged(losses)
 
@@ -146,7 +150,7 @@ class _Run:
         stream = parallel.of_each_rank(self._stream)
         return Parts(ordinary=self._ordinary.parts(), stream=stream, progress=Fields(self, "_step", "_factor"))
 
-    def evaluate(self, name: str, split: Split) -> dict[str, float]:
+    def evaluate(self, name: str, split: Examples) -> dict[str, float]:
         def forward(inputs: Tensor) -> Tensor:
             return self._ordinary.forward(inputs).unsqueeze(0)
 

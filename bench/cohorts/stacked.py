@@ -19,7 +19,7 @@ from bench import augment, build, precision
 from bench.clock import now
 from bench.cohorts._orders import order_of
 from bench.cohorts.cuda_graph import GraphedStep, capturable
-from bench.contracts import Data, Observation, Split, Way
+from bench.contracts import Data, Examples, Observation, Split, Way
 from bench.ema import Average
 from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.losses import LOSSES
@@ -49,6 +49,8 @@ class Stacked:
         self._trials = list(trials)
         self._step = 0
         self._graphed: GraphedStep | None = None
+        # What a step gathers its batch from.
+        self._examples: Split
         self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
@@ -85,12 +87,13 @@ class Stacked:
     @out_of_memory_named()
     def train(self, step: int) -> None:
         for steps in blocks(step - self._step, self._batch_size, sum(order.numbers for order in self._orders.values())):
-            rows = self._rows(steps)
-            started = now(self._device)
-            self._losses += self._train(rows)
-            spent = (now(self._device) - started) / len(self._trials)
-            for trial in self._trials:
-                self._seconds[trial.id] += spent
+            for examples, rows in augment.pieces(self._data.train, self._rows(steps), self._augment):
+                started = now(self._device)
+                self._examples = examples
+                self._losses += self._train(rows)
+                spent = (now(self._device) - started) / len(self._trials)
+                for trial in self._trials:
+                    self._seconds[trial.id] += spent
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
@@ -188,7 +191,7 @@ class Stacked:
         """Example numbers [steps, batch_size, ...] where the trials share an order, else [steps, trials, batch_size,
         ...], with an augmentation's own behind each.
         """
-        rows = {seed: order.take(steps).to(self._device) for seed, order in self._orders.items()}
+        rows = {seed: order.take(steps) for seed, order in self._orders.items()}
         if len(rows) == 1:
             return next(iter(rows.values()))
         return torch.stack([rows[trial.order_seed] for trial in self._trials], dim=1)
@@ -248,7 +251,7 @@ class Stacked:
 
     def _take_step(self, row: Tensor) -> Tensor:
         own = len(self._orders) > 1
-        inputs, targets = augment.gathered(self._data.train, row.flatten(0, 1) if own else row, self._augment)
+        inputs, targets = augment.gathered(self._examples, row.flatten(0, 1) if own else row, self._augment)
         if own:
             inputs, targets = (each.unflatten(0, row.shape[:2]) for each in (inputs, targets))
 
@@ -288,7 +291,7 @@ class Stacked:
         stacked = vmap(call, in_dims=(0, 0, 0 if own else None), randomness="different")
         return precision.products(self._precision, self._device, stacked)(self._parameters, self._buffers, inputs)
 
-    def _evaluate(self, name: str, split: Split) -> list[dict[str, float]]:
+    def _evaluate(self, name: str, split: Examples) -> list[dict[str, float]]:
         def forward(inputs: Tensor) -> Tensor:
             return self._forward(inputs, own=False)
 

@@ -45,10 +45,10 @@ def _examples(tokens: Tensor, length: int) -> Split:
     """A text cut into pieces of `length` tokens, one behind the other; targets are the token after each.
 
     Every token but the first is asked for once; what is left over at the end, less than a piece, is left out. Inputs
-    and targets share their memory, 8 bytes a token.
+    and targets share their memory, a byte of which is a token that was read as a byte.
     """
     count = (len(tokens) - 1) // length
     if count < 1:
         raise DataError(f"a part of the text has {len(tokens):,} tokens; it takes more than length, {length:,}")
-    whole = tokens[: count * length + 1].long()
+    whole = tokens[: count * length + 1]
     return Split(whole[:-1].view(count, length), whole[1:].view(count, length))

@@ -13,7 +13,7 @@ from bench.datasets._text import BYTES, bytes_of, data
 def wikitext103(folder: Path, *, length: PositiveInt = 256) -> Data:
     """The next byte of wikitext-103/train.txt, valid.txt and test.txt (Merity et al. 2016); `length` bytes an example.
 
-    It takes 8 bytes of memory a byte of text, some 4.4 GB, and twice that on a GPU.
+    It takes a byte of memory a byte of text, some 550 MB, and twice that on a GPU.
     """
     parts = ("train", "valid", "test")
     texts = [bytes_of(folder / "wikitext-103" / f"{part}.txt", what="text of WikiText-103") for part in parts]
