@@ -132,7 +132,7 @@ ALLOWED = {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
         *("determinism", "document", "errors", "executors", "gate", "importers", "libraries", "live", "merge", "new"),
         *("offers", "page", "plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "storage"),
-        *("detached", "suite", "verify"),
+        *("detached", "suite", "table", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},
