@@ -232,6 +232,10 @@ class Way:
     reason: str
 
 
+# The exit code of one of several ranks that ran out of memory: the others wait for it, and none can go on.
+OUT_OF_MEMORY = 77
+
+
 class OutOfMemory(Exception):  # noqa: N818 (it is an outcome: caught, never shown)
     """The trials asked for do not fit on the device together."""
 
@@ -360,7 +364,8 @@ class Failed:
 class Lost:
     """Terminal: the process that ran the study ended without a word, or was ended.
 
-    outcome: what became of the trials it was training: `interrupted` where the machine went, and no trial is at fault.
+    outcome: what became of the trials it was training: `interrupted` where the machine went, and no trial is at fault;
+    `infeasible` where there were too many for the memory.
     signal: what ended it, such as SIGSEGV, where a signal did.
     trace: the end of what it wrote to stderr.
     """

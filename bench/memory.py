@@ -13,12 +13,28 @@ from pathlib import Path
 import psutil
 import torch
 
-from bench.contracts import OutOfMemory
+from bench import parallel
+from bench.contracts import OUT_OF_MEMORY, OutOfMemory
 
 
 @contextmanager
-def out_of_memory_named() -> Iterator[None]:
-    """Raises contracts.OutOfMemory for whatever the allocator in use raises; works as a decorator too."""
+def out_of_memory_named(*, awaited: bool = True) -> Iterator[None]:
+    """Raises contracts.OutOfMemory for whatever the allocator in use raises; works as a decorator too.
+
+    awaited: whether other ranks, if there are any, wait for what is done inside. It then ends this one, and the agent
+    them.
+    """
+    try:
+        with _named():
+            yield
+    except OutOfMemory:
+        if awaited and parallel.size() > 1:
+            raise SystemExit(OUT_OF_MEMORY) from None
+        raise
+
+
+@contextmanager
+def _named() -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:

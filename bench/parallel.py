@@ -53,12 +53,12 @@ def averaged(losses: list[Tensor]) -> list[Tensor]:
 
 
 def largest(number: float) -> float:
-    """The largest of the numbers that the ranks have; none goes on before all are here."""
+    """The largest of the numbers that the ranks have."""
     return float(max(of_all(number)))
 
 
 def of_all(own: Any) -> list[Any]:
-    """What each rank has, in their order; to be asked of all at once."""
+    """What each rank has, in their order; none goes on before all were asked."""
     found = [own] * size()
     if size() > 1:
         distributed.all_gather_object(found, own)

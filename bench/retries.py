@@ -55,13 +55,15 @@ class Retries:
             self._interrupted += 1
             again = self._interrupted < MOST_INTERRUPTED
             return Retried(f"{fault.message}; the study begins again elsewhere") if again else None
-        self._in_a_row += 1
+        # Half as many trials need half the memory: that comes to an end by itself, and blames nobody.
+        too_many = isinstance(fault, Lost) and fault.outcome == "infeasible"
+        self._in_a_row += not too_many
         self._unseated += not trials
         timed_out = isinstance(fault, Lost) and fault.outcome == "timed out"
         hopeless = timed_out or (isinstance(fault, Failed) and not trials)
         if hopeless or self._in_a_row >= MOST_IN_A_ROW or self._unseated >= _MOST_UNSEATED:
             return None
-        self._falls.update(trial.id for trial in trials)
+        self._falls.update(trial.id for trial in trials if not too_many)
         blamed = trials[0] if len(trials) == 1 and self._falls[trials[0].id] > 1 else None
         if blamed:
             if not self.settled and len(self._blamed) + 1 >= self.task.study.workload.entry.search.trials:

@@ -141,7 +141,7 @@ class Step:
         buffers = copy.deepcopy(dict(self.model.named_buffers()))
         while True:
             try:
-                with random_state_kept(device), out_of_memory_named():
+                with random_state_kept(device), out_of_memory_named(awaited=False):
                     few = data.train.first(self.micro_batch)
                     self.backward(few.inputs, few.targets)
                 return

@@ -2,6 +2,9 @@
 
 Warmed up until steady (the first step, in which things are compiled and chosen, is kept apart), then window after
 window of steps, the device synchronised at both edges of each, until the median of the windows is known well enough.
+
+Ranks that train together time together: each window begins when all are there and lasts until the last is done, and so
+does the clock that says when time is up, so that all take the same steps.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench import augment, build, limits, precision
+from bench import augment, build, limits, parallel, precision
 from bench.clock import seconds_of
 from bench.conditions import Watch
 from bench.contracts import Data, Ended, Evaluated, Examples, OutOfMemory, Split, Started, StudyEvent
@@ -63,7 +66,7 @@ def run(timing: Timing, trial: Trial, folder: Path, device: torch.device) -> Ite
         yield Evaluated(0, {trial.id: {"peak_memory_bytes": float(peak.bytes())}})
         yield Ended(trial, "infeasible", 0, 0.0)
         return
-    with suppress(OutOfMemory), out_of_memory_named():  # what has been timed stands without it
+    with suppress(OutOfMemory), out_of_memory_named(awaited=False):  # what has been timed stands without it
         once |= work.readings(warm.steps_a_window)
     yield Evaluated(0, {trial.id: once})
     for number, window in enumerate(taken, start=1):
@@ -132,8 +135,9 @@ def warm_up(work: Timeable, device: torch.device, most_seconds: float) -> WarmUp
             steps, before = min(10 * steps, max(steps + 1, wanted)), math.inf
             continue
         steady = abs(window.step_seconds / before - 1) <= _STEADY
-        if steady or (before < math.inf and time.perf_counter() - begun >= most_seconds):
-            seconds = time.perf_counter() - begun + first.step_seconds
+        elapsed = parallel.largest(time.perf_counter() - begun)
+        if steady or (before < math.inf and elapsed >= most_seconds):
+            seconds = elapsed + first.step_seconds
             return WarmUp(first.step_seconds, seconds, taken, steps, steady)
         before = window.step_seconds
 
@@ -151,7 +155,8 @@ def windows(work: Timeable, steps: int, device: torch.device, wanted: float, mos
             looked = len(seen)
             if relative_precision(seen) <= wanted:
                 return
-        if len(seen) >= _FEWEST_WINDOWS and time.perf_counter() - begun >= most_seconds:
+        elapsed = parallel.largest(time.perf_counter() - begun)
+        if len(seen) >= _FEWEST_WINDOWS and elapsed >= most_seconds:
             return
 
 
@@ -165,7 +170,8 @@ def relative_precision(step_seconds: list[float]) -> float:
 
 def _window(work: Timeable, steps: int, device: torch.device) -> Window:
     work.prepare(steps)
-    return Window(steps, seconds_of(work.run, steps, device) / steps)
+    parallel.of_all(None)  # none begins before all are here
+    return Window(steps, parallel.largest(seconds_of(work.run, steps, device)) / steps)
 
 
 # ---- the work -------------------------------------------------------------------------------------------------------
@@ -215,7 +221,7 @@ class _Work:
             self._step, self._train.inputs[:2], self._train.targets[:2], training=self._timing.what == "throughput"
         )
         seen = {
-            "operations": counted * self._timing.batch_size,
+            "operations": counted * self._timing.batch_size / parallel.size(),  # of each device
             "micro_batch": float(self._step.micro_batch),
             **held,
             **limits.ceilings(self._device, self._timing.workload.entry.precision),
@@ -244,7 +250,7 @@ class _DeviceFeed:
         self._pieces: list[tuple[Split, Tensor]] = []
 
     def prepare(self, steps: int) -> None:
-        self._pieces = list(augment.pieces(self._train, self._order.take(steps), self._augment))
+        self._pieces = list(augment.pieces(self._train, parallel.share(self._order.take(steps)), self._augment))
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         for examples, rows in self._pieces:

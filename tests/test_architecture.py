@@ -34,7 +34,7 @@ ALLOWED = {
     "environment": {"__init__", "errors"},
     "clock": set(),
     "precision": {"suite"},
-    "memory": {"contracts"},
+    "memory": {"contracts", "parallel"},
     "ema": set(),
     "roles": set(),
     "step": {

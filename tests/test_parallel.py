@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 EXACT, HALF = 1e-9, 2e-2
 WORKLOADS = {
     "momentum": ("optimizer: momentum", EXACT),
-    "adam": ("optimizer: adam\n    decay: matrices", EXACT),
+    "adam": ("optimizer: adam", EXACT),
     "sam": ("optimizer: sam", EXACT),
     "parts": ("optimizer: sgd\n    micro_batch: 3", EXACT),
     "images": ("model: simple_cnn\n    augment: {crop: 1, flip: true}\n    channels_last: true", EXACT),

@@ -92,10 +92,14 @@ class Worker:
         # After the stack comes a list of everything that is loaded.
         return (self._last_words + stack.partition(b"Extension modules:")[0]).decode(errors="replace").strip()
 
+    def exit_code(self) -> int | None:
+        """That of a process that has ended, or less than zero the signal that ended it."""
+        self._process.join(5)
+        return self._process.exitcode
+
     def how_it_ended(self) -> tuple[str | None, str]:
         """The name of the signal that ended it, if one did, and the end of a sentence."""
-        self._process.join(5)
-        code = self._process.exitcode
+        code = self.exit_code()
         if code is None or code >= 0:
             return None, f"exit code {code}"
         name = signal.Signals(-code).name

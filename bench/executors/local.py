@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import components
-from bench.contracts import TERMINAL, Ended, Event, Lost, Outcome, Started, Task
+from bench.contracts import OUT_OF_MEMORY, TERMINAL, Ended, Evaluated, Event, Finished, Lost, Outcome, Started, Task
 from bench.errors import BenchError, DeviceError
 from bench.executors._worker import Worker, begin_server, end, wait_for_any
 from bench.plan import Study, Timing, Trial
@@ -128,8 +128,9 @@ class _Place:
     environment: dict[str, Any] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
     training: set[Trial] = field(default_factory=set)
-    # When the first of those that are training took its seat.
+    # When the first of those that are training took its seat, and the step that was evaluated last.
     seated: float = 0.0
+    step: int = 0
 
     def news(self) -> Event | None:
         """What the worker says next, or what is to be said of it; None if that is nothing for now."""
@@ -137,8 +138,7 @@ class _Place:
             self.heard = time.monotonic()
             said: Event | dict[str, Any] | None = self.worker.receive()
             if said is None:
-                signal_name, how = self.worker.how_it_ended()
-                return self._lost(f"ended early: {how}", signal_name)
+                return self._fallen()
             if isinstance(said, dict):
                 self.environment = said
                 return None
@@ -153,6 +153,18 @@ class _Place:
             return self._lost(f"was ended: its trials trained for more than max_seconds, {most:g}", None, "timed out")
         return self._lost(f"was ended: no evaluation for {self._allowance():g} seconds", "SIGTERM")
 
+    def _fallen(self) -> Event:
+        """What is to be said of a worker that ended early.
+
+        One of several ranks that runs out of memory ends it. With less in it the trials may fit; one alone does not.
+        """
+        signal_name, how = self.worker.how_it_ended()
+        if self.worker.exit_code() != OUT_OF_MEMORY:
+            return self._lost(f"ended early: {how}", signal_name)
+        if len(self.training) > 1:
+            return self._lost(f"ran out of memory with {len(self.training)} trials", None, "infeasible")
+        return Ended(self.training.pop(), "infeasible", self.step, 0.0) if self.training else Finished()
+
     def _follow(self, said: Event) -> None:
         """Those that begin while others train replace one; that which begins anew begins the cohort anew."""
         match said:
@@ -160,7 +172,9 @@ class _Place:
                 if self.training.isdisjoint(trials) and self.training:
                     self.training.update(trials)
                 else:
-                    self.training, self.seated = set(trials), self.heard - seated_seconds
+                    self.training, self.seated, self.step = set(trials), self.heard - seated_seconds, 0
+            case Evaluated(step):
+                self.step = step
             case Ended(trial):
                 self.training.discard(trial)
 
