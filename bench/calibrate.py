@@ -19,9 +19,9 @@ from bench import build, check, clock, cohort, document, environment, exact, mea
 from bench.archive import Archive
 from bench.contracts import Event, Failed, Task
 from bench.errors import BenchError, IncompleteError
+from bench.fit import fit
 from bench.measures import Summary
 from bench.plan import Plan, Study, Timing
-from bench.scaling import fit
 from bench.stats import ratio_of_means
 
 

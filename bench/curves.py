@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import DataError, nearest
-from bench.scaling import Curve, Point
+from bench.points import Curve, Point
 
 _NEEDED = ("batch_size", "steps")
 _SIZES = ("model_size", "tokens")

@@ -17,9 +17,10 @@ from bench.analyses._show import sort_key
 from bench.archive import Archive
 from bench.errors import BenchError
 from bench.measures import Summary, curve_of_trial, stated_target, summaries
+from bench.points import Point, curve_of
 from bench.records import TrialRecord
 from bench.report import tables
-from bench.scaling import Point, curve_of, fit_curve
+from bench.scaling import fit_curve
 from bench.stats import median_interval
 from bench.table import Table
 

@@ -19,7 +19,8 @@ from bench.errors import BenchError, ComponentError, nearest
 from bench.forecast import forecast, step_seconds
 from bench.measures import Summary, stated_target, summaries
 from bench.plan import Plan, Study
-from bench.scaling import Curve, curve_of, fit_curve
+from bench.points import Curve, curve_of
+from bench.scaling import fit_curve
 from bench.sides import record, sample_of
 from bench.table import Format as TableFormat
 from bench.table import Table, harmless, plain

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from bench.errors import BenchError
-from bench.scaling import Curve, fit_curve
+from bench.points import Curve
+from bench.scaling import fit_curve
 
 _HEIGHT, _MOST_WIDTH = 18, 100
 

@@ -10,7 +10,7 @@ import torch
 from bench import build, calibrate, clock
 from bench.cli import main
 from bench.errors import CalibrationError, DataError, DeviceError
-from bench.scaling import fit
+from bench.fit import fit
 
 CPU = torch.device("cpu")
 

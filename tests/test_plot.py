@@ -15,7 +15,7 @@ from test_run import bench
 from bench import page, plot, report, terminal
 from bench.archive import Archive
 from bench.errors import BenchError
-from bench.scaling import curve_of
+from bench.points import curve_of
 
 pytest.importorskip("matplotlib")
 

@@ -13,7 +13,10 @@ from scipy import optimize
 from summaries import summary
 
 from bench.exact import best_learning_rate
-from bench.scaling import Curve, Point, curve_of, fit, fit_curve, perfect_scaling_until, power_law, slopes
+from bench.fit import fit
+from bench.points import Curve, Point, curve_of
+from bench.scaling import fit_curve, power_law
+from bench.slopes import perfect_scaling_until, slopes
 
 # Zhang et al. 2024, the 85M model.
 BATCHES = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bench.measures import Summary, stated_target
-from bench.scaling import Point
+from bench.points import Point
 from bench.stats import Interval, MedianInterval
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}

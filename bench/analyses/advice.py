@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from bench.analyses._show import interval, number, seconds_interval, workloads
 from bench.measures import Summary
-from bench.scaling import Curve, CurveFit, Point, curve_of, fit_curve
+from bench.points import Curve, Point, curve_of
+from bench.scaling import CurveFit, fit_curve
 from bench.stats import median_interval
 from bench.table import Table
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
 from bench.measures import Summary
-from bench.scaling import MAXIMAL, PERFECT, Curve, curve_of, slopes
+from bench.points import Curve, curve_of
+from bench.slopes import MAXIMAL, PERFECT, slopes
 from bench.stats import median_interval
 from bench.table import Table
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
 from bench.measures import Summary
-from bench.scaling import CurveFit, curve_of, fit_curve, power_law
+from bench.points import curve_of
+from bench.scaling import CurveFit, fit_curve, power_law
 from bench.table import Table
 
 _COLUMNS = ["batch size", "steps to target", "fitted", "measured / fitted"]

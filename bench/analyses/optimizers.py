@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.analyses._show import raw, target, workloads
 from bench.measures import Summary
-from bench.scaling import perfect_scaling_until
+from bench.slopes import perfect_scaling_until
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.

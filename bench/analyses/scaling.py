@@ -9,7 +9,8 @@ from bench.analyses._devices import Cell, Group, groups
 from bench.analyses._paying import PAYS, left_of, paying
 from bench.analyses._show import missed, number, seconds
 from bench.measures import Summary
-from bench.scaling import CurveFit, curve_of, fit_curve
+from bench.points import curve_of
+from bench.scaling import CurveFit, fit_curve
 from bench.table import Table
 
 _COLUMNS = [

@@ -12,7 +12,9 @@ from matplotlib.axes import Axes
 from bench.archive import Archive
 from bench.measures import Summary
 from bench.pictures._axes import BLUE, GREEN, GREY, ORANGE, YELLOW, amounts, batch_sizes, legend
-from bench.scaling import Curve, Regime, curve_of, fit_curve, slopes
+from bench.points import Curve, curve_of
+from bench.scaling import fit_curve
+from bench.slopes import Regime, slopes
 from bench.stats import median_interval
 
 _SHADES: dict[Regime, str] = {

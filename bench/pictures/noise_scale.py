@@ -10,7 +10,8 @@ from bench.analyses.noise_scale import noise_scale as tables
 from bench.archive import Archive
 from bench.measures import Summary
 from bench.pictures._axes import BLUE, ORANGE, amounts, batch_sizes, legend
-from bench.scaling import curve_of, fit_curve
+from bench.points import curve_of
+from bench.scaling import fit_curve
 
 
 def noise_scale(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:  # noqa: ARG001 (the contract)
