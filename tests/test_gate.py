@@ -12,8 +12,8 @@ from summaries import summary
 from bench import gate as stages
 from bench.errors import BenchError
 from bench.evidence import rcp_p
-from bench.gate import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 from bench.sides import Side
+from bench.verdicts import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 
 STEPS = "{steps_to_target: {tolerance: 0.25}}"
 BASE = [100, 104, 98, 110, 102]

@@ -25,7 +25,7 @@ from bench.commands._places import place_of, plan_of, side_of
 from bench.errors import ArchiveError, BaselineError, IncompleteError, VerdictError
 
 if TYPE_CHECKING:
-    from bench.gate import Judgement
+    from bench.verdicts import Judgement
 
 EXIT_CODES = (
     "Exit codes: 0 passed; 1 a regression; 2 wrong usage; 3 inconclusive (only with --fail-on inconclusive); "
@@ -131,12 +131,12 @@ def ab(
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:
     """Shows a gate's answer everywhere it is asked for; raises VerdictError where it is no pass."""
     from bench import report
-    from bench.gate import INCONCLUSIVE
     from bench.publish.annotations import annotations
     from bench.publish.document import document as as_document
     from bench.publish.junit import junit as as_junit
     from bench.publish.summary import summary
     from bench.publish.tables import judgement_table, title
+    from bench.verdicts import INCONCLUSIVE
 
     if document:
         write(document, as_document(judgement))

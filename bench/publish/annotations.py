@@ -1,7 +1,7 @@
 """A gate's answer as annotations of a GitHub workflow: lines that its log turns into marks on the change."""
 
-from bench.gate import VERDICTS, Judgement, Ruling
 from bench.publish.tables import shown, title
+from bench.verdicts import VERDICTS, Judgement, Ruling
 
 # GitHub shows ten annotations of a kind a step: nine, and a line that says how many there were.
 MOST = 9

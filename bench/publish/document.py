@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bench.gate import VERDICTS, Judgement
 from bench.publish.tables import ruling_record
 from bench.sides import Side
+from bench.verdicts import VERDICTS, Judgement
 
 
 def document(judgement: Judgement) -> str:

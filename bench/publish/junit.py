@@ -6,8 +6,8 @@ import re
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from bench.gate import Judgement, Ruling
 from bench.publish.tables import shown
+from bench.verdicts import Judgement, Ruling
 
 _RESULTS = {"fail": Failure, "error": Error, "inconclusive": Skipped}
 # What XML 1.0 cannot hold in any form.

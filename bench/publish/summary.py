@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.gate import Judgement
 from bench.publish.tables import judgement_table
+from bench.verdicts import Judgement
 
 MOST_BYTES = 900_000
 

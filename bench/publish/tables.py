@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.analyses._show import interval, number, raw, raw_interval
 from bench.compare import ALPHA, Comparison, Measure, Row, Values
-from bench.gate import VERDICTS, Judgement, Ruling
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
+from bench.verdicts import VERDICTS, Judgement, Ruling
 
 # What a person calls a measure, and what its values are multiplied by for it.
 _SHOWN: dict[Measure, tuple[str, float]] = {
