@@ -74,6 +74,7 @@ class _Study(_Strict):
     timed_in: tuple[_Count, ...] = ()
     timing: str | None = None
     infeasible: bool = False
+    devices: _Size = 1
 
 
 class _Accepted(_Strict):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.evidence import adjusted, pairs_p, pairs_ratio, steps_interval, steps_p
-from bench.sides import Key, Sample, Side, unlike
+from bench.plan import titled
+from bench.sides import Key, Sample, Side, other_devices, unlike
 from bench.stats import Interval, MedianInterval, median_interval
 
 ALPHA = 0.05
@@ -41,7 +42,7 @@ class Row:
     """One measure of one study on both sides.
 
     ratio: the candidate's over the base's, None where there is none.  p: two-sided, adjusted over all rows for the
-    false discovery rate; None where nothing was tested.
+    false discovery rate; None where nothing was tested.  devices: on how many a trial trains.
     """
 
     workload: str
@@ -53,6 +54,11 @@ class Row:
     ratio: Interval | None = None
     p: float | None = None
     note: str = ""
+    devices: int = 1
+
+    @property
+    def title(self) -> str:
+        return titled(self.workload, self.devices)
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,10 @@ def compare(base: Side, candidate: Side) -> Comparison:
 
 def _rows(base: Side, candidate: Side, key: Key) -> list[Row]:
     before, after = base.samples.get(key), candidate.samples.get(key)
+    devices = next(sample.devices for sample in (after, before) if sample)
     rows = []
     for measure in MEASURES:
-        row = Row(*key, measure, values_of(before, measure), values_of(after, measure), "~")
+        row = Row(*key, measure, values_of(before, measure), values_of(after, measure), "~", devices=devices)
         if row.base.each or row.candidate.each or measure == "steps_to_target":
             rows.append(_filled(row, before, after))
     return rows
@@ -166,6 +173,8 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
     measure, base, candidate = row.measure, row.base, row.candidate
     if before is None or after is None:
         return replace(row, difference="only in candidate" if after else "only in base")
+    if reason := other_devices(before, after):
+        return replace(row, difference="unlike", note=reason)
     if before.target != after.target:
         return replace(row, difference="unlike", note=f"the target was {before.target} and is {after.target}")
     if measure in TIMING and (before.infeasible or after.infeasible):

@@ -80,7 +80,8 @@ def _beyond(unit: Study | Timing, side: Side, units: Sequence[Study | Timing]) -
 
 
 def _gone(sample: Sample) -> Ruling:
-    ruling = Ruling(*sample.key, "steps_to_target", None, values_of(sample, "steps_to_target"), Values(()))
+    values = values_of(sample, "steps_to_target")
+    ruling = Ruling(*sample.key, "steps_to_target", None, values, Values(()), devices=sample.devices)
     return error(ruling, NOT_COMPARABLE, "the base has it and the suite has not; accept a new base if it was to go")
 
 

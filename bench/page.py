@@ -51,7 +51,7 @@ def page(archive: Archive) -> str:
 
 def _data(archive: Archive) -> dict[str, Any]:
     trained = [row for row in summaries(archive) if row.trained]
-    groups = groupby(trained, key=lambda row: row.study.workload)
+    groups = groupby(trained, key=lambda row: row.study.title)
     found = tables(archive)
     return {
         "advice": [note for table in found for note in table.notes if note.startswith("advice: ")],

@@ -51,7 +51,7 @@ def _drawn(archive: Archive, kind: str) -> Figure:
     except ImportError:
         raise BenchError("matplotlib is not installed; pip install 'bench[plot]'") from None
     draw = getattr(importlib.import_module(f"bench.pictures.{kind}"), kind)
-    workloads = [(name, list(rows)) for name, rows in groupby(summaries(archive), lambda row: row.study.workload)]
+    workloads = [(name, list(rows)) for name, rows in groupby(summaries(archive), lambda row: row.study.title)]
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(width, height * len(workloads)), layout="constrained")
     drawn = []

@@ -64,7 +64,7 @@ def curve_of(rows: Sequence[Summary]) -> Curve:
             points.append(Point(size, row.confirmed.each, row.confirmed.budget, found.resolution))
         else:
             points.append(Point(size, (found.steps,), found.steps, found.resolution))
-    name = rows[0].study.workload if rows else ""
+    name = rows[0].study.title if rows else ""
     return Curve(name, tuple(sorted(points, key=lambda point: point.batch_size)))
 
 

@@ -102,7 +102,19 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 def _readings(archive: Archive, target: Path) -> None:
     """Every reading, a row each; what is no ordinary number has its name under `status`."""
     conditions = ["init_seed", "order_seed", "deterministic"]
-    columns = ["workload", "batch_size", "trial", "phase", "number", *conditions, "step", "name", "value", "status"]
+    columns = [
+        "workload",
+        "devices",
+        "batch_size",
+        "trial",
+        "phase",
+        "number",
+        *conditions,
+        "step",
+        "name",
+        "value",
+        "status",
+    ]
     rows = []
     places = archive.environments()
     seeds = {key: (init, order) for key, _, _, _, _, init, order, *_ in archive.rows("trials")}
@@ -111,7 +123,7 @@ def _readings(archive: Archive, target: Path) -> None:
             for _, step, name, value, status in archive.rows("readings", trial.key):
                 deterministic = places[trial.environment].get("deterministic")
                 labels = (
-                    *(study.workload, study.batch_size, trial.id, trial.phase, trial.number),
+                    *(study.workload, study.devices, study.batch_size, trial.id, trial.phase, trial.number),
                     *(*seeds[trial.key], deterministic),
                 )
                 rows.append([*labels, step, name, None if status else found(value, status), status])

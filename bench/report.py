@@ -18,7 +18,7 @@ from bench.contracts import Outcome
 from bench.errors import BenchError, ComponentError, nearest
 from bench.forecast import forecast, step_seconds
 from bench.measures import Summary, stated_target, summaries
-from bench.plan import Plan, Study
+from bench.plan import Plan, Study, apart_from_devices
 from bench.points import Curve, curve_of
 from bench.scaling import fit_curve
 from bench.sides import record, sample_of
@@ -75,6 +75,7 @@ def as_csv(archive: Archive) -> str:
             row = {
                 "suite": archive.suite_name(),
                 "workload": workload["name"],
+                "devices": workload["devices"],
                 **single,
                 **outcomes,
                 **steps,
@@ -97,6 +98,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 def _workload(name: str, rows: Sequence[Summary], environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
+    described["devices"] = rows[0].study.devices
     target = stated_target(content) if rows[0].trained else None
     described |= {"growth": content["growth"]} if rows[0].grows else {}
     return {"name": name, **described, "target": target, "studies": [_study(row, environments) for row in rows]}
@@ -224,32 +226,40 @@ def rendered(found: Sequence[Table], output: Format, width: int | None) -> str:
 
 def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> Table:
     """How long studies, in the order in which they are begun, take at most on so many devices, from the step times that
-    an archive holds of their workloads; those without one are named.
+    an archive holds of their workloads; those without one are named. Raises BenchError where one takes more devices
+    than there are, or no step time is held.
     """
+    if wide := [study.workload for study in studies if study.workload.devices > devices]:
+        widest = max(wide, key=lambda workload: workload.devices)
+        raise BenchError(
+            f"--devices: found {devices:,}; a study of {widest.name} takes {widest.devices:,} at once, so as many or "
+            "more would be right"
+        )
     known: dict[str, dict[int, float]] = {}
     for row in summaries(archive):
         if row.timed and row.timed.seconds:
             known.setdefault(row.study.workload, {})[row.study.batch_size] = row.timed.seconds.median
-    timed = [study for study in studies if study.workload.name in known]
-    unknown = dict.fromkeys(study.workload.name for study in studies if study.workload.name not in known)
+    steps = {study.id: _step_seconds(study, known) for study in studies}
+    timed = [(study, step) for study in studies if (step := steps[study.id]) is not None]
+    unknown = dict.fromkeys(study.workload.name for study in studies if steps[study.id] is None)
     if not timed:
         raise BenchError(f"{archive.path}: holds no step time of {', '.join(unknown)}; measure it with 'bench time'")
-    made = forecast(
-        [
-            (study.most_steps * step_seconds(known[study.workload.name], study.batch_size), study.workload.devices)
-            for study in timed
-        ],
-        devices,
-    )
+    made = forecast(((study.most_steps * step, study.workload.devices) for study, step in timed), devices)
     notes = [
-        "For as many steps as the plan has at most, each as long as it was timed, with its device to itself (on a CPU "
+        "For as many steps as the plan has at most, each as long as it was timed, with its devices to itself (on a CPU "
         "all cores, where a study has one); evaluation is not counted. No schedule ends before the least."
     ]
+    if split := dict.fromkeys(study.workload.name for study, _ in timed if study.workload.name not in known):
+        notes.append(
+            "step time not known, and taken to be that of its part of the batch on one device, without communication "
+            f"('bench time' measures it): {', '.join(split)}"
+        )
     if unknown:
         notes.append(f"left out, since their step time is not known ('bench time' measures it): {', '.join(unknown)}")
+    columns = ["ends after", "least", "devices used", "device time", "longest study"]
     return Table(
-        f"{len(timed)} studies on {devices:,} devices",
-        ["ends after", "least", "devices used", "device time", "longest study"],
+        f"{len(timed):,} studies on {devices:,} devices",
+        columns,
         [
             [
                 seconds(made.makespan_seconds),
@@ -259,20 +269,33 @@ def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> 
                 seconds(made.longest_seconds),
             ]
         ],
-        {"ends after", "least", "devices used", "device time", "longest study"},
+        set(columns),
         notes,
     )
 
 
+def _step_seconds(study: Study, known: Mapping[str, Mapping[int, float]]) -> float | None:
+    """A step of a study, from those timed of its workload; else one of a device's part, from those of the same workload
+    on one device.
+    """
+    name, devices = study.workload.name, study.workload.devices
+    if name in known:
+        return step_seconds(known[name], study.batch_size)
+    alone = known.get(f"{apart_from_devices(name, devices)}-devices=1")
+    return step_seconds(alone, study.batch_size / devices) if alone else None
+
+
 def plan_tables(plan: Plan) -> list[Table]:
     """Every study with what it can cost at most, and every trial with what it draws."""
+    devices = ["devices"] if any(workload.devices > 1 for workload in plan.workloads) else []
     studies = Table(
         f"{plan.suite.name}: {len(plan.studies)} studies",
-        ["study", "workload", "batch size", "trials", "seeds", "steps at most", "examples at most"],
+        ["study", "workload", *devices, "batch size", "trials", "seeds", "steps at most", "examples at most"],
         [
             [
                 study.id,
                 study.workload.name,
+                *(f"{study.workload.devices:,}" for _ in devices),
                 f"{study.batch_size:,}",
                 f"{study.workload.entry.search.trials:,}",
                 f"{study.workload.entry.confirm.seeds:,}",
@@ -281,7 +304,7 @@ def plan_tables(plan: Plan) -> list[Table]:
             ]
             for study in plan.studies
         ],
-        {"batch size", "trials", "seeds", "steps at most", "examples at most"},
+        {*devices, "batch size", "trials", "seeds", "steps at most", "examples at most"},
         ["At most: each trial diverges at its last step and is replaced, and each confirmation misses."],
     )
     trials = Table(
@@ -307,11 +330,12 @@ def plan_tables(plan: Plan) -> list[Table]:
     )
     timings = Table(
         "timings",
-        ["study", "workload", "batch size", "what", "processes", "seconds at most"],
+        ["study", "workload", *devices, "batch size", "what", "processes", "seconds at most"],
         [
             [
                 timing.id,
                 timing.workload.name,
+                *(f"{timing.workload.devices:,}" for _ in devices),
                 f"{timing.batch_size:,}",
                 timing.what,
                 f"{timing.workload.entry.timing.processes:,}",
@@ -319,7 +343,7 @@ def plan_tables(plan: Plan) -> list[Table]:
             ]
             for timing in plan.timings
         ],
-        {"batch size", "processes", "seconds at most"},
+        {*devices, "batch size", "processes", "seconds at most"},
         ["At most: warm-up and windows; a few windows of steps that take longer than that are timed all the same."],
     )
     return [table for table in (studies, trials, timings) if table.rows]

@@ -20,7 +20,7 @@ from bench.compare import (
     values_of,
 )
 from bench.plan import Study, Timing
-from bench.sides import Sample, Side, unlike
+from bench.sides import Sample, Side, other_devices, unlike
 from bench.stats import Interval
 from bench.suite import AnyRule, StepsRule
 from bench.verdicts import FAILED, INCOMPLETE, NOT_COMPARABLE, Ruling, error
@@ -56,11 +56,14 @@ def ruling_of(
     key = study.workload.name, study.batch_size
     before, after = base.samples.get(key), candidate.samples.get(key)
     limit = _limit(measure, rule.tolerance)
-    ruling = Ruling(*key, measure, rule.tolerance, values_of(before, measure), values_of(after, measure), limit)
+    values, devices = (values_of(before, measure), values_of(after, measure)), study.workload.devices
+    ruling = Ruling(*key, measure, rule.tolerance, *values, limit, devices=devices)
     if after is None:
         return error(ruling, INCOMPLETE, "the candidate lacks it; run the suite")
     if before is None:
         return error(ruling, NOT_COMPARABLE, "the base lacks it; accept a new base")
+    if reason := other_devices(before, after):
+        return error(ruling, NOT_COMPARABLE, reason)
     if problem := _invalid(measure, before, ruling.base):
         return error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
     if measure in TIMING:

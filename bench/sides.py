@@ -24,7 +24,7 @@ class Sample:
     that met it.  trajectory: a hash of every reading of every seed.  step_seconds and peak_memory_bytes: a value for
     each process, in their order.  timed_in: the environments of these processes, each once; training may have another,
     since it may share the processor with other trainings.  timing: the id of what was timed.  infeasible: whether it
-    did not fit in memory.
+    did not fit in memory.  devices: on how many each trial trains.
     """
 
     workload: str
@@ -45,6 +45,7 @@ class Sample:
     timed_in: tuple[dict[str, Any], ...]
     timing: str | None
     infeasible: bool
+    devices: int = 1
 
     @property
     def key(self) -> Key:
@@ -95,6 +96,7 @@ def sample_of(summary: Summary) -> Sample:
         timed_in=each_once(process.environment for process in timed.processes) if timed else (),
         timing=timed.study.id if timed else None,
         infeasible=bool(timed and timed.infeasible),
+        devices=summary.study.devices,
     )
 
 
@@ -113,6 +115,12 @@ def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, 
 def each_once(environments: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Environments without repeats, in their order."""
     return tuple({repr(environment): environment for environment in environments}.values())
+
+
+def other_devices(base: Sample, candidate: Sample) -> str | None:
+    """Why nothing of the two is compared, as the end of a sentence; None where they train on as many devices."""
+    alike = base.devices == candidate.devices
+    return None if alike else f"a trial's devices were {base.devices:,} and are {candidate.devices:,}"
 
 
 # What must be alike for one time or amount of memory to be compared with another.

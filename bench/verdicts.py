@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.compare import Measure, Values
+from bench.plan import titled
 from bench.sides import Side
 from bench.stats import Interval
 
@@ -24,7 +25,7 @@ class Ruling:
     second.  detectable: the
     ratio that would have been failed four times of five, were this rule alone broken; needed: the seeds or processes a
     side that would settle it if all else stayed as it is, None for more than a thousand.  note: why, in a sentence.
-    exit_code: what the verdict alone would have the gate exit with.
+    exit_code: what the verdict alone would have the gate exit with.  devices: on how many a trial trains.
     """
 
     workload: str
@@ -42,6 +43,11 @@ class Ruling:
     detectable: float | None = None
     needed: int | None = None
     exit_code: int = PASSED
+    devices: int = 1
+
+    @property
+    def title(self) -> str:
+        return titled(self.workload, self.devices)
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,17 @@ workloads:
     target: {{validation_error: {{at_most: 0.1}}}}
     max_steps: 10000
     measure: {measure}
+    devices: {devices}
     search: {{trials: 16, learning_rate: {{log_uniform: [0.01, 1]}}}}
     confirm: {{seeds: {seeds}}}
 """
 
 
-def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,), seeds=0):
+def plan_of(gate="{steps_to_target: {tolerance: 0.25}}", sizes=(32,), seeds=0, devices=1):
     timed = any(measure in gate for measure in ("throughput", "step_seconds", "peak_memory"))
     measure = "[steps_to_target, throughput]" if timed else "[steps_to_target]"
-    text = SUITE.format(gate=gate, sizes=sizes if isinstance(sizes, str) else list(sizes), seeds=seeds, measure=measure)
+    asked = sizes if isinstance(sizes, str) else list(sizes)
+    text = SUITE.format(gate=gate, sizes=asked, seeds=seeds, measure=measure, devices=devices)
     return plan.make(check.check(document.parse(text)))
 
 

@@ -19,9 +19,9 @@ _AMOUNT = re.compile(rf"(>?)(-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?: ({'|'.join(_
 
 
 def workloads(summaries: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
-    """(name, its studies) of each workload that was trained."""
+    """(title, its studies) of each workload that was trained."""
     trained = (summary for summary in summaries if summary.trained)
-    for name, rows in groupby(trained, key=lambda summary: summary.study.workload):
+    for name, rows in groupby(trained, key=lambda summary: summary.study.title):
         yield name, list(rows)
 
 

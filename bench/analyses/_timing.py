@@ -28,8 +28,8 @@ _BINDS = 0.2
 
 
 def timed(summaries: Sequence[Summary], what: TimedMeasure) -> Iterator[tuple[str, list[Timed]]]:
-    """(workload, its timings) of each workload that was timed so."""
-    for name, rows in groupby(summaries, key=lambda summary: summary.study.workload):
+    """(title, its timings) of each workload that was timed so."""
+    for name, rows in groupby(summaries, key=lambda summary: summary.study.title):
         found = [row.timed if what == "throughput" else row.inference for row in rows]
         timings = [each for each in found if each is not None]
         if timings:

@@ -112,10 +112,12 @@ def _by_the_clock(summaries: Sequence[Summary]) -> list[str]:
     known = {size: time for size, time in times.items() if time is not None}
     if len(known) < 2 or len(known) < len(times):
         return []
+    devices = summaries[0].study.devices
+    here = "this device" if devices == 1 else f"{devices:,} such devices"
     size, least = min(known.items(), key=lambda item: item[1].median)
     slowest_size, slowest = max(known.items(), key=lambda item: item[1].median)
     sentence = (
-        f"advice: on this device use batch size {size:,}: it reaches the target soonest, in {seconds_interval(least)}, "
+        f"advice: on {here} use batch size {size:,}: it reaches the target soonest, in {seconds_interval(least)}, "
         f"{slowest.median / least.median:.1f}x sooner than {slowest_size:,}"
     )
     rivals = [

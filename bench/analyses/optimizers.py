@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from bench.analyses._show import raw, target, workloads
 from bench.measures import Summary
+from bench.plan import titled
 from bench.slopes import perfect_scaling_until
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.
-ALIKE = ("model", "dataset", "schedule", "precision", "reading", "threshold", "growth")
+ALIKE = ("model", "dataset", "schedule", "precision", "devices", "reading", "threshold", "growth")
 TAUS = (1.0, 1.5, 2.0, 4.0)
 # r times the fewest steps scores (WORST - r)/(WORST - 1), and nothing from there on (AlgoPerf; Dahl et al. 2023).
 WORST = 4.0
@@ -114,9 +115,9 @@ def _cells(rows: Sequence[Summary]) -> dict[int, _Cell]:
 
 
 def _described(group: _Group) -> str:
-    content = next(iter(group.rows.values()))[0].study.content
-    parts = ", ".join(str(content[key]) for key in ("model", "dataset", "schedule"))
-    return f"{parts}; {target(content)}"
+    study = next(iter(group.rows.values()))[0].study
+    parts = ", ".join(str(study.content[key]) for key in ("model", "dataset", "schedule"))
+    return f"{titled(parts, study.devices)}; {target(study.content)}"
 
 
 def _steps_table(group: _Group) -> Table:

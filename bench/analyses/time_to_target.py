@@ -35,7 +35,9 @@ def time_to_target(summaries: Sequence[Summary]) -> list[Table]:
             if row.timed and row.timed.seconds and (steps := row.steps_to_target) and math.isfinite(steps)
         ]
         if met:
-            tables += [_measured(name, met), _predicted(name, met)]
+            tables.append(_measured(name, met))
+        if met and rows[0].study.devices == 1:  # of more devices 'scaling' tells what was measured
+            tables.append(_predicted(name, met))
     return tables
 
 
@@ -64,8 +66,10 @@ def _measured(name: str, met: Sequence[_Met]) -> Table:
             }
         )
     soonest = min(met, key=lambda each: each.steps * each.step_seconds)
+    devices = met[0].summary.study.devices
+    here = "this device" if devices == 1 else f"{devices:,} such devices"
     notes = [
-        "time to target: steps to target x step time of one ordinary step on this device; its interval has the ends of "
+        f"time to target: steps to target x step time of one ordinary step on {here}; its interval has the ends of "
         "both multiplied; evaluation is not counted in.",
         f"the soonest here, and so the cheapest in device time, is batch size {soonest.batch_size:,}: "
         f"{seconds(soonest.steps * soonest.step_seconds)}.",

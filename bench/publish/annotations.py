@@ -17,7 +17,7 @@ def annotations(judgement: Judgement) -> list[str]:
 
 
 def _heading(ruling: Ruling) -> str:
-    return f"{ruling.verdict}: {ruling.workload}, batch size {ruling.batch_size:,}, {shown(ruling.measure)}"
+    return f"{ruling.verdict}: {ruling.title}, batch size {ruling.batch_size:,}, {shown(ruling.measure)}"
 
 
 def _text(ruling: Ruling) -> str:

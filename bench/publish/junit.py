@@ -17,16 +17,16 @@ _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 def junit(judgement: Judgement) -> str:
     """The document, as text."""
     whole = JUnitXml(_plain(f"bench gate {judgement.suite}"))
-    for workload in dict.fromkeys(ruling.workload for ruling in judgement.rulings):
-        suite = TestSuite(_plain(workload))
-        suite.add_testcases([_case(ruling) for ruling in judgement.rulings if ruling.workload == workload])
+    for title in dict.fromkeys(ruling.title for ruling in judgement.rulings):
+        suite = TestSuite(_plain(title))
+        suite.add_testcases([_case(ruling) for ruling in judgement.rulings if ruling.title == title])
         whole.add_testsuite(suite)
     text: bytes = whole.tostring()
     return text.decode("utf-8")
 
 
 def _case(ruling: Ruling) -> TestCase:
-    case = TestCase(f"batch size {ruling.batch_size}: {shown(ruling.measure)}", _plain(ruling.workload), 0.0)
+    case = TestCase(f"batch size {ruling.batch_size}: {shown(ruling.measure)}", _plain(ruling.title), 0.0)
     if result := _RESULTS.get(ruling.verdict):
         case.result = [result(_plain(ruling.note or ruling.verdict), ruling.verdict)]
     return case

@@ -90,6 +90,7 @@ def _record(row: Row | Ruling) -> dict[str, Any]:
     verdict = {"verdict": row.verdict} if isinstance(row, Ruling) else {"verdict": row.difference, "p": row.p}
     return {
         "workload": row.workload,
+        "devices": row.devices,
         "batch_size": row.batch_size,
         "measure": row.measure,
         "base": _raw_values(row.base),
@@ -116,7 +117,7 @@ def _cells(row: Row | Ruling) -> list[str]:
     factor = _SHOWN[row.measure][1]
     ratio = _ratio(row.ratio) if row.ratio else ""
     sides = [_values(values, factor) for values in (row.base, row.candidate)]
-    return [row.workload, f"{row.batch_size:,}", shown(row.measure), *sides, ratio]
+    return [row.title, f"{row.batch_size:,}", shown(row.measure), *sides, ratio]
 
 
 def _ratio(ratio: Interval) -> str:
@@ -149,7 +150,7 @@ def _counts(row: Row | Ruling) -> str:
 
 
 def _place(row: Row | Ruling) -> str:
-    return f"{row.workload}, batch size {row.batch_size:,}, {shown(row.measure)}"
+    return f"{row.title}, batch size {row.batch_size:,}, {shown(row.measure)}"
 
 
 def _levels(rows: Sequence[Row | Ruling]) -> list[str]:
