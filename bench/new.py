@@ -38,14 +38,14 @@ def write(kind: Kind, name: str, folder: Path) -> Written:
     """
     clone = folder.resolve() == _BENCH.parent and (folder / "tests").is_dir()
     if kind == "suite":
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", name):
             message = "a suite's name is lower-case letters, digits, '-' and '_', a letter or digit first"
-            raise ComponentError(f"found '{name}'; {message}")
+            raise ComponentError(f"found '{name}'; {message}, at most 80 of them")
         file = Path("suites" if clone else "", f"{name}.yaml")
         return _written(folder, {file: "suite"}, name=name, said=name, file=file)
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,79}", name) or keyword.iskeyword(name):
         message = "a component's name is lower-case letters, digits and '_', a letter first, and no keyword of Python"
-        raise ComponentError(f"found '{name}'; {message}")
+        raise ComponentError(f"found '{name}'; {message}, at most 80 of them")
     test = Path("tests" if clone else "", f"test_{name}.py")
     if clone:
         plural = PLURALS[kind]

@@ -99,10 +99,15 @@ def test_nothing_is_overwritten(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.yaml", "mine.py", "test_other.py"]
 
 
-@pytest.mark.parametrize("name", ["Mine", "my-net", "class", "", "../mine", "1st", "a b", "mine.py", "\n", "bench:x"])
+@pytest.mark.parametrize(
+    "name", ["Mine", "my-net", "class", "", "../mine", "1st", "a b", "mine.py", "\n", "bench:x", "a" * 300]
+)
 def test_a_name_that_python_or_a_suite_could_not_use_is_a_sentence(tmp_path, name):
     with pytest.raises(ComponentError, match="a component's name is lower-case letters, digits and '_'"):
         new.write("model", name, tmp_path)
+    if name not in ("my-net", "class", "1st"):
+        with pytest.raises(ComponentError, match="a suite's name is lower-case letters, digits, '-' and '_'"):
+            new.write("suite", name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
