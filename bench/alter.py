@@ -21,6 +21,8 @@ def altered(data: Data, options: Mapping[str, Any]) -> Data:
     """
     if options and not data.held:
         raise DataError(f"{' and '.join(options)}: the examples are not in memory to be changed; use held: true")
+    if "label_noise" in options and "task" in options:
+        raise DataError(f"label_noise: with task: {options['task']} there are no labels; leave out one of them")
     if "label_noise" in options:
         data = _with_label_noise(data, options["label_noise"])
     if "subset" in options:

@@ -99,27 +99,35 @@ def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
     for units in of_workload.values():
         each = units[-1]
         try:
-            _rehearse(each, folder, loaded, [unit for unit in units if _sees_one_example(unit)])
+            _rehearse(each, folder, loaded, next(filter(None, map(_alone, units)), None))
         except Exception as error:  # a user's component may raise anything
             problems[f"{each.workload.name}: {_sentence(error)}"] = None
     return list(problems)
 
 
-def _sees_one_example(unit: Study | Timing) -> bool:
-    """Whether a model trains on one example alone: the batch, a device's share, or what micro-batches leave of it."""
+def _alone(unit: Study | Timing) -> str | None:
+    """What has a model in training mode see one example alone: a batch, a device's share or what micro-batches leave of
+    it, or a probe; None where nothing does.
+    """
     if isinstance(unit, Timing) and unit.what == "inference":
-        return False
+        return None
     micro_batch, share = unit.workload.entry.micro_batch, unit.batch_size // unit.workload.devices
-    return share == 1 or (isinstance(micro_batch, int) and 1 in (micro_batch, share % micro_batch))
+    if share == 1:
+        return f"batch size {unit.batch_size:,}"
+    if isinstance(micro_batch, int) and 1 in (micro_batch, share % micro_batch):
+        return f"batch size {unit.batch_size:,} in micro-batches of {micro_batch}"
+    return next(
+        (f"{name} with small: 1" for name, given in unit.workload.probes.items() if given.get("small") == 1), None
+    )
 
 
 def _rehearse(
     largest: Study | Timing,
     folder: Path,
     loaded: dict[tuple[str, str], Data | Exception],
-    lonely: Sequence[Study | Timing],
+    alone: str | None,
 ) -> None:
-    """largest: a workload's unit of the largest batch size.  lonely: those whose model sees one example alone."""
+    """largest: a workload's unit of the largest batch size.  alone: what has its model see one example alone."""
     workload, cpu = largest.workload, torch.device("cpu")
     key = str(workload.dataset)
     as_asked = key, workload.entry.precision
@@ -143,19 +151,16 @@ def _rehearse(
         model = build.model(workload, data, cpu, seed=0)
         few = data.train.first(2)
         outputs = model(few.inputs)
-    except (RuntimeError, ValueError) as error:
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ComponentError(
             f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {_sentence(error)}"
         ) from error
-    if lonely:
+    if alone:
         try:
             model(data.train.first(1).inputs)
-        except (RuntimeError, ValueError) as error:
-            of, micro_batch = lonely[0], workload.entry.micro_batch
-            parts = f" in micro-batches of {micro_batch}" if of.batch_size > 1 else ""
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ComponentError(
-                f"{workload.model} cannot train on one example alone, as batch size {of.batch_size:,}{parts} has it: "
-                f"{_sentence(error)}"
+                f"{workload.model} cannot train on one example alone, as {alone} has it: {_sentence(error)}"
             ) from error
     targets = few.targets
     wanted: dict[LossName, list[tuple[int, ...]]] = {

@@ -229,6 +229,12 @@ def test_the_mean_of_the_images_is_the_best_point_to_be_near():
         ),
         (IMAGES, "user_models:reconstructing", "validation_error: {below: 0.1}", "knows no right and wrong answers"),
         (IMAGES, "user_models:reconstructing", "validation_perplexity: {below: 2}", "knows no right and wrong answers"),
+        (
+            "{digits: {task: reconstruction, label_noise: 0.1}}",
+            "user_models:reconstructing",
+            LOSS,
+            "label_noise: with task: reconstruction there are no labels; leave out one of them",
+        ),
         ("{bigram: {task: reconstruction}}", "user_models:following", LOSS, "this dataset's are tokens"),
     ],
 )

@@ -57,7 +57,13 @@ def test_workloads_of_two_precisions_on_one_dataset_are_rehearsed_apart():
 @pytest.mark.parametrize("norm", ["batch", "ghost, ghost_batch: 4"])
 @pytest.mark.parametrize(
     ("more", "batch_size", "said"),
-    [("", 1, "batch size 1"), ("micro_batch: 4", 9, "batch size 9 in micro-batches of 4"), ("micro_batch: 3", 9, None)],
+    [
+        ("", 1, "batch size 1"),
+        ("micro_batch: 4", 9, "batch size 9 in micro-batches of 4"),
+        ("micro_batch: 3", 9, None),
+        ("probes: {noise_scale: {small: 1, large: 8}}", 8, "noise_scale with small: 1"),
+        ("probes: {noise_scale: {small: 2, large: 8}}", 8, None),
+    ],
 )
 def test_one_example_alone_is_refused_by_a_rehearsal_where_its_statistics_are_needed(norm, more, batch_size, said):
     model = f"{{mlp: {{norm: {norm}}}}}"

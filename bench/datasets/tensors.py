@@ -45,8 +45,6 @@ def tensors(folder: Path, *, path: str) -> Data:
                 Split(each.inputs, each.targets.unsqueeze(1)) for each in (train, validation, test)
             )
         return Data(train, validation, test, train.targets.shape[1:].numel(), loss="half_squared_error")
-    if int(every.min()) < 0:
-        raise DataError(f"{file}: has the class {int(every.min())}; classes are counted from 0")
     tokens = (
         [] if train.inputs.is_floating_point() else [int(split.inputs.max()) for split in (train, validation, test)]
     )
@@ -84,7 +82,13 @@ def _plain(file: Path, read: Mapping[str, Tensor], name: str) -> Tensor:
     if found.ndim == 0:
         raise DataError(f"{file}: {name} is one number; the examples come first, [n, ...]")
     if found.is_floating_point():
-        return found.float().contiguous()
+        values = found.float().contiguous()
+        if unfit := int((~values.isfinite()).sum()):
+            raise DataError(f"{file}: {name} holds {unfit:,} values that are NaN or infinite; leave their examples out")
+        return values
+    if found.numel() and int(found.min()) < 0:
+        what = "tokens" if name.endswith("_inputs") else "classes"
+        raise DataError(f"{file}: {name} holds {int(found.min())}; {what} are counted from 0")
     if found.dtype in _WHOLE or (found.dtype == torch.uint8 and name.endswith("_targets")):
         return found.long().contiguous()
     kind = str(found.dtype).removeprefix("torch.")
