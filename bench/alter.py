@@ -16,11 +16,8 @@ from bench.errors import DataError
 def altered(data: Data, options: Mapping[str, Any]) -> Data:
     """The dataset as the options `subset`, `label_noise` and `task` have it; raises DataError where they do not fit.
 
-    Labels are made noisy before the subset is taken, so that an example's label is the same in every subset. Examples
-    are not read one at a time (`stream`) any more, for what is read so would not have changed.
+    Labels are made noisy before the subset is taken, so that an example's label is the same in every subset.
     """
-    if options and not data.held:
-        raise DataError(f"{' and '.join(options)}: the examples are not in memory to be changed; use held: true")
     if "label_noise" in options and "task" in options:
         raise DataError(f"label_noise: with task: {options['task']} there are no labels; leave out one of them")
     if "label_noise" in options:
@@ -29,7 +26,7 @@ def altered(data: Data, options: Mapping[str, Any]) -> Data:
         data = _subset(data, options["subset"])
     if "task" in options:
         data = _reconstruction(data)
-    return replace(data, stream=None) if options else data
+    return data
 
 
 def _subset(data: Data, count: int) -> Data:
@@ -58,6 +55,5 @@ def _reconstruction(data: Data) -> Data:
     """Every example is its own target: `classes` is how many numbers it has."""
     if not data.train.first(1).inputs.is_floating_point():
         raise DataError("task: reconstruction is for inputs that are values; this dataset's are tokens")
-    train, validation, test = (each.reconstructed() for each in (data.train, data.validation, data.test))
     classes = math.prod(data.example_shape)
-    return replace(data, train=train, validation=validation, test=test, classes=classes, loss="reconstruction")
+    return replace(data.each(lambda each: each.reconstructed()), classes=classes, loss="reconstruction")

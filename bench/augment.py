@@ -40,8 +40,14 @@ def gathered(split: Split, rows: Tensor, augment: Augment | None) -> tuple[Tenso
 
     Targets are as they were.
     """
-    batch = split.take(rows if augment is None else rows[:, 0])
-    return batch.inputs if augment is None else augmented(batch.inputs, rows[:, 1:], augment), batch.targets
+    return changed(split.take(rows if augment is None else rows[:, 0]), rows, augment)
+
+
+def changed(batch: Split, rows: Tensor, augment: Augment | None) -> tuple[Tensor, Tensor]:
+    """The (inputs, targets) of a batch that was taken by these rows."""
+    if augment is None:
+        return batch.inputs, batch.targets
+    return augmented(batch.inputs, rows[:, 1:].to(batch.inputs.device), augment), batch.targets
 
 
 def pieces(examples: Examples, rows: Tensor, augment: Augment | None) -> Iterator[tuple[Split, Tensor]]:

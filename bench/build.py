@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from bench import components, precision
+from bench import components, feeds, precision
 from bench.alter import altered
 from bench.contracts import Data, Schedule
 from bench.errors import ComponentError
@@ -26,7 +26,18 @@ from bench.search import Value
 
 
 def data(workload: Workload, folder: Path, device: torch.device) -> Data:
-    """The workload's dataset on the device, in its precision; raises DataError if its files are missing."""
+    """The workload's dataset for the device, in its precision: held there, or read as it is needed, as the suite says.
+
+    Raises DataError where its files are missing, or do not fit.
+    """
+    loaded, dtype = dataset(workload, folder), precision.dtype(workload.entry.precision)
+    if workload.entry.input == "loader":
+        return loaded.each(feeds.streamed).to(device, dtype)
+    return loaded.to(device, dtype).each(feeds.held)
+
+
+def dataset(workload: Workload, folder: Path) -> Data:
+    """The workload's dataset as it lies; raises DataError if its files are missing."""
     component, options = components.find("datasets", workload.dataset.name), workload.dataset.options
     mine = component.done_by_harness(options)
     load = component.load()
@@ -35,7 +46,7 @@ def data(workload: Workload, folder: Path, device: torch.device) -> Data:
 
         load = functools.partial(any_images, cast("type[Any]", load))
     loaded: Data = load(folder, **{name: options[name] for name in options.keys() - mine.keys()})
-    return altered(loaded, mine).to(device, precision.dtype(workload.entry.precision))
+    return altered(loaded, mine)
 
 
 def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn.Module:

@@ -307,7 +307,6 @@ def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     yield from _check_growth(source, (*here, "growth"), workload, most, sizes)
     yield from _check_devices(source, here, workload, sizes)
     yield from _check_needs(source, here, workload)
-    yield from _check_input(source, here, workload)
     yield from _check_probes(source, here, workload)
     yield from _check_decay(source, here, workload, found["optimizer"])
     search = workload.get("search", {})
@@ -409,12 +408,6 @@ def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> I
     elif isinstance(workload.get("probes"), dict) and workload["probes"]:
         message = "found probes and no steps_to_target among what is measured; probes look at its confirmations"
         yield _at(source, (*here, "probes"), message)
-
-
-def _check_input(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
-    if workload.get("augment") and workload.get("input") == "loader":
-        message = "found augment and input: loader; images are augmented on the device, so use input: device"
-        yield _at(source, (*here, "augment"), message)
 
 
 def _check_decay(

@@ -176,20 +176,14 @@ def _whole(values: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(values: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Values on a device; one that is repeated, and in memory once, still is."""
-    repeated = values.stride(0) == 0
-    moved = (values[:1] if repeated else values).to(device, dtype if values.is_floating_point() else None)
-    return moved.expand_as(values) if repeated else moved
+    return values.to(device, dtype if values.is_floating_point() else None)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset in memory: targets are met on validation; test is reported once, at the end, and chooses nothing.
+    """A dataset: targets are met on validation; test is reported once, at the end, and chooses nothing.
 
     classes: how many numbers a model gives for an example, one for each class where there are classes.
-    stream: where examples can also be read one at a time, a map-style torch dataset of (input, target) that does.
-    held: whether examples lie in memory. Where they do not, the splits repeat one to tell their number and shape, and
-    a step can only be timed, with `input: loader`.
     """
 
     train: Examples
@@ -197,8 +191,6 @@ class Data:
     test: Examples
     classes: int
     loss: LossName = "cross_entropy"
-    stream: torch.utils.data.Dataset[tuple[torch.Tensor, int]] | None = None
-    held: bool = True
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -211,9 +203,12 @@ class Data:
         return positions * self.classes
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Data:
-        """The same data on a device, what is floating point of it as `dtype`."""
-        train, validation, test = (split.to(device, dtype) for split in (self.train, self.validation, self.test))
-        return replace(self, train=train, validation=validation, test=test)
+        """The same data for a device, what is floating point of it as `dtype`."""
+        return self.each(lambda examples: examples.to(device, dtype))
+
+    def each(self, change: Callable[[Examples], Examples]) -> Data:
+        """The same data, a change made to each of its three parts."""
+        return replace(self, train=change(self.train), validation=change(self.validation), test=change(self.test))
 
 
 @dataclass
@@ -238,6 +233,10 @@ OUT_OF_MEMORY = 77
 
 class OutOfMemory(Exception):  # noqa: N818 (it is an outcome: caught, never shown)
     """The trials asked for do not fit on the device together."""
+
+
+class ReaderLost(Exception):  # noqa: N818 (no fault of a trial, or of the user: told as what became of a worker)
+    """A process that reads examples was ended."""
 
 
 class Cohort(Protocol):
@@ -352,12 +351,14 @@ class Finished:
 class Failed:
     """Terminal: the study could not be carried out; `message` is a sentence, `trace` is for --debug.
 
-    of_device: the device raised it, and not the code that ran on it.
+    of_device: the device raised it, and not the code that ran on it.  of_data: an example cannot be read, whatever
+    trial is in its seat.
     """
 
     message: str
     trace: str = ""
     of_device: bool = False
+    of_data: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,15 @@ from bench.contracts import (
     Finished,
     Look,
     LossName,
+    Lost,
     OutOfMemory,
+    ReaderLost,
     Started,
     StudyEvent,
     Task,
 )
-from bench.errors import BenchError, ComponentError
+from bench.errors import BenchError, ComponentError, DataError
+from bench.feeds import reading
 from bench.losses import LOSSES
 from bench.plan import Study, Timing, Trial
 from bench.search import Dimension, Value
@@ -48,9 +51,12 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         for trial, step in seated.items():
             yield Ended(trial, "infeasible", step, 0.0)
         yield Finished()
+    except ReaderLost as error:
+        yield Lost(f"{_name(task.study)}: a process that reads examples ended early: {error}", "interrupted")
     except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
         of_device = isinstance(error, torch.AcceleratorError)
-        yield Failed(f"{_name(task.study)}: {_sentence(error)}", traceback.format_exc(), of_device)
+        sentence = f"{_name(task.study)}: {_sentence(error)}"
+        yield Failed(sentence, traceback.format_exc(), of_device, isinstance(error, DataError))
     else:
         yield Finished()
 
@@ -64,26 +70,25 @@ def prepare(task: Task) -> None:
 def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
     if isinstance(task.study, Timing):
         assert task.process is not None  # a timing is carried out a process at a time
-        return timing.run(task.study, task.process, task.data_folder, device)
+        yield from timing.run(task.study, task.process, task.data_folder, device)
+        return
     of, known, apart = task.study, task.known, task.apart
     data = build.data(of.workload, task.data_folder, device)
-    if parallel.rank() > 0:
-        follow(of, data, device)
-        return iter(())
 
     def carry(make_cohort: study.MakeCohort, look: Look) -> Iterator[StudyEvent]:
         return study.run(of, known, len(data.validation), make_cohort, look, apart)
 
-    make_cohort, look = cohort.maker(of, data, device), probing.looker(of, data, device)
-    if task.checkpoint is None:
-        return _led(carry(make_cohort, look))
-    return _led(checkpoint.kept(task.checkpoint, of.id, environment.describe(device), carry, make_cohort, look))
-
-
-def _led(events: Iterator[StudyEvent]) -> Iterator[StudyEvent]:
-    """The events of the rank that leads, after which the others need not follow any more."""
-    yield from events
-    parallel.tell(None)
+    with reading(data):
+        if parallel.rank() > 0:
+            follow(of, data, device)
+            return
+        make_cohort, look = cohort.maker(of, data, device), probing.looker(of, data, device)
+        if task.checkpoint is None:
+            yield from carry(make_cohort, look)
+        else:
+            where = environment.describe(device)
+            yield from checkpoint.kept(task.checkpoint, of.id, where, carry, make_cohort, look)
+    parallel.tell(None)  # the others need not follow any more
 
 
 def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
@@ -92,7 +97,7 @@ def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
     Loads (and where it must, downloads) each dataset, and takes one step of each workload on the CPU with two examples.
     """
     problems: dict[str, None] = {}
-    loaded: dict[tuple[str, str], Data | Exception] = {}
+    loaded: dict[str, Data | Exception] = {}
     of_workload: dict[str, list[Study | Timing]] = {}
     for each in sorted(studies, key=lambda each: each.batch_size):
         of_workload.setdefault(each.workload.name, []).append(each)
@@ -124,26 +129,21 @@ def _alone(unit: Study | Timing) -> str | None:
 def _rehearse(
     largest: Study | Timing,
     folder: Path,
-    loaded: dict[tuple[str, str], Data | Exception],
+    loaded: dict[str, Data | Exception],
     alone: str | None,
 ) -> None:
     """largest: a workload's unit of the largest batch size.  alone: what has its model see one example alone."""
     workload, cpu = largest.workload, torch.device("cpu")
     key = str(workload.dataset)
-    as_asked = key, workload.entry.precision
-    if as_asked not in loaded:
+    if key not in loaded:
         try:
-            loaded[as_asked] = build.data(workload, folder, cpu)
+            loaded[key] = build.dataset(workload, folder)
         except Exception as error:  # said of every workload that needs the dataset, tried once
-            loaded[as_asked] = error
-    data = loaded[as_asked]
-    if isinstance(data, Exception):
-        raise data
-    if not data.held and (isinstance(largest, Study) or workload.entry.input != "loader"):
-        raise ComponentError(
-            f"{key} is not in memory, so that a step can only be timed, with input: loader; to train on it give it "
-            "held: true, and a size at which it fits"
-        )
+            loaded[key] = error
+    found = loaded[key]
+    if isinstance(found, Exception):
+        raise found
+    data = found.to(cpu, precision.dtype(workload.entry.precision))
     size = largest.largest_batch if isinstance(largest, Study) else largest.batch_size
     if size > len(data.train) and not workload.open_ended:
         raise ComponentError(f"found the batch size {size:,}; {key} has {len(data.train):,} training examples")

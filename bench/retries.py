@@ -60,7 +60,7 @@ class Retries:
         self._in_a_row += not too_many
         self._unseated += not trials
         timed_out = isinstance(fault, Lost) and fault.outcome == "timed out"
-        hopeless = timed_out or (isinstance(fault, Failed) and not trials)
+        hopeless = timed_out or (isinstance(fault, Failed) and (fault.of_data or not trials))
         if hopeless or self._in_a_row >= MOST_IN_A_ROW or self._unseated >= _MOST_UNSEATED:
             return None
         self._falls.update(trial.id for trial in trials if not too_many)

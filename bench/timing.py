@@ -13,6 +13,7 @@ import itertools
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -21,12 +22,12 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
-from bench import augment, build, limits, parallel, precision
+from bench import augment, build, limits, parallel
 from bench.clock import seconds_of
 from bench.conditions import Watch
-from bench.contracts import Data, Ended, Evaluated, Examples, OutOfMemory, Split, Started, StudyEvent
+from bench.contracts import Ended, Evaluated, Examples, OutOfMemory, Split, Started, StudyEvent
+from bench.feeds import Streamed, reading
 from bench.memory import Peak, out_of_memory_named, process_peak_bytes
 from bench.order import Order
 from bench.plan import Timing, Trial
@@ -39,7 +40,6 @@ WINDOW_SECONDS = 0.02
 # Fewer windows say nothing of their median, and a precision is not believed of fewer than these.
 _FEWEST_WINDOWS = 3
 _FEWEST_PRECISE = 10
-_MOST_WORKERS = 8
 # Two windows in a row within this share of each other are steady.
 _STEADY = 0.05
 
@@ -56,12 +56,13 @@ def run(timing: Timing, trial: Trial, folder: Path, device: torch.device) -> Ite
     try:
         with out_of_memory_named():
             work = _Work(timing, trial, folder, device)
-            peak.restart()
-            warm = warm_up(work, device, options.seconds)
-            watch = Watch(device)
-            taken = list(windows(work, warm.steps_a_window, device, options.precision, options.seconds))
-            once = {**warm.readings(), **watch.readings(), "peak_memory_bytes": float(peak.bytes())}
-            once["process_peak_bytes"] = float(process_peak_bytes())
+            with reading(work.data):
+                peak.restart()
+                warm = warm_up(work, device, options.seconds)
+                watch = Watch(device)
+                taken = list(windows(work, warm.steps_a_window, device, options.precision, options.seconds))
+                once = {**warm.readings(), **watch.readings(), "peak_memory_bytes": float(peak.bytes())}
+                once["process_peak_bytes"] = float(process_peak_bytes())
     except OutOfMemory:
         yield Evaluated(0, {trial.id: {"peak_memory_bytes": float(peak.bytes())}})
         yield Ended(trial, "infeasible", 0, 0.0)
@@ -186,20 +187,17 @@ class _Work:
             workload = replace(workload, entry=workload.entry.model_copy(update={"micro_batch": None}))
         self._timing = timing
         self._device = device
-        self._streamed = workload.entry.input == "loader"
-        data = build.data(workload, folder, torch.device("cpu") if self._streamed else device)
-        dtype = precision.dtype(workload.entry.precision)
+        self.data = data = build.data(workload, folder, device)
+        self._streamed = isinstance(data.train, Streamed)
         change = workload.entry.augment if timing.what == "throughput" else None
         draws = augment.draws(change, data.example_shape)
         order = Order(len(data.train), timing.batch_size, trial.order_seed, workload.entry.order, draws)
         self._feed: _DeviceFeed | _LoaderFeed
-        if self._streamed:
-            self._feed = _LoaderFeed(data, order, device, dtype)
-            self._train = data.train.first(timing.batch_size).to(device, dtype)
-            data = replace(data, train=self._train)
+        if isinstance(data.train, Streamed):
+            self._feed = _LoaderFeed(data.train, order, change)
         else:
             self._feed = _DeviceFeed(data.train, order, change)
-            self._train = data.train.first(timing.batch_size)
+        self._train = data.train.first(timing.batch_size)
         self._step = Step(workload, data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
         self._act: Callable[[Tensor, Tensor], object] = self._step.take
         if timing.what == "inference":
@@ -259,38 +257,23 @@ class _DeviceFeed:
 
 
 class _LoaderFeed:
-    """Batches that a DataLoader's workers read an example at a time and send ahead."""
+    """Batches that are read ahead of the steps that take them."""
 
-    def __init__(self, data: Data, order: Order, device: torch.device, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
-        whole = data.train.first(len(data.train))
-        examples = data.stream if data.stream is not None else TensorDataset(whole.inputs, whole.targets)
-        self._batches = iter(
-            DataLoader(
-                examples,
-                batch_sampler=_Endless(order),
-                num_workers=min(_MOST_WORKERS, max(1, torch.get_num_threads() - 1)),
-                pin_memory=device.type == "cuda",
-            )
-        )
+    def __init__(self, train: Streamed, order: Order, change: Augment | None) -> None:
+        self._augment = change
+        self._asked: deque[Tensor] = deque()
+
+        def numbers() -> Iterator[Tensor]:
+            while True:
+                (row,) = order.take(1)
+                self._asked.append(row)
+                yield row if change is None else row[:, 0]
+
+        self._batches = train.batches(numbers())
 
     def prepare(self, steps: int) -> None:
-        """Nothing: workers read ahead by themselves."""
+        """Nothing: they are read ahead whatever is timed."""
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for _ in range(steps):
-            inputs, targets = next(self._batches)
-            yield tuple(  # tokens and class numbers stay whole
-                each.to(self._device, self._dtype if each.is_floating_point() else None, non_blocking=True)
-                for each in (inputs, targets)
-            )
-
-
-class _Endless:
-    """Batches of example numbers without end, for a DataLoader."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (self._order.take(1)[0].tolist() for _ in itertools.count())
+        for batch in itertools.islice(self._batches, steps):
+            yield augment.changed(batch.first(len(batch)), self._asked.popleft(), self._augment)

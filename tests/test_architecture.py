@@ -45,16 +45,17 @@ ALLOWED = {
     "limits": {"clock", "precision", "step", "suite"},
     "timing": {
         *("build", "clock", "conditions", "contracts", "limits", "memory", "order", "plan", "precision", "stats"),
-        *("augment", "parallel", "step", "suite"),
+        *("augment", "feeds", "parallel", "step", "suite"),
     },
     "order": {"search", "suite"},
     "augment": {"contracts", "errors", "suite"},
     "alter": {"contracts", "errors"},
+    "feeds": {"contracts", "errors", "memory"},
     "losses": {"contracts"},
     "evaluation": {"contracts", "ema", "losses"},
     "build": {
-        *("alter", "components", "contracts", "datasets", "errors", "evaluation", "libraries", "options", "plan"),
-        *("precision", "roles", "search"),
+        *("alter", "components", "contracts", "datasets", "errors", "evaluation", "feeds", "libraries", "options"),
+        *("plan", "precision", "roles", "search"),
     },
     "growth": {"suite"},
     "cohorts": {
@@ -68,10 +69,10 @@ ALLOWED = {
     },
     "measure": {
         *("augment", "build", "cohort", "contracts", "errors", "losses", "plan", "precision", "probing", "search"),
-        *("checkpoint", "cohorts", "environment", "parallel", "study", "timing"),
+        *("checkpoint", "cohorts", "environment", "feeds", "parallel", "study", "timing"),
     },
     "models": {"errors", "models", "options", "parallel"},
-    "datasets": {"contracts", "datasets", "errors"},
+    "datasets": {"contracts", "datasets", "errors", "feeds"},
     "optimizers": {"errors", "optimizers", "options"},
     "schedules": {"contracts", "options"},
     "probes": {"contracts", "errors", "probes", "stats"},
@@ -151,6 +152,7 @@ HOMES = {
         *(
             "alter",
             "augment",
+            "feeds",
             "losses",
             "precision",
             "probes",

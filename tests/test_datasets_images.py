@@ -12,12 +12,11 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
-from torchvision import datasets
+from torchvision import datasets, transforms
 
-from bench import measure, plan
+from bench import feeds, measure, plan
 from bench.check import check
 from bench.components import find
-from bench.contracts import Split
 from bench.datasets import cifar100, imagenet, kmnist, stl10, svhn, usps
 from bench.datasets._torchvision import any_images
 from bench.document import parse
@@ -275,41 +274,34 @@ def test_imagenet_is_read_from_disk_or_held(tmp_path, monkeypatch):
     write_folders(tmp_path / "imagenet", {"train": 5, "val": 2})
     for name, size in (("train", 8), ("validation", 2), ("test", 4)):
         monkeypatch.setitem(imagenet.SIZES, name, size)
-    load = find("datasets", "imagenet").load()
-    read, held = load(tmp_path, size=8), load(tmp_path, size=8, held=True)
-    assert not read.held
-    assert held.held
-    for one, other in ((read.train, held.train), (read.validation, held.validation), (read.test, held.test)):
-        assert one.inputs.shape == other.inputs.shape
-        assert len(one) == len(other)
+    read = find("datasets", "imagenet").load()(tmp_path, size=8)
+    held = read.each(feeds.held)
     assert [len(split) for split in (held.train, held.validation, held.test)] == [8, 2, 4]
-    # What the loader reads is what is held, in that order.
-    assert all(torch.equal(read.stream[place][0], held.train.inputs[place]) for place in range(8))
-    assert [read.stream[place][1] for place in range(8)] == held.train.targets.tolist()
+    assert held.train.inputs.dtype == torch.uint8
+    for one, other in ((read.train, held.train), (read.validation, held.validation), (read.test, held.test)):
+        assert len(one) == len(other)
+        assert torch.equal(one.first(8).inputs, other.first(8).inputs)
+        assert torch.equal(one.first(8).targets, other.first(8).targets)
+    # No image is in two splits.
+    pictures = {bytes(image.numpy()) for split in (held.train, held.validation) for image in split.inputs}
+    assert len(pictures) == 10
+
+
+def test_images_of_a_folder_look_as_torchvision_would_have_them(tmp_path):
+    write_folders(tmp_path / "pets", dict.fromkeys(("train", "validation", "test"), 2))
+    seen = find("datasets", "image_folder").load()(tmp_path, path="pets", size=8).train.first(4)
+    look = transforms.Compose(
+        [
+            *(transforms.Resize(8), transforms.CenterCrop(8), transforms.ToTensor()),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    images, targets = zip(*datasets.ImageFolder(tmp_path / "pets" / "train", look), strict=True)
+    assert torch.equal(seen.inputs, torch.stack(images))
+    assert seen.targets.tolist() == list(targets)
 
 
 def test_part_of_imagenet_is_a_sentence(tmp_path):
     write_folders(tmp_path / "imagenet", {"train": 2, "val": 2})
     with pytest.raises(DataError, match="train: has 4 images; ImageNet has 1,281,167"):
         find("datasets", "imagenet").load()(tmp_path)
-
-
-def test_examples_that_are_not_held_take_the_room_of_one_on_any_device_and_in_any_precision(tmp_path):
-    image = torch.randn(3, 8, 8).expand(1_000_000, 3, 8, 8)
-    split = Split(image, torch.tensor(1).expand(1_000_000)).to(torch.device("cpu"), torch.float64)
-    assert split.inputs.dtype == torch.float64
-    assert split.inputs.untyped_storage().nbytes() == 3 * 8 * 8 * 8
-    assert len(split) == 1_000_000
-    assert torch.equal(split.inputs[999_999], image[0].double())
-
-
-def test_images_that_are_not_held_are_timed_and_not_trained_on(tmp_path):
-    write_folders(tmp_path / "pets", {"train": 3, "validation": 2, "test": 2})
-    pets = "{image_folder: {path: pets, size: 8, held: false%s}}"
-    (refused,) = rehearsed(tmp_path, pets % "")
-    assert "is not in memory, so that a step can only be timed, with input: loader" in refused
-    assert rehearsed(tmp_path, pets % "", "measure: [throughput]\n    input: loader") == []
-    (resident,) = rehearsed(tmp_path, pets % "", "measure: [throughput]")
-    assert "is not in memory" in resident
-    (changed,) = rehearsed(tmp_path, pets % ", subset: 4", "measure: [throughput]\n    input: loader")
-    assert "subset: the examples are not in memory to be changed; use held: true" in changed

@@ -52,11 +52,14 @@ class OneByOne:
 
     def _train(self, trials: Sequence[Trial], rows: Tensor, units: int = 1) -> None:
         """Takes a step of each trial for each row of example numbers: [steps, batch_size, ...] that they share."""
+        waiting = now(self._device)
         for examples, own in augment.pieces(self._data.train, rows, self._augment):
+            waited = (now(self._device) - waiting) / len(trials)
             for trial in trials:
-                started = now(self._device)
+                started = now(self._device) - waited
                 self._losses[trial.id] += self._runs[trial].train(examples, own, units)
                 self._seconds[trial.id] += now(self._device) - started
+            waiting = now(self._device)
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:

@@ -50,7 +50,7 @@ class Stacked:
         self._step = 0
         self._graphed: GraphedStep | None = None
         # What a step gathers its batch from.
-        self._examples: Split
+        self._examples: Split | None = None
         self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
@@ -87,13 +87,13 @@ class Stacked:
     @out_of_memory_named()
     def train(self, step: int) -> None:
         for steps in blocks(step - self._step, self._batch_size, sum(order.numbers for order in self._orders.values())):
+            started = now(self._device)
             for examples, rows in augment.pieces(self._data.train, self._rows(steps), self._augment):
-                started = now(self._device)
-                self._examples = examples
+                self._gather_from(examples)
                 self._losses += self._train(rows)
-                spent = (now(self._device) - started) / len(self._trials)
-                for trial in self._trials:
-                    self._seconds[trial.id] += spent
+            spent = (now(self._device) - started) / len(self._trials)
+            for trial in self._trials:
+                self._seconds[trial.id] += spent
 
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
@@ -218,6 +218,15 @@ class Stacked:
             self._views.append(own)
         return self._views
 
+    def _gather_from(self, examples: Split) -> None:
+        """Has steps gather from these examples: a captured one from where those lay that it was captured with."""
+        before = self._examples
+        if self._graphed is None or before is None or len(before) < len(examples):
+            self._examples, self._graphed = examples, None
+        elif examples is not before:
+            before.inputs[: len(examples)].copy_(examples.inputs)
+            before.targets[: len(examples)].copy_(examples.targets)
+
     def _train(self, rows: Tensor) -> list[Tensor]:
         """Takes a step for each row of example numbers; each one's losses [trials], still on the device."""
         with self._stream.drawn_from():
@@ -250,6 +259,7 @@ class Stacked:
         ]
 
     def _take_step(self, row: Tensor) -> Tensor:
+        assert self._examples is not None
         own = len(self._orders) > 1
         inputs, targets = augment.gathered(self._examples, row.flatten(0, 1) if own else row, self._augment)
         if own:

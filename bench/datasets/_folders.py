@@ -1,53 +1,58 @@
-"""Images in folders named by class: all held in memory, or read one at a time."""
+"""Images in folders named by class, read as they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
 from torchvision import datasets, transforms
 
-from bench.contracts import Data, Split
+from bench.contracts import Pixels
 from bench.errors import DataError
+from bench.feeds import Streamed
 
 # Of ImageNet's pixels, 0 .. 1: what torchvision's models expect.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def opened(folder: Path, size: int) -> Any:
-    """Colour images [3, size, size], the shorter side scaled to `size` and the middle cut out, read as they are asked
-    for; raises DataError where the folder does not hold a folder of images for each class.
+def opened(folder: Path, size: int) -> tuple[Streamed, list[str]]:
+    """Colour images [3, size, size], the shorter side scaled to `size` and the middle cut out, and the names of their
+    classes; raises DataError where the folder does not hold a folder of images for each class.
     """
-    look = transforms.Compose(
-        [
-            transforms.Resize(size),
-            transforms.CenterCrop(size),
-            transforms.ToTensor(),
-            transforms.Normalize(_MEAN, _DEVIATION),
-        ]
-    )
     try:
-        return datasets.ImageFolder(folder, look)
+        found = datasets.ImageFolder(folder)
     except (FileNotFoundError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"{folder}: cannot be read as folders of images, one for each class: {reason}") from error
+    mean, deviation = (torch.tensor(values).view(-1, 1, 1) for values in (_MEAN, _DEVIATION))
+    images = Streamed(
+        _Images(found, size), torch.arange(len(found)), torch.tensor(found.targets), Pixels(mean, deviation)
+    )
+    return images, found.classes
 
 
-def data(parts: Sequence[Any], classes: int, *, held: bool) -> Data:
-    """The training, validation and test images, which lie in memory where they are `held`."""
-    train, validation, test = map(_held if held else _counted, parts)
-    return Data(train, validation, test, classes, stream=parts[0], held=held)
+class _Images:
+    """Reads images by their numbers: uint8 [n, 3, size, size]."""
 
+    def __init__(self, found: Any, size: int) -> None:
+        # An array, and no list: that would be copied by every process that looks at its strings.
+        self._paths = numpy.array([os.fsencode(path) for path, _ in found.samples])
+        self._read = found.loader
+        self._look = transforms.Compose(
+            [transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()]
+        )
 
-def _held(part: Any) -> Split:
-    inputs, targets = zip(*DataLoader(part, batch_size=256), strict=True)
-    return Split(torch.cat(inputs), torch.cat(targets))
+    def __getitem__(self, numbers: Tensor) -> Tensor:
+        return torch.stack([self._image(os.fsdecode(path)) for path in self._paths[numbers.numpy()].tolist()])
 
-
-def _counted(part: Any) -> Split:
-    """So many times the first example, which is in memory once."""
-    image, target = part[0]
-    return Split(image.expand(len(part), *image.shape), torch.tensor(target).expand(len(part)))
+    def _image(self, path: str) -> Tensor:
+        try:
+            image: Tensor = self._look(self._read(path))
+        except Exception as error:  # whatever a decoder raises of what is no image
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(f"{path}: cannot be read as an image: {reason}") from error
+        return image

@@ -7,20 +7,21 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from bench.contracts import Data
-from bench.datasets._folders import data, opened
+from bench.datasets._folders import opened
 from bench.errors import DataError
 
 
-def image_folder(folder: Path, *, path: str, size: PositiveInt = 224, held: bool = True) -> Data:
+def image_folder(folder: Path, *, path: str, size: PositiveInt = 224) -> Data:
     """Colour images from `path` in the data folder: train/, validation/ and test/, each with a folder for each class.
 
-    The shorter side is scaled to `size` and the middle cut out. All images are held in memory to be trained on, [n, 3,
-    size, size]; with `input: loader` a step is timed reading them from disk, and with `held: false` that is all that
-    can be done. Raises DataError where a folder is missing or the three do not have the same classes.
+    The shorter side is scaled to `size` and the middle cut out. With `input: loader` they are read from disk whenever
+    a step takes them; else all lie on the device, 3 size^2 bytes each. Raises DataError where a folder is missing or
+    the three do not have the same classes.
     """
     parts = {name: opened(folder / path / name, size) for name in ("train", "validation", "test")}
-    classes = parts["train"].classes
-    for name, part in parts.items():
-        if part.classes != classes:
-            raise DataError(f"{folder / path / name}: has the classes {part.classes}; train has {classes}")
-    return data(list(parts.values()), len(classes), held=held)
+    classes = parts["train"][1]
+    for name, (_, own) in parts.items():
+        if own != classes:
+            raise DataError(f"{folder / path / name}: has the classes {own}; train has {classes}")
+    train, validation, test = (images for images, _ in parts.values())
+    return Data(train, validation, test, len(classes))
