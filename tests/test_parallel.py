@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench import check, document, measure, parallel, plan
+from bench import check, checkpoint, document, measure, parallel, plan
 from bench.contracts import Ended, Evaluated, Finished, Started, Task
 from bench.executors import _ranks
 
@@ -68,7 +70,16 @@ def as_rank(some):
     yield from carried_out(some)
 
 
-def from_ranks(ranks):
+def as_rank_until(after, some):
+    """Falls after so many evaluations."""
+    for event in as_rank(some):
+        yield event
+        after -= isinstance(event, Evaluated)
+        if after == 0:
+            os._exit(3)
+
+
+def from_ranks(ranks, code=0):
     """What the first of several ranks says."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
@@ -82,7 +93,7 @@ def from_ranks(ranks):
         pass
     finally:
         agent.join()
-        assert agent.exitcode == 0
+        assert agent.exitcode == code
 
 
 def heard(events, count):
@@ -136,3 +147,31 @@ def test_ghost_batches_within_a_device_are_those_of_one_and_batch_norm_is_over_a
     place = ("search", 0, 6)
     assert (several[place]["train_loss"] == pytest.approx(one[place]["train_loss"], rel=EXACT)) == alike
     assert several[place]["validation_loss"] != pytest.approx(one[place]["validation_loss"], rel=EXACT)
+
+
+def test_ranks_that_are_cut_off_go_on_from_a_checkpoint_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "TIMES_WRITING", 0.0)
+    # Each rank draws dropout of its own, and has running statistics of its own.
+    some = tasks(2, {"w": "model: 'user_models:with_dropout'\n    evaluate: {resolution: 0.1, cost: 100}"})
+    whole = list(from_ranks([partial(as_rank, some)] * 2))
+    assert isinstance(whole[-1], Finished)
+    kept = [replace(each, checkpoint=tmp_path / "kept") for each in some]
+    cut = list(from_ranks([partial(as_rank_until, 4, kept)] * 2, code=3))
+    assert (tmp_path / "kept").exists()
+    rest = list(from_ranks([partial(as_rank, kept)] * 2))
+    assert heard(rest, 1) == heard(whole, 1)
+    assert [event for event in cut if isinstance(event, Evaluated)] == [
+        event for event in whole if isinstance(event, Evaluated)
+    ][:4]
+
+
+def test_ranks_draw_apart_and_the_first_as_one_device_does():
+    seeds = list(from_ranks([seen_seed] * 2))
+    assert seeds[0][0] == parallel.seed(7) == 7
+    assert len(set(seeds[0])) == 2
+
+
+def seen_seed():
+    parallel.join(CPU)
+    yield parallel.of_all(parallel.seed(7))

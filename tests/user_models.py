@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 
 import torch
 from torch import nn
@@ -110,6 +111,36 @@ def hanging(example_shape, classes, *, after: int = 5):
         threading.Lock().acquire() and threading.Event().wait()
 
     return Failing(after, fault)
+
+
+def one_rank(example_shape, classes, *, how: str = "SIGKILL"):
+    """Falls while training in the second of its ranks alone."""
+
+    def fault():
+        if os.environ.get("RANK") != "1":
+            return
+        if how == "raise":
+            raise ZeroDivisionError("a fault of one rank")
+        if how == "out of memory":
+            raise torch.OutOfMemoryError("no more")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return Failing(5, fault)
+
+
+ALIVE = weakref.WeakSet()
+
+
+def crowded(example_shape, classes):
+    """Runs out of memory in the second of its ranks where there are several of it."""
+
+    def fault():
+        if os.environ.get("RANK") == "1" and len(ALIVE) > 1:
+            raise torch.OutOfMemoryError("no more")
+
+    made = Failing(0, fault)
+    ALIVE.add(made)
+    return made
 
 
 def slow(example_shape, classes, *, seconds: float = 0.05):
