@@ -24,7 +24,10 @@ _PATIENCE = timedelta(days=365)
 
 
 def join(device: torch.device) -> None:
-    """Joins the ranks that this one was started with; what is sent lies on the device, or on the CPU."""
+    """Joins the ranks that this one was started with; what is sent lies on the device, or on the CPU.
+
+    Tried with gloo alone: no machine with several GPUs was to be had.
+    """
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
 
 

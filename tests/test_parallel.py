@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import deque
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from bench import check, checkpoint, document, measure, parallel, plan
 from bench.contracts import Ended, Evaluated, Finished, Started, Task
 from bench.executors import _ranks
+from bench.executors.local import local
 
 CPU = torch.device("cpu")
 
@@ -175,3 +177,35 @@ def test_ranks_draw_apart_and_the_first_as_one_device_does():
 def seen_seed():
     parallel.join(CPU)
     yield parallel.of_all(parallel.seed(7))
+
+
+def test_ranks_take_the_same_steps_when_they_time_and_each_does_its_part_of_the_operations():
+    lines = {"w": "measure: [throughput]\n    timing: {processes: 1, seconds: 0.1}"}
+    once = []
+    for devices in (1, 2):
+        text = SUITE.format(devices=devices) + f"  - name: w\n    {lines['w']}\n"
+        (timing,) = plan.make(check.check(document.parse(text))).timings
+        some = [Task(timing, {}, Path(), process=timing.processes()[0])]
+        said = list(carried_out(some) if devices == 1 else from_ranks([partial(as_rank, some)] * 2))
+        assert isinstance(said[-1], Finished), said[-1]
+        assert said[-2].step == sum(isinstance(event, Evaluated) for event in said) - 1 >= 3
+        (seen,) = said[1].readings.values()
+        once.append(seen)
+    assert once[1]["operations"] == once[0]["operations"] / 2
+    assert once[1]["gradient_bytes"] == once[0]["gradient_bytes"]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="it needs two CUDA devices")
+@pytest.mark.parametrize("workload", ["momentum", "sync", "parts"])
+def test_two_gpus_train_as_one(workload):
+    ends = []
+    for devices in (1, 2):
+        made = local([f"cuda:{place}" for place in range(devices)], 600.0)
+        some = tasks(devices, {workload: WORKLOADS[workload][0]})
+        assert made.rehearse([task.study for task in some], Path()) == []
+        ends += heard([event for _, _, event in made.run(deque(some))], 1)
+    (one, outcomes), (two, their_outcomes) = ends
+    assert their_outcomes == outcomes
+    for place, seen in one.items():
+        assert two[place] == pytest.approx(seen, rel=EXACT, abs=EXACT), place

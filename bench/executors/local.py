@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from bench import components
-from bench.contracts import OUT_OF_MEMORY, TERMINAL, Ended, Evaluated, Event, Finished, Lost, Outcome, Started, Task
+from bench.contracts import (
+    OUT_OF_MEMORY,
+    TERMINAL,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Lost,
+    Outcome,
+    Started,
+    Task,
+)
 from bench.errors import BenchError, DeviceError
 from bench.executors._worker import Worker, begin_server, end, wait_for_any
 from bench.plan import Study, Timing, Trial
@@ -48,10 +60,16 @@ class LocalExecutor:
         self._devices: list[str] = []
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, found in a worker before any is begun; chooses the devices.
+        """Everything that would stop the studies, found before any is begun; chooses the devices.
 
         Raises DeviceError where a device asked for is not there.
         """
+        problems = self.try_out(studies, folder)
+        lacking = {each.workload.name: self._lacking(each) for each in studies if not self._enough(each)}
+        return [*problems, *lacking.values()]
+
+    def try_out(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
+        """The same, but for how many devices a study asks for: what a worker finds, wherever studies are to run."""
         preload = [*_PRELOAD, *self._modules, *modules_of(studies)]
         begin_server(preload)
         worker = Worker(_rehearse, (self._asked, list(studies), folder))
@@ -72,7 +90,7 @@ class LocalExecutor:
                 raise answer
             case (devices, problems):
                 self._devices = devices
-                return [*problems, *self._too_many(studies)]
+                return list(problems)
             case _:
                 raise DeviceError(
                     f"the worker that tries out the suite's models and data ended early: {worker.how_it_ended()[1]}; "
@@ -84,6 +102,10 @@ class LocalExecutor:
         running: list[_Place] = []
         try:
             while tasks or running:
+                if tasks and not self._enough(tasks[0].study):
+                    task = tasks.popleft()
+                    yield task, {}, Failed(self._lacking(task.study))
+                    continue
                 while tasks and not (alone and running) and (devices := _taken(places, tasks[0])):
                     task = tasks.popleft()
                     # One thread a worker, whatever the machine: the number of threads can change the last digits of a
@@ -103,15 +125,15 @@ class LocalExecutor:
         finally:
             end(place.worker for place in running)
 
-    def _too_many(self, studies: Sequence[Study | Timing]) -> list[str]:
-        """What asks for more devices than there are; a CPU is as many as it has cores."""
-        there = max(Counter(place.partition(":")[0] for place in self._places()).values())
-        asked = {study.workload.name: study.workload.devices for study in studies}
-        return [
-            f"{name}: found devices: {count}; there are {there} here, {', '.join(dict.fromkeys(self._places()))}"
-            for name, count in asked.items()
-            if count > there
-        ]
+    def _enough(self, study: Study | Timing) -> bool:
+        """Whether this machine has the devices of a study; a CPU is as many as it has cores."""
+        kinds = Counter(place.partition(":")[0] for place in self._places())
+        return study.workload.devices <= max(kinds.values())
+
+    def _lacking(self, study: Study | Timing) -> str:
+        places = self._places()
+        there = f"{len(places)}, {', '.join(dict.fromkeys(places))}"
+        return f"{study.workload.name}: found devices: {study.workload.devices}; this machine has {there}"
 
     def _places(self) -> list[str]:
         return [device for device in self._devices for _ in range(cores() if device == "cpu" else 1)]

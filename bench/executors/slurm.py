@@ -79,7 +79,7 @@ class SlurmExecutor:
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, as this machine finds it."""
         self._modules = modules_of(studies)
-        return LocalExecutor(["cpu"], self._stall_seconds).rehearse(studies, folder)
+        return LocalExecutor(["cpu"], self._stall_seconds).try_out(studies, folder)
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         key = secrets.token_bytes(32)

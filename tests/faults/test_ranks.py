@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from test_executors import task, workers
-from test_run import bench, marked, start, write
+from test_run import archive, bench, marked, start, write
 from test_workers import rows
 
 from bench.contracts import Failed, Finished, Lost
@@ -100,8 +100,17 @@ def test_more_devices_than_there_are_is_a_sentence_before_anything_is_trained(tw
     path = several(tmp_path, "softmax")
     path.write_text(path.read_text().replace("devices: 2", "devices: 4"))
     _, err = bench("run", "small.yaml", folder=tmp_path, code=2)
-    assert "digits-softmax: found devices: 4; there are 2 here, cpu" in err
-    assert not (tmp_path / "results" / "small" / "main.sqlite").exists() or not rows(tmp_path, "SELECT id FROM trials")
+    assert "digits-softmax: found devices: 4; this machine has 2, cpu" in err
+    assert not archive(tmp_path).exists() or not rows(tmp_path, "SELECT id FROM trials")
+
+
+def test_a_node_that_has_too_few_devices_fails_what_it_is_sent(two_places, monkeypatch):
+    made = local([], 60.0)
+    assert made.rehearse([], Path()) == []
+    monkeypatch.setattr("bench.executors.local.cores", lambda: 1)
+    ((_, _, event),) = made.run(deque([on_two("softmax")]))
+    assert isinstance(event, Failed)
+    assert event.message == "w: found devices: 2; this machine has 1, cpu"
 
 
 def test_ctrl_c_leaves_no_rank_behind(tmp_path):
