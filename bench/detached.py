@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench import merge, storage
 from bench.archive import Archive
-from bench.contracts import Detachable
+from bench.contracts import Detachable, Executor
 from bench.errors import ArchiveError, ComponentError, DeviceError
 from bench.executors import _queue
 from bench.executors._queue import Queued
@@ -73,13 +73,15 @@ class Status:
 
 
 def submit(
-    plan: Plan, units: Sequence[Study | Timing], archive: Archive, executor: Detachable, data_folder: Path
+    plan: Plan, units: Sequence[Study | Timing], archive: Archive, executor: Executor, data_folder: Path
 ) -> Record:
     """Submits what is missing of a plan, in parts, after a rehearsal.
 
-    Raises ComponentError with everything that would stop a study, DeviceError where no job can be submitted, and
-    ArchiveError where parts lie there already.
+    Raises ComponentError with everything that would stop a study, DeviceError where no job can be submitted or none
+    would go on by itself, and ArchiveError where parts lie there already.
     """
+    if not isinstance(executor, Detachable):
+        raise DeviceError("--detach: found an executor that ends with its run; give --executor slurm, whose jobs go on")
     problems = executor.rehearse(units, data_folder)
     if problems:
         raise ComponentError("\n".join(problems))
@@ -221,6 +223,10 @@ def settle(path: Path) -> None:
     """Before an archive is run again: collects what a detached run left; raises ArchiveError while that goes on."""
     if not is_detached(path):
         return
+    if not path.exists():
+        raise ArchiveError(
+            f"{path}: is gone, and a detached run of it left {folder_of(path)}; put it back, or remove the folder"
+        )
     seen = status(path)
     if seen.unanswered:
         raise ArchiveError(f"{path}: was detached, and whether that goes on is not known: {seen.unanswered}")

@@ -201,7 +201,7 @@ def test_what_is_damaged_is_a_sentence_and_hides_nothing_else(slurm, tmp_path):
 
 def test_jobs_that_cannot_be_left_alone_or_are_not_taken_are_a_sentence_and_leave_nothing(slurm, tmp_path):
     _, err = bench("run", "small.yaml", "--detach", folder=tmp_path, code=2)
-    assert "--detach: found --executor local" in err
+    assert "--detach: found an executor that ends with its run" in err
     local = ["--executor", "slurm", "--executor-options", "cluster=local", "--detach"]
     _, err = bench("run", "small.yaml", *local, folder=tmp_path, code=2)
     assert "--detach: found cluster=local" in err

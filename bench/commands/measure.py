@@ -28,7 +28,7 @@ from bench.commands._options import (
 )
 from bench.commands._output import render
 from bench.commands._places import archive_path, own_components, plan_of
-from bench.errors import DeviceError, IncompleteError
+from bench.errors import IncompleteError
 
 RUN = """Measures what the archive does not hold yet of a suite, and shows the whole.
 
@@ -59,7 +59,7 @@ def measure(
 
     from bench import detached, live, runner, storage
     from bench.archive import Archive
-    from bench.contracts import Detachable, Failed, Lost, Retried
+    from bench.contracts import Failed, Lost, Retried
     from bench.errors import InterruptedRunError
 
     only_timed = context.command.name == "time"
@@ -67,22 +67,20 @@ def measure(
     failures: dict[str, Failed | Lost] = {}
     crashes: list[Retried] = []
     place = executor_of(executor, executor_options or [], device or [], stall_seconds)
-    if detach and not isinstance(place, Detachable):
-        raise DeviceError(f"--detach: found --executor {executor}, which ends with its run; slurm's jobs go on")
     path = archive_path(results, plan.suite.name, label)
     detached.settle(path)
     interrupt_once()
     with Archive.writing(path) as archive:
         studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]
-        if detach and studies and isinstance(place, Detachable):
-            with own_components(plugin):
-                made = detached.submit(plan, studies, archive, place, data.expanduser())
-            typer.echo(f"submitted: {len(studies)} studies in {len(made.parts)} jobs, which go on without this run")
-            typer.echo(f"how far it is: bench status {path}\nwhat it has measured: bench collect {path}")
-            return
         progress = live.Progress(plan, studies)
         events = runner.run(plan, studies, archive, place, data.expanduser())
         try:
+            if detach and studies:
+                with own_components(plugin):
+                    made = detached.submit(plan, studies, archive, place, data.expanduser())
+                typer.echo(f"submitted: {len(studies)} studies in {len(made.parts)} jobs, which go on without this run")
+                typer.echo(f"how far it is: bench status {path}\nwhat it has measured: bench collect {path}")
+                return
             with closing(events), progress.shown(), own_components(plugin):
                 for study, event in events:
                     progress.apply(study, event)

@@ -2,7 +2,8 @@
 
 A job keeps a local executor on its node, so that what a study does to its process is answered there. One that is
 cancelled, preempted or lost is a broken connection, seen at once, or within minutes where its node says no goodbye; one
-that Slurm requeues dials in again. Nothing is read from Slurm's accounting, which many clusters do not have.
+that Slurm requeues dials in again. Nothing is read from Slurm's accounting, which many clusters do not have. Detached
+jobs dial in to nobody: each is given work that it does by itself.
 """
 
 from __future__ import annotations
