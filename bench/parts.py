@@ -73,11 +73,12 @@ def _cost(block: Iterable[Study | Timing]) -> float:
 
 def begin(whole: Archive, units: Sequence[Study | Timing], place: Place) -> None:
     """Makes a part: these units of an archive's plan, and what it knows already, for their trials may be among it."""
-    ids = [unit.id for unit in units]
-    sizes = {unit.batch_size for unit in units}
-    studies = [row for row in whole.rows("studies") if row[0] in ids or row[2] in sizes]
-    members = [row for row in whole.rows("members") if row[0] in {study[0] for study in studies}]
-    trials = [row for row in whole.rows("trials") if row[0] in {trial for _, trial in members}]
+    ids, sizes = [unit.id for unit in units], {unit.batch_size for unit in units}
+    studies = [row for row in whole.rows("studies") if row[2] in sizes]
+    names = {row[0] for row in studies}
+    members = [row for row in whole.rows("members") if row[0] in names]
+    keys = {trial for _, trial in members}
+    trials = [row for row in whole.rows("trials") if row[0] in keys]
     archive.restore(
         place.archive,
         {

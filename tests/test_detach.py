@@ -176,6 +176,7 @@ def test_what_is_damaged_is_a_sentence_and_hides_nothing_else(slurm, tmp_path):
     assert "part 0: " in out
     _, err = bench("collect", "small/there", folder=tmp_path, code=5)
     assert "0.sqlite" in err
+    assert "what can be saved of these parts" in err
     with Archive.reading(there(tmp_path)) as archive:
         assert archive.finished()
     assert place.exists()

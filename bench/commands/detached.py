@@ -65,6 +65,7 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
     Example:  bench collect results/mine/main.sqlite
     """
     from bench import detached
+    from bench.parts import folder_of
 
     path = place_of(archive, results)
     interrupt_once()
@@ -79,8 +80,10 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
         return
     if got.status and got.status.unanswered:
         advice = f"{got.status.unanswered}; collect again"
-    elif alive:
-        advice = f"{alive} of {len(got.status.parts) if got.status else 0} jobs left, collect again; see 'bench status'"
+    elif got.status and alive:
+        advice = f"{alive} of {len(got.status.parts)} jobs left, collect again; see 'bench status'"
+    elif got.refused:
+        advice = f"'bench verify' says what can be saved of these parts; then remove {folder_of(path)}"
     else:
         advice = "no job is left, run the suite again"
     raise IncompleteError("\n".join([*got.refused, f"{said}; {advice}"]))

@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 HERE = Path(__file__).parent
@@ -18,26 +19,39 @@ SUITE = """
 suite: small
 workloads:
   - name: w
-    model: {model}
+    model: {'user_models:slow': {seconds: 0.02}}
     dataset: digits
     optimizer: sgd
     batch_sizes: [16, 32, 64, 128]
-    target: {{validation_error: {{at_most: 0.01}}}}
-    max_steps: {max_steps}
-    search: {{trials: 2, learning_rate: {{log_uniform: [0.01, 1]}}}}
-    confirm: {{seeds: 1}}
+    target: {validation_error: {at_most: 0.01}}
+    max_steps: 200
+    search: {trials: 2, learning_rate: {log_uniform: [0.01, 1]}}
+    confirm: {seeds: 1}
 """
+JOBS = ["--executor", "slurm", "--executor-options", "jobs=2"]
+TASK = "SLURM_ARRAY_TASK_ID"
 
 
-@pytest.fixture
-def slurm(tmp_path):
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
     """The environment in which Slurm's commands reach a cluster of two nodes on this machine."""
     pytest.importorskip("submitit")
     if os.geteuid() or not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "sbatch"))):
         pytest.skip("needs root, and Debian's slurmctld, slurmd, slurm-client and munge")
-    subprocess.run(["bash", HERE / "cluster.sh", "up", tmp_path / "slurm"], check=True, stdout=subprocess.DEVNULL)
-    yield {**os.environ, "SLURM_CONF": str(tmp_path / "slurm" / "slurm.conf"), "PYTHONPATH": str(HERE.parent)}
-    subprocess.run(["bash", HERE / "cluster.sh", "down", tmp_path / "slurm"], check=True, stdout=subprocess.DEVNULL)
+    place = tmp_path_factory.mktemp("slurm")
+    subprocess.run(["bash", HERE / "cluster.sh", "up", place], check=True, stdout=subprocess.DEVNULL)
+    yield {**os.environ, "SLURM_CONF": str(place / "slurm.conf"), "PYTHONPATH": str(HERE.parent)}
+    subprocess.run(["bash", HERE / "cluster.sh", "down", place], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def here(slurm, tmp_path_factory):
+    """The archive of a run on this machine, without Slurm."""
+    folder = tmp_path_factory.mktemp("here")
+    (folder / "small.yaml").write_text(SUITE)
+    out, complaints = bench("run", "small.yaml", folder=folder, environment=slurm).communicate()
+    assert out, complaints
+    return folder / "results" / "small" / "main.sqlite"
 
 
 def bench(*arguments, folder, environment):
@@ -67,26 +81,74 @@ CONTENT = (
 )
 
 
-def test_a_job_that_is_killed_and_requeued_costs_nothing_but_time(slurm, tmp_path):
-    (tmp_path / "small.yaml").write_text(SUITE.format(model="{'user_models:slow': {seconds: 0.02}}", max_steps=200))
-    here = bench("run", "small.yaml", "--label", "here", folder=tmp_path, environment=slurm)
-    here.communicate()
-    options = ["--executor", "slurm", "--executor-options", "jobs=2", "--executor-options", "host=localhost"]
+def by(environment, *command):
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def wait_until(happened, seconds=300):
+    until = time.monotonic() + seconds
+    while not (seen := happened()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return seen
+
+
+def the_same(archive, here):
+    return all(rows(archive, query) == rows(here, query) != [] for query in CONTENT)
+
+
+def test_a_job_that_is_killed_and_requeued_costs_nothing_but_time(slurm, here, tmp_path):
+    (tmp_path / "small.yaml").write_text(SUITE)
+    options = [*JOBS, "--executor-options", "host=localhost"]
     there = bench("run", "small.yaml", "--label", "there", *options, folder=tmp_path, environment=slurm)
     archive = tmp_path / "results" / "small" / "there.sqlite"
-    until = time.monotonic() + 120
-    while len(rows(archive, "SELECT * FROM readings")) < 10 and time.monotonic() < until and there.poll() is None:
-        time.sleep(0.1)
-    queued = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%i"], env=slurm, capture_output=True, text=True)
-    assert queued.stdout, there.communicate()
-    job = queued.stdout.split()[0]
-    subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
+    wait_until(lambda: len(rows(archive, "SELECT * FROM readings")) >= 10 or there.poll() is not None)
+    running = by(slurm, "squeue", "-h", "-t", "R", "-o", "%i").split()
+    assert running, there.communicate()
+    by(slurm, "scontrol", "requeue", running[0])
     said, complaints = there.communicate()
     assert there.returncode == 0, complaints
     assert "cancelled, preempted or lost" in complaints + said
-    for query in CONTENT:
-        assert rows(archive, query) == rows(tmp_path / "results" / "small" / "here.sqlite", query) != []
-    left = subprocess.run(["squeue", "-h", "-o", "%i"], env=slurm, capture_output=True, text=True)
-    assert left.stdout == ""
+    assert the_same(archive, here)
+    assert by(slurm, "squeue", "-h", "-o", "%i") == ""
     logs = rows(archive, "SELECT content ->> 'log' FROM environments")
     assert any(Path(log).exists() for (log,) in logs)
+
+
+def test_a_detached_run_whose_jobs_are_requeued_and_killed_ends_in_the_archive_of_one_that_was_waited_for(
+    slurm, here, tmp_path
+):
+    (tmp_path / "small.yaml").write_text(SUITE)
+
+    def said(*arguments, code=0):
+        called = bench(*arguments, folder=tmp_path, environment=slurm)
+        out, complaints = called.communicate()
+        assert called.returncode == code, complaints
+        return out + complaints
+
+    archive = tmp_path / "results" / "small" / "main.sqlite"
+    parts = [archive.with_suffix(".parts") / f"{number}.sqlite" for number in (0, 1)]
+    assert "4 studies in 2 jobs" in said("run", "small.yaml", *JOBS, "--detach")
+    assert wait_until(lambda: all(len(rows(part, "SELECT * FROM readings")) >= 10 for part in parts))
+    first, second = sorted(by(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i").split())
+    assert said("status", str(archive)).count("running") == 2
+    by(slurm, "scontrol", "requeue", first)
+    for process in psutil.process_iter(["cmdline"]):
+        if "submitit.core._submit" in (process.info["cmdline"] or ()) and process.environ().get(TASK) == "1":
+            process.kill()
+    assert wait_until(lambda: second not in by(slurm, "squeue", "-h", "-r", "-o", "%i"))
+    seen = said("status", str(archive))
+    assert "pending" in seen
+    assert "gone" in seen
+    assert "1 of 2 jobs left, collect again" in said("collect", str(archive), code=5)
+    by(slurm, "scontrol", "requeue", second)
+    for job in (first, second):  # which Slurm would let wait for two minutes
+        by(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
+    assert wait_until(lambda: not by(slurm, "squeue", "-h", "-o", "%i"))
+    seen = said("status", str(archive))
+    assert "4 of 4 studies measured" in seen
+    assert "4 of 4 studies measured" in said("collect", str(archive))
+    assert the_same(archive, here)
+    for (log,) in rows(archive, "SELECT content ->> 'log' FROM environments"):
+        assert Path(log).exists()
+        assert log in seen
+    assert not archive.with_suffix(".parts").exists()
