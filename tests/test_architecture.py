@@ -138,8 +138,8 @@ ALLOWED = {
     "commands": {
         *("ab", "archive", "baseline", "calibrate", "check", "compare", "components", "contracts", "curves", "doctor"),
         *("determinism", "document", "errors", "executors", "gate", "importers", "libraries", "live", "merge", "new"),
-        *("offers", "page", "plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides", "storage"),
-        *("detached", "suite", "table", "verdicts", "verify"),
+        *("offers", "page", "plan", "plot", "plugin", "portable", "publish", "report", "runner", "sides"),
+        *("detached", "parts", "storage", "suite", "table", "verdicts", "verify"),
     },
     "cli": {"commands", "errors", "table"},
     "__main__": {"cli"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,8 @@ def task(model="softmax", batch_size=64, max_steps=200):
 def cluster():
     """Two nodes of one core each, as `ray start` makes them."""
     pytest.importorskip("ray")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # or everything else on the machine comes first
         warnings.simplefilter("ignore")  # Ray's own, of files it leaves to the garbage collector
         from ray.cluster_utils import Cluster
 
@@ -173,3 +175,45 @@ def test_a_run_whose_node_is_killed_half_way_ends_in_the_archive_of_one_machine(
     engine.shutdown()
     assert node is None
     assert ends[0] == ends[1]
+
+
+@pytest.fixture
+def on_ray(cluster):
+    """An executor on the cluster."""
+    import ray as engine
+
+    from bench.executors.ray import ray
+
+    yield ray([], 600.0, address=cluster.address)
+    engine.shutdown()
+
+
+def on_devices(count):
+    """A task whose trials have so many devices each."""
+    plain = task("{'user_models:slow': {seconds: 0.01}}").study
+    return Task(replace(plain, workload=replace(plain.workload, devices=count)), {}, Path())
+
+
+def test_a_study_that_asks_for_more_devices_than_a_node_has_is_told_so(on_ray):
+    sentence = "w: found devices: 4; the Ray cluster has no node with more than 1 CPU"
+    assert on_ray.rehearse([on_devices(4).study, on_devices(1).study], Path()) == [sentence]
+    (said,) = [event for _, _, event in on_ray.run(deque([on_devices(4)]))]
+    assert said == Failed(sentence)
+
+
+def test_a_study_on_several_devices_has_as_many_of_one_node(cluster, on_ray):
+    import ray as engine
+
+    node = cluster.add_node(num_cpus=2)
+    try:
+        wide = on_devices(2)
+        assert on_ray.rehearse([wide.study], Path()) == []
+        with closing(on_ray.run(deque([on_devices(1), wide, task()]))) as events:
+            ended = []
+            for each, _, event in events:
+                if each is wide and isinstance(event, Evaluated):
+                    assert engine.available_resources().get("CPU", 0) <= 2
+                ended += [each.study.workload.devices] if isinstance(event, TERMINAL) else []
+        assert sorted(ended) == [1, 1, 2]
+    finally:
+        cluster.remove_node(node)

@@ -10,7 +10,8 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import Any
 
-from bench.contracts import Event, Lost, Task
+from bench.contracts import Event, Task
+from bench.executors._node import lost
 
 
 def let_in(door: socket.socket, key: bytes) -> list[Connection]:
@@ -47,8 +48,7 @@ class Place:
             said: tuple[dict[str, Any], Event] = connection.recv()
         except (EOFError, OSError):
             self.lost = True
-            study, job = self.task.study, self.environment.get("job", "one that said nothing yet")
-            where = f"{study.workload.name} at batch size {study.batch_size:,}"
-            return Lost(f"{where}: its job was cancelled, preempted or lost: {job}", "interrupted")
+            job = self.environment.get("job", "one that said nothing yet")
+            return lost(self.task, f"its job was cancelled, preempted or lost: {job}")
         self.environment, event = said
         return event

@@ -7,37 +7,25 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Client
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.contracts import Event, Executor, Task
-from bench.executors.local import LocalExecutor
+from bench.contracts import Executor
+from bench.executors._node import NodeExecutor
 
 if TYPE_CHECKING:
     import submitit
 
 
-class JobExecutor(LocalExecutor):
-    """The devices of the job that this runs in; where something ran says too which job it was."""
+def _executor(stall_seconds: float, modules: Sequence[str], path: Sequence[str]) -> NodeExecutor:
+    """With the devices of the job that this runs in."""
+    import submitit
 
-    def __init__(self, stall_seconds: float, modules: Sequence[str]) -> None:
-        import submitit
-
-        super().__init__((), stall_seconds, modules)
-        environment = submitit.JobEnvironment()
-        node = os.environ.get("SLURMD_NODENAME", environment.hostname)
-        self._about = {"job": environment.job_id, "node": node, "log": str(environment.paths.stderr)}
-
-    def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
-        with closing(super().run(tasks, alone=alone)) as events:
-            for task, where, event in events:
-                yield task, {**where, **self._about}, event
+    environment = submitit.JobEnvironment()
+    return NodeExecutor(stall_seconds, modules, path, job=environment.job_id, log=str(environment.paths.stderr))
 
 
 def end_at_once() -> None:
@@ -47,15 +35,13 @@ def end_at_once() -> None:
 
 def work(address: tuple[str, int], key: bytes, stall_seconds: float, modules: list[str], path: list[str]) -> None:
     """Carries out what the run asks for, until it hangs up."""
-    sys.path[:] = path
     end_at_once()  # the connection breaks before anything is said of a worker
-    executor = JobExecutor(stall_seconds, modules)
-    executor.rehearse([], Path())
+    executor = _executor(stall_seconds, modules, path)
     with Client(address, authkey=key) as connection, suppress(EOFError, ConnectionError):
         while True:
             task, alone = connection.recv()
-            for _, where, event in executor.run(deque([task]), alone=alone):
-                connection.send((where, event))
+            for where_and_event in executor.carry_out(task, alone):
+                connection.send(where_and_event)
 
 
 @dataclass(frozen=True)
@@ -68,9 +54,8 @@ class Detached:
     path: Sequence[str]
 
     def __call__(self) -> None:
-        sys.path[:] = self.path
         end_at_once()  # as if it were killed, which its archive survives
-        self.work(JobExecutor(self.stall_seconds, self.modules))
+        self.work(_executor(self.stall_seconds, self.modules, self.path))
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What the job does when it is begun again: the same, for its archive says what is left of it."""

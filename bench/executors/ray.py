@@ -1,4 +1,5 @@
-"""A Ray cluster: an actor on each device keeps a local executor there, and carries out a study at a time through it.
+"""A Ray cluster: an actor with the devices of one task keeps a local executor on its node, and carries out task after
+task through it.
 
 What a study does to its process is answered on its node, as on a single machine; Ray brings tasks there and events
 back, and tells of nodes that are lost. Nodes may join and leave while a run goes on.
@@ -6,17 +7,19 @@ back, and tells of nodes that are lost. Nodes may join and leave while a run goe
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
+import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contracts import Event, Lost, Task
+from bench.contracts import Event, Failed, Task
 from bench.errors import DeviceError
-from bench.executors.local import LocalExecutor, modules_of
+from bench.executors._node import NodeExecutor, lost
+from bench.executors.local import modules_of
 from bench.plan import Study, Timing
 
 try:
@@ -27,118 +30,141 @@ except ImportError as error:
 if TYPE_CHECKING:
     from ray import ObjectRefGenerator
     from ray.actor import ActorHandle
+    from ray.exceptions import RayActorError
 
-# How often it is looked whether nodes have joined.
+# How often it is looked whether nodes have joined, and whether the head is there.
 _LOOK_SECONDS = 5.0
 
 
 def ray(devices: Sequence[str], stall_seconds: float, *, address: str = "auto") -> RayExecutor:
     """The cluster at `address`, as `ray start` names it; `auto` is the one this machine belongs to."""
-    return RayExecutor(devices, stall_seconds, address)
+    if devices:
+        raise DeviceError(f"--device: found {', '.join(devices)}; a cluster has those that its nodes were started with")
+    try:
+        if address != "auto":  # Ray would look for one that is not there for ten minutes
+            _knock(address)
+        engine.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        raise DeviceError(
+            f"no Ray cluster at '{address}' ({' '.join(str(error).split())}); start one with 'ray start --head' and "
+            "give the host:port that it says"
+        ) from error
+    return RayExecutor(stall_seconds)
 
 
 class RayExecutor:
-    """Carries out tasks on a Ray cluster; see `contracts.Executor`."""
+    """Carries out tasks on the cluster that this process is connected to; see `contracts.Executor`."""
 
-    def __init__(self, devices: Sequence[str], stall_seconds: float, address: str) -> None:
-        if devices:
-            raise DeviceError(
-                f"--device: found {', '.join(devices)}; a cluster has the devices that its nodes were started with"
-            )
+    def __init__(self, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
         self._modules: list[str] = []
-        try:
-            if address != "auto":  # Ray would look for one that is not there for ten minutes
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=_LOOK_SECONDS).close()
-            engine.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-        except (OSError, OverflowError, ValueError, RuntimeError) as error:
-            raise DeviceError(
-                f"no Ray cluster at '{address}' ({_line(error)}); start one with 'ray start --head' and give the "
-                "host:port that it says"
-            ) from error
+        self._kind = "CPU"
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, as one node of the cluster finds it."""
+        """Everything that would stop the studies, as one node of the cluster finds it.
+
+        Where a node has a GPU now, tasks are carried out on GPUs and nowhere else, whatever nodes are left later.
+        """
+        self._kind = "GPU" if engine.cluster_resources().get("GPU") else "CPU"
         self._modules = modules_of(studies)
-        node = self._node()
+        most = max(self._sizes())
+        too_many = dict.fromkeys(self._too_many(study, most) for study in studies if study.workload.devices > most)
+        fit = [study for study in studies if study.workload.devices <= most]
+        node = self._node(max((study.workload.devices for study in fit), default=1))
         try:
-            problems: list[str] = engine.get(node.rehearse.remote(list(studies), folder.resolve()))
+            return [*too_many, *engine.get(node.rehearse.remote(fit, folder.resolve()))]
         except engine.exceptions.RayActorError as error:
-            raise DeviceError(f"the node that tries out the suite's models and data was lost: {_line(error)}") from None
+            raise _unfit(error) from None
         finally:
             engine.kill(node)
-        return problems
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
-        idle: list[ActorHandle[_Node]] = []
         running: list[_Place] = []
+        looked = -math.inf
         try:
             while tasks or running:
-                most = 1 if alone else self._devices()
-                if not most and not running:
-                    raise DeviceError("the Ray cluster has no node left; start one with 'ray start' and run again")
-                while tasks and len(running) < most:
-                    node = idle.pop() if idle else self._node()
-                    task = tasks.popleft()
-                    running.append(_Place(task, node, node.carry_out.remote(task, alone)))
-                ready, _ = engine.wait([place.events for place in running], timeout=_LOOK_SECONDS)
+                if time.monotonic() > looked + _LOOK_SECONDS:
+                    sizes, looked = self._sizes(), time.monotonic()
+                for place in [place for place in running if place.waits and place.devices > max(sizes)]:
+                    running.remove(place)  # the node that had so many is gone
+                    engine.kill(place.node)
+                    tasks.appendleft(place.task)
+                while tasks and not (alone and running):
+                    devices = tasks[0].study.workload.devices
+                    if devices > max(sizes):
+                        task = tasks.popleft()
+                        yield task, {}, Failed(self._too_many(task.study, max(sizes)))
+                    elif devices <= sum(sizes) - sum(place.devices for place in running):
+                        running.append(_Place(tasks.popleft(), self._node(devices), alone))
+                    else:
+                        break
+                ready = engine.wait([place.events for place in running], timeout=_LOOK_SECONDS)[0] if running else []
                 for place in [place for place in running if place.events in ready]:
                     try:
                         place.environment, event = engine.get(next(place.events))
                     except StopIteration:
-                        idle.append(place.node)
                         running.remove(place)
+                        wider = any(each.waits and each.devices > place.devices for each in running)
+                        if tasks and tasks[0].study.workload.devices == place.devices and not wider:
+                            running.append(_Place(tasks.popleft(), place.node, alone))
+                        else:
+                            engine.kill(place.node)
                         continue
                     except engine.exceptions.RayActorError as error:
                         running.remove(place)
-                        event = place.lost(error)
+                        engine.kill(place.node)
+                        if error.actor_init_failed:
+                            raise _unfit(error) from None
+                        event = lost(place.task, f"its node was lost: {str(error).partition(chr(10))[0]}")
                     yield place.task, place.environment, event
         finally:
-            for node in [*idle, *(place.node for place in running)]:
-                engine.kill(node)
+            for place in running:
+                engine.kill(place.node)
 
-    def _devices(self) -> int:
-        """How many devices the nodes have that are there now: GPUs, or, where there are none, CPU cores."""
-        there: dict[str, float] = engine.cluster_resources()
-        return int(there.get("GPU", 0) or there.get("CPU", 0))
+    def _sizes(self) -> list[int]:
+        """How many devices each node there is has; raises DeviceError where none has any, or the head is gone."""
+        head = engine.get_runtime_context().gcs_address
+        try:
+            _knock(head)  # Ray would try for a minute, and then end this process
+        except OSError as error:
+            raise DeviceError(
+                f"the head of the Ray cluster at {head} is gone ({error}); start one and run again"
+            ) from error
+        there = [int(node["Resources"].get(self._kind, 0)) for node in engine.nodes() if node["Alive"]]
+        if not any(there):
+            raise DeviceError(f"the Ray cluster has no {self._kind} left; start a node with 'ray start' and run again")
+        return there
 
-    def _node(self) -> ActorHandle[_Node]:
-        needs = {"num_gpus": 1} if engine.cluster_resources().get("GPU") else {"num_cpus": 1}
-        return engine.remote(_Node).options(**needs).remote(self._stall_seconds, self._modules, sys.path)
+    def _node(self, devices: int) -> ActorHandle[NodeExecutor]:
+        needs = {"num_gpus": devices} if self._kind == "GPU" else {"num_cpus": devices}
+        return engine.remote(NodeExecutor).options(**needs).remote(self._stall_seconds, self._modules, sys.path)
+
+    def _too_many(self, study: Study | Timing, most: int) -> str:
+        found = f"{study.workload.name}: found devices: {study.workload.devices}"
+        return f"{found}; the Ray cluster has no node with more than {most} {self._kind}{'s' * (most > 1)}"
 
 
-@dataclass
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError where nobody answers at host:port."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=_LOOK_SECONDS).close()
+
+
 class _Place:
-    """A device of the cluster, and what runs there."""
+    """A task, and the actor that carries it out, once the devices for it are free."""
 
-    task: Task
-    node: ActorHandle[_Node]
-    events: ObjectRefGenerator
-    environment: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, task: Task, node: ActorHandle[NodeExecutor], alone: bool) -> None:
+        self.task, self.node, self.devices = task, node, task.study.workload.devices
+        self.environment: dict[str, Any] = {}
+        self.events: ObjectRefGenerator = node.carry_out.remote(task, alone)
 
-    def lost(self, error: Exception) -> Lost:
-        """A node that is gone is not a trial's fault."""
-        study = self.task.study
-        where = f"{study.workload.name} at batch size {study.batch_size:,}"
-        return Lost(f"{where}: its node was lost: {_line(error)}", "interrupted")
-
-
-class _Node:
-    """On the cluster: a device, and the local executor that uses it."""
-
-    def __init__(self, stall_seconds: float, modules: Sequence[str], path: list[str]) -> None:
-        sys.path[:] = path  # where one's own components lie
-        self._executor = LocalExecutor((), stall_seconds, modules)
-        self._problems = self._executor.rehearse([], Path())
-
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        return self._executor.rehearse(studies, folder)
-
-    def carry_out(self, task: Task, alone: bool) -> Iterator[tuple[dict[str, Any], Event]]:
-        for _, environment, event in self._executor.run(deque([task]), alone=alone):
-            yield environment, event
+    @property
+    def waits(self) -> bool:
+        """Whether nothing was heard from it yet."""
+        return not self.environment
 
 
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _unfit(error: RayActorError) -> DeviceError:
+    """Of an actor that could not begin, the last line says why; of one that was lost, the first."""
+    said = str(error).strip().splitlines()
+    return DeviceError(f"a node cannot carry out studies: {said[-1 if error.actor_init_failed else 0]}")
