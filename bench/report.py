@@ -239,9 +239,9 @@ def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> 
     for row in summaries(archive):
         if row.timed and row.timed.seconds:
             known.setdefault(row.study.workload, {})[row.study.batch_size] = row.timed.seconds.median
-    steps = {study.id: _step_seconds(study, known) for study in studies}
-    timed = [(study, step) for study in studies if (step := steps[study.id]) is not None]
-    unknown = dict.fromkeys(study.workload.name for study in studies if steps[study.id] is None)
+    steps = [(study, _step_seconds(study, known)) for study in studies]
+    timed = [(study, step) for study, step in steps if step is not None]
+    unknown = dict.fromkeys(study.workload.name for study, step in steps if step is None)
     if not timed:
         raise BenchError(f"{archive.path}: holds no step time of {', '.join(unknown)}; measure it with 'bench time'")
     made = forecast(((study.most_steps * step, study.workload.devices) for study, step in timed), devices)
