@@ -14,9 +14,10 @@ from bench.ema import Average
 from bench.losses import Loss
 
 # Over all trials together: evaluation needs no more memory than a training step of a few thousand examples, and where
-# each has many outputs (the vocabulary at each position of a text) of fewer.
+# each has many outputs (the vocabulary at each position of a text) or is large itself (a photograph) of fewer.
 _EXAMPLES_AT_ONCE = 4_000
 _OUTPUTS_AT_ONCE = 4_000_000
+_INPUTS_AT_ONCE = 40_000_000
 
 
 def evaluate(
@@ -33,7 +34,9 @@ def evaluate(
 
     forward: inputs [n, *example_shape] -> outputs [trials, n, ...].
     """
-    at_once = max(1, min(_EXAMPLES_AT_ONCE, _OUTPUTS_AT_ONCE // outputs_an_example) // trials)
+    inputs_an_example = math.prod(split.example_shape)
+    most = min(_EXAMPLES_AT_ONCE, _OUTPUTS_AT_ONCE // outputs_an_example, _INPUTS_AT_ONCE // inputs_an_example)
+    at_once = max(1, most // trials)
     readings = _evaluate(forward, loss, split, name, trials, at_once)
     if average is not None:
         with average.in_place():

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import time
+from contextlib import suppress
 
 import pytest
 import torch
-from test_feeds import study, write_pets
+from test_feeds import PETS, SUITE, study, told, write_pets
+from test_run import marked, start
 
 from bench import measure
-from bench.contracts import Failed, Task
+from bench.contracts import Evaluated, Failed, Lost, Started, Task
+from bench.retries import Retries
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -28,3 +34,65 @@ def test_an_image_that_cannot_be_read_fails_the_study_with_its_name_and_blames_n
     assert last.message.startswith(f"w at batch size 6: {broken}: cannot be read as an image: ")
     assert "\n" not in last.message
     assert multiprocessing.active_children() == []
+
+
+def test_an_image_that_cannot_be_read_is_not_tried_again_with_fewer_trials(tmp_path):
+    retries = Retries(Task(study(), {}, tmp_path))
+    retries.apply(Started(tuple(study().draws()[:2])))
+    assert retries.after(Failed("1.png: cannot be read as an image", of_data=True)) is None
+    assert retries.after(Failed("RuntimeError: of a model")) is not None
+
+
+def test_a_reader_that_is_killed_ends_its_study_and_the_study_begun_again_reads_the_same(tmp_path):
+    write_pets(tmp_path)
+    of, seen = study(more="input: loader"), []
+    for event in measure.carry_out(Task(of, {}, tmp_path), CPU):
+        if isinstance(event, Evaluated):
+            for reader in multiprocessing.active_children():
+                os.kill(reader.pid, signal.SIGKILL)
+        seen.append(event)
+    lost = seen[-1]
+    assert isinstance(lost, Lost)
+    assert lost.outcome == "interrupted"
+    assert lost.message.startswith(
+        "w at batch size 6: a process that reads examples ended early: DataLoader worker (pid"
+    )
+    assert multiprocessing.active_children() == []
+    assert told(of, tmp_path) == told(study(), tmp_path)
+
+
+def readers(mark):
+    """By the workers that started them: a worker leads a group of its own, in which it starts those that read."""
+    found = {}
+    for process in map(int, marked(mark)):
+        with suppress(ProcessLookupError):
+            found.setdefault(os.getpgid(process), set()).add(process)
+    return {worker: group - {worker} for worker, group in found.items() if worker in group and len(group) > 1}
+
+
+def until(found, seconds=240):
+    end = time.monotonic() + seconds
+    while not (answer := found()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return answer
+
+
+def test_a_run_goes_on_without_a_reader_that_was_killed_and_ctrl_c_leaves_none_behind(tmp_path):
+    write_pets(tmp_path)
+    suite = SUITE.format(dataset=PETS % "", model="{'user_models:slow': {seconds: 0.02}}", more="input: loader")
+    (tmp_path / "small.yaml").write_text(suite.replace("max_steps: 12", "max_steps: 100000"))
+    mark = str(tmp_path)
+    process = start("run", "small.yaml", "--data", mark, folder=tmp_path, BENCH_TEST_MARK=mark)
+    try:
+        first = until(lambda: readers(mark))
+        assert first
+        for reader in set().union(*first.values()):
+            os.kill(reader, signal.SIGKILL)
+        assert until(lambda: readers(mark).keys() - first.keys())
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "a process that reads examples ended early" in err
+    assert "Traceback" not in err
+    assert until(lambda: not marked(mark))
