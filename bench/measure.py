@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bench import augment, build, checkpoint, cohort, environment, parallel, precision, probing, study, timing
 from bench.cohorts.parallel import follow
@@ -29,7 +30,7 @@ from bench.contracts import (
 from bench.errors import BenchError, ComponentError, DataError
 from bench.feeds import reading
 from bench.losses import LOSSES
-from bench.plan import Study, Timing, Trial
+from bench.plan import Study, Timing, Trial, Workload
 from bench.search import Dimension, Value
 
 
@@ -194,8 +195,19 @@ def _rehearse(
     else:
         LOSSES[data.loss].mean(outputs, targets).backward()
         optimizer.step()
-    if workload.devices > 1 and any(each.requires_grad and each.grad is None for each in model.parameters()):
+    if workload.devices > 1:
+        _rehearse_shared(workload, model)
+
+
+def _rehearse_shared(workload: Workload, model: nn.Module) -> None:
+    """Raises ComponentError where devices cannot train a model together, of which each has a gradient."""
+    if any(each.requires_grad and each.grad is None for each in model.parameters()):
         raise ComponentError(f"{workload.model} has a parameter that gets no gradient; train it on one device")
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        raise ComponentError(
+            f"{workload.model} has torch's SyncBatchNorm, whose copy in a probe would wait for the other devices; "
+            "make it bench.parallel.SyncNorm"
+        )
 
 
 def _any_point(study: Study | Timing) -> dict[str, Value]:

@@ -195,6 +195,21 @@ def test_ranks_take_the_same_steps_when_they_time_and_each_does_its_part_of_the_
     assert once[1]["gradient_bytes"] == once[0]["gradient_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("with_unused_layer", "has a parameter that gets no gradient; train it on one device"),
+        ("with_sync_batch_norm", "make it bench.parallel.SyncNorm"),
+    ],
+)
+def test_a_model_that_devices_cannot_train_together_is_refused_for_several_alone(model, sentence):
+    one, two = ([task.study for task in tasks(n, {"w": f"model: 'user_models:{model}'"})] for n in (1, 2))
+    assert measure.rehearse(one, Path()) == []
+    (problem,) = measure.rehearse(two, Path())
+    assert problem.startswith(f"w: user_models:{model} has")
+    assert problem.endswith(sentence)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="it needs two CUDA devices")
 @pytest.mark.parametrize("workload", ["momentum", "sync", "parts"])

@@ -28,6 +28,11 @@ def with_batch_norm(example_shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, classes))
 
 
+def with_sync_batch_norm(example_shape, classes):
+    """A small network with torch's batch norm over several devices."""
+    return nn.SyncBatchNorm.convert_sync_batchnorm(with_batch_norm(example_shape, classes))
+
+
 class Failing(nn.Module):
     """Linear, until it has been called `after` times."""
 
