@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -14,7 +16,11 @@ except ImportError as error:
     raise DeviceError(f"--executor slurm: {error}; install it with: pip install 'bench[slurm]'") from error
 
 # So often is a job that no run waits for queued again when its time is up.
-_MOST_TIMES_UP = 100
+_MOST_TIMES_UP = 20
+# Slurm tells a job that its time will be up in so many seconds by a signal to its batch script, which Python takes the
+# place of: without srun there is no other process that Slurm would tell.
+_PYTHON = f"exec {shlex.quote(sys.executable)}"
+_SIGNAL = {"signal": "B:USR2@90"}
 
 Cluster = Literal["slurm", "local"]
 
@@ -24,11 +30,13 @@ class Submitter:
 
     def __init__(self, logs: str, cluster: Cluster, **asked: object) -> None:
         try:
-            self._engine = submitit.AutoExecutor(logs, cluster=cluster, slurm_max_num_timeout=_MOST_TIMES_UP)
+            self._engine = submitit.AutoExecutor(
+                logs, cluster=cluster, slurm_max_num_timeout=_MOST_TIMES_UP, slurm_python=_PYTHON
+            )
         except (RuntimeError, OSError) as error:
             raise DeviceError(f"no jobs can be submitted from here: {error}") from error
         given = {key: value for key, value in asked.items() if value is not None}
-        self._engine.update_parameters(name="bench", slurm_use_srun=False, **given)
+        self._engine.update_parameters(name="bench", slurm_use_srun=False, slurm_additional_parameters=_SIGNAL, **given)
         self.cluster, self.logs = cluster, logs
 
     def submit(self, calls: Sequence[Callable[[], None]]) -> list[submitit.Job[None]]:
