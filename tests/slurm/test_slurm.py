@@ -114,7 +114,7 @@ def test_a_job_that_is_killed_and_requeued_costs_nothing_but_time(slurm, here, t
     assert any(Path(log).exists() for (log,) in logs)
 
 
-def test_a_detached_run_whose_jobs_are_requeued_and_killed_ends_in_the_archive_of_one_that_was_waited_for(
+def test_a_detached_run_whose_jobs_are_out_of_time_or_killed_ends_in_the_archive_of_one_that_was_waited_for(
     slurm, here, tmp_path
 ):
     (tmp_path / "small.yaml").write_text(SUITE)
@@ -131,11 +131,11 @@ def test_a_detached_run_whose_jobs_are_requeued_and_killed_ends_in_the_archive_o
     assert wait_until(lambda: all(len(rows(part, "SELECT * FROM readings")) >= 10 for part in parts))
     first, second = sorted(by(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i").split())
     assert said("status", str(archive)).count("running") == 2
-    by(slurm, "scontrol", "requeue", first)
+    by(slurm, "scancel", "--batch", "--signal=USR2", first)  # its time is up, or it is preempted
     for process in psutil.process_iter(["cmdline"]):
         if "submitit.core._submit" in (process.info["cmdline"] or ()) and process.environ().get(TASK) == "1":
             process.kill()
-    assert wait_until(lambda: second not in by(slurm, "squeue", "-h", "-r", "-o", "%i"))
+    assert wait_until(lambda: by(slurm, "squeue", "-h", "-r", "-o", "%i %T").split() == [first, "PENDING"])
     seen = said("status", str(archive))
     assert "pending" in seen
     assert "gone" in seen
