@@ -45,9 +45,10 @@ def ray(devices: Sequence[str], stall_seconds: float, *, address: str = "auto") 
             _knock(address)
         engine.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise DeviceError(
-            f"no Ray cluster at '{address}' ({' '.join(str(error).split())}); start one with 'ray start --head' and "
-            "give the host:port that it says"
+            f"no Ray cluster to use at '{address}' ({reason}); start one with 'ray start --head' and give the "
+            "host:port that it says"
         ) from error
     return RayExecutor(stall_seconds)
 
@@ -104,8 +105,7 @@ class RayExecutor:
                         place.environment, event = engine.get(next(place.events))
                     except StopIteration:
                         running.remove(place)
-                        wider = any(each.waits and each.devices > place.devices for each in running)
-                        if tasks and tasks[0].study.workload.devices == place.devices and not wider:
+                        if tasks and tasks[0].study.workload.devices == place.devices:
                             running.append(_Place(tasks.popleft(), place.node, alone))
                         else:
                             engine.kill(place.node)
@@ -165,6 +165,9 @@ class _Place:
 
 
 def _unfit(error: RayActorError) -> DeviceError:
-    """Of an actor that could not begin, the last line says why; of one that was lost, the first."""
+    """Of an actor that could not begin, the last line that Ray says is why; of one that was lost, the first."""
     said = str(error).strip().splitlines()
-    return DeviceError(f"a node cannot carry out studies: {said[-1 if error.actor_init_failed else 0]}")
+    if not error.actor_init_failed:
+        return DeviceError(f"the node that tries out the suite's models and data was lost: {said[0]}")
+    node = str(error).partition("ip=")[2].partition(",")[0]
+    return DeviceError(f"the node {node} of the Ray cluster cannot carry out studies: {said[-1]}")
