@@ -26,7 +26,8 @@ def study(batch_size, devices, step_seconds, steps=None, workload="w", environme
     made = summary(
         batch_size, steps, workload=name, seeds=[steps] * 5 if steps else (), **content, **measure, **changes
     )
-    clocked = StudyRecord("t", name, batch_size, {"measure": "throughput", **content}, True, ())
+    settings = {"measure": "throughput", "timing": {"processes": 3, "precision": 0.02, "seconds": 1.0}, **content}
+    clocked = StudyRecord("t", name, batch_size, settings, True, ())
     processes = tuple(Process((step_seconds,), {}, True, environment) for _ in range(3))
     return replace(made, timed=Timed(clocked, processes, infeasible=False))
 
@@ -188,6 +189,31 @@ def test_times_of_unlike_machines_are_doubted():
         "doubt: timed in unlike places: a processor, torch 2.15.0; another processor, torch 2.15.0; time it anew with "
         "another --label."
     ]
+
+
+def test_a_cpu_whose_cores_are_shared_out_is_no_more_devices():
+    rows = [study(64, count, 1e-3, environment={**HERE, "threads": 4 // count}) for count in (1, 2, 4)]
+    (table,) = scaling(rows)
+    assert table.notes[-1] == (
+        "doubt: the cores of a CPU were shared out, threads a device: 4 with 1, 2 with 2, 1 with 4; no cores were "
+        "added."
+    )
+    on_gpus = [
+        study(64, count, 1e-3, environment={**HERE, "device_type": "cuda", "threads": 4 // count}) for count in (1, 2)
+    ]
+    assert not any("doubt" in note for note in scaling(on_gpus)[0].notes)
+
+
+def test_a_step_quicker_than_its_part_alone_is_doubted_as_are_times_that_are_themselves():
+    rows = [study(64, 1, 1e-3), study(128, 2, 5e-4)]
+    assert scaling(rows)[0].notes[-1] == (
+        "doubt: quicker than the part of one device by itself, batch size on devices: 128 on 2; time both again."
+    )
+    busy = tuple(replace(process, once={"others_share": 0.5}) for process in rows[1].timed.processes)
+    rows[1] = replace(rows[1], timed=replace(rows[1].timed, processes=busy))
+    assert scaling(rows)[0].notes[-1] == (
+        "doubt: there are reasons to doubt the times of w-devices=2; '--analysis throughput' names them."
+    )
 
 
 def test_what_is_told_is_json_and_every_row_has_a_cell_for_each_column():

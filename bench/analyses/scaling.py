@@ -8,7 +8,8 @@ from typing import Any, Literal
 from bench.analyses._devices import Cell, Group, groups
 from bench.analyses._paying import PAYS, left_of, paying
 from bench.analyses._show import missed, number, seconds
-from bench.measures import Summary
+from bench.analyses._timing import doubt_notes
+from bench.measures import Summary, Timed
 from bench.points import curve_of
 from bench.scaling import CurveFit, fit_curve
 from bench.table import Table
@@ -19,6 +20,9 @@ _COLUMNS = [
 ]
 _OPTIONAL = {"predicted", "communication", "steps to target", "time to target", "efficiency to target"}
 _SPARE = ["steps to target", "examples/s", "predicted"]
+
+# A share of communication this far below nothing is more than noise.
+_TOO_QUICK = -0.1
 
 Scaling = Literal["strong", "weak"]
 _MEANS: dict[Scaling, str] = {
@@ -123,4 +127,24 @@ def _doubts(group: Group) -> list[str]:
     places = sorted({f"{each.get('device', 'unknown')}, torch {each.get('torch', 'unknown')}" for each in known})
     if len(places) > 1:
         notes.append(f"doubt: timed in unlike places: {'; '.join(places)}; time it anew with another --label.")
+    threads = {each.study.devices: count for each in timings for count in _threads(each)}
+    if len(set(threads.values())) > 1:
+        each_had = ", ".join(f"{count} with {devices:,}" for devices, count in sorted(threads.items()))
+        notes.append(f"doubt: the cores of a CPU were shared out, threads a device: {each_had}; no cores were added.")
+    quick = [cell for cell in group.cells if (cell.communication or 0.0) < _TOO_QUICK]
+    if quick:
+        cells = ", ".join(f"{cell.batch_size:,} on {cell.devices:,}" for cell in quick)
+        notes.append(
+            f"doubt: quicker than the part of one device by itself, batch size on devices: {cells}; time both again."
+        )
+    if doubted := dict.fromkeys(each.study.title for each in timings if doubt_notes([each])):
+        notes.append(
+            f"doubt: there are reasons to doubt the times of {', '.join(doubted)}; '--analysis throughput' names them."
+        )
     return notes
+
+
+def _threads(timing: Timed) -> set[Any]:
+    """How many threads each device of a CPU had; those of a GPU's host add nothing to a step."""
+    environments = (process.environment for process in timing.processes)
+    return {each["threads"] for each in environments if each.get("device_type") == "cpu" and "threads" in each}
