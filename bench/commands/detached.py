@@ -14,7 +14,7 @@ from bench.commands._places import place_of
 from bench.errors import IncompleteError, InterruptedRunError
 
 if TYPE_CHECKING:
-    from bench.detached import Status
+    from bench.collect import Status
 
 
 def status(archive: ArchivePath, results: Results = Path("results")) -> None:
@@ -22,16 +22,16 @@ def status(archive: ArchivePath, results: Results = Path("results")) -> None:
 
     Example:  bench status results/mine/main.sqlite
     """
-    from bench import detached
+    from bench import collect, detached
     from bench.archive import Archive
 
     path = place_of(archive, results)
     with Archive.reading(path) as opened:
         if not detached.is_detached(path):
-            studies, left = len(opened.studies()), len(detached.unmeasured(opened))
+            studies, left = len(opened.studies()), len(collect.unmeasured(opened))
             typer.echo(f"{path}: {studies - left} of {studies} studies measured; no detached run of it is left")
             return
-    typer.echo(_table(path, detached.status(path)))
+    typer.echo(_table(path, collect.status(path)))
 
 
 def _table(path: Path, seen: Status) -> str:
@@ -64,13 +64,13 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
 
     Example:  bench collect results/mine/main.sqlite
     """
-    from bench import detached
+    from bench import collect
     from bench.parts import folder_of
 
     path = place_of(archive, results)
     interrupt_once()
     try:
-        got = detached.collect(path)
+        got = collect.collect(path)
     except KeyboardInterrupt:
         raise InterruptedRunError(f"stopped; {path} is as it was, or holds all that was to be had") from None
     alive = got.status.alive if got.status else 0

@@ -57,7 +57,7 @@ def measure(
     """`bench run`, and `bench time`, which measures of a suite only what is timed."""
     from contextlib import closing
 
-    from bench import detached, live, runner, storage
+    from bench import collect, detached, live, runner, storage
     from bench.archive import Archive
     from bench.contracts import Failed, Lost, Retried
     from bench.errors import InterruptedRunError
@@ -68,7 +68,7 @@ def measure(
     crashes: list[Retried] = []
     place = executor_of(executor, executor_options or [], device or [], stall_seconds)
     path = archive_path(results, plan.suite.name, label)
-    detached.settle(path)
+    collect.settle(path)
     interrupt_once()
     with Archive.writing(path) as archive:
         studies = [unit for unit in runner.missing(plan, archive) if unit in plan.timings or not only_timed]

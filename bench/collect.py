@@ -1,0 +1,153 @@
+"""A detached run, from any shell: how far it is, and what it has measured, collected into the archive it is for."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import merge, storage
+from bench.archive import Archive
+from bench.detached import PartRecord, is_detached, read
+from bench.errors import ArchiveError, DeviceError
+from bench.executors import _queue
+from bench.executors._queue import Queued
+from bench.parts import Place, folder_of
+from bench.records import StudyRecord
+
+
+@dataclass(frozen=True)
+class Part:
+    """How far a part is.
+
+    state: Slurm's word for its job, `done` where all is measured, `gone` where the job ended before, or `unknown` where
+    Slurm does not answer.  problem: why its archive cannot be read, if so.
+    """
+
+    number: int
+    record: PartRecord
+    state: str
+    node: str
+    finished: int
+    ended_trials: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a detached run is; unanswered: why Slurm could not be asked, if so."""
+
+    parts: tuple[Part, ...]
+    submitted: str
+    unanswered: str
+
+    @property
+    def alive(self) -> int:
+        """How many parts have a job that waits or runs, for all that is known."""
+        return sum(part.state not in ("done", "gone") for part in self.parts)
+
+
+def status(path: Path) -> Status:
+    """How far the detached run of an archive is; raises ArchiveError where its record cannot be read."""
+    record = read(path)
+    try:
+        queue, unanswered = _queue.queued([part.job for part in record.parts]), ""
+    except DeviceError as error:
+        queue, unanswered = None, str(error)
+    places = [Place(folder_of(path), number) for number in range(len(record.parts))]
+    return Status(
+        tuple(_look(place, part, queue) for place, part in zip(places, record.parts, strict=True)),
+        record.submitted,
+        unanswered,
+    )
+
+
+def _look(place: Place, record: PartRecord, queue: Mapping[str, Queued] | None) -> Part:
+    queued = Queued("unknown", "") if queue is None else queue.get(record.job)
+    file = _readable(place, gone=queued is None)
+    try:
+        with Archive.reading(file) as archive:
+            studies = archive.studies()
+            finished = len({study.id for study in studies} - {study.id for study in unmeasured(archive)})
+            ended = len({trial.id for study in studies for trial in study.trials if trial.outcome})
+            nodes = {str(one["node"]) for one in archive.environments().values() if one.get("job") == record.job}
+    except ArchiveError as error:
+        return Part(place.number, record, queued.state if queued else "gone", "", 0, 0, str(error))
+    state = queued.state if queued else "done" if finished == record.studies else "gone"
+    return Part(place.number, record, state, (queued and queued.node) or ", ".join(sorted(nodes)), finished, ended)
+
+
+def _readable(place: Place, *, gone: bool) -> Path:
+    """What of a part may be read: while its job lives, the copy alone."""
+    return place.archive if gone and place.archive.exists() else place.copy
+
+
+def unmeasured(archive: Archive) -> list[StudyRecord]:
+    """The studies asked for that are not measured whole, but for those of `to: max` above one that does not fit."""
+    finished, infeasible = archive.finished(), archive.infeasible()
+    studies = archive.studies()
+    least: dict[tuple[str, str], int] = {}
+    for study in studies:
+        if study.id in infeasible and study.content.get("open_ended"):
+            key = study.workload, study.measure
+            least[key] = min(study.batch_size, least.get(key, study.batch_size))
+    unfinished = (study for study in studies if study.id not in finished)
+    return [study for study in unfinished if study.batch_size <= least.get((study.workload, study.measure), math.inf)]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of an archive: studies still missing of all, parts with a job, and why parts could not be read."""
+
+    missing: int
+    studies: int
+    status: Status | None
+    refused: tuple[str, ...]
+
+
+def collect(path: Path) -> Collected:
+    """Writes what the parts of an archive hold by now into it. May be done at any time, again and again.
+
+    Once no job is left and all they hold is in the archive, the parts are removed. Raises ArchiveError where the
+    archive or the record cannot be read, or another process writes to the archive.
+    """
+    with Archive.reading(path, whole=True):
+        pass
+    with Archive.writing(path) as archive:
+        refused: list[str] = []
+        seen = status(path) if is_detached(path) else None
+        if seen:
+            places = [Place(folder_of(path), part.number) for part in seen.parts]
+            gone = [part.state in ("done", "gone") for part in seen.parts]
+            files = [_readable(place, gone=over) for place, over in zip(places, gone, strict=True)]
+            refused = [str(error) for error in merge.add([file for file in files if file.exists()], archive)]
+        missing = unmeasured(archive)
+        if seen and not seen.alive and not refused:
+            for study in missing:
+                for place in places:
+                    there = storage.checkpoint(archive.path, study.id)
+                    storage.bring_checkpoint(storage.checkpoint(place.archive, study.id), there)
+            shutil.rmtree(folder_of(path))
+        for name in archive.finished():
+            storage.forget_checkpoint(storage.checkpoint(archive.path, name))
+        return Collected(len(missing), len(archive.studies()), seen, tuple(refused))
+
+
+def settle(path: Path) -> None:
+    """Before an archive is run again: collects what a detached run left; raises ArchiveError while that goes on."""
+    if not is_detached(path):
+        return
+    if not path.exists():
+        raise ArchiveError(
+            f"{path}: is gone, and a detached run of it left {folder_of(path)}; put it back, or remove the folder"
+        )
+    seen = status(path)
+    if seen.unanswered:
+        raise ArchiveError(f"{path}: was detached, and whether that goes on is not known: {seen.unanswered}")
+    if seen.alive:
+        jobs = ", ".join(part.record.job for part in seen.parts if part.state not in ("done", "gone"))
+        raise ArchiveError(f"{path}: a detached run of it goes on, in jobs {jobs}; see 'bench status {path}'")
+    if refused := collect(path).refused:
+        raise ArchiveError("\n".join(refused))
