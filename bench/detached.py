@@ -78,6 +78,7 @@ def submit(
 
 
 def record_of(path: Path) -> Path:
+    """Where the record of an archive's detached run lies."""
     return folder_of(path) / "detached.json"
 
 
@@ -87,6 +88,7 @@ def is_detached(path: Path) -> bool:
 
 
 def read(path: Path) -> Record:
+    """The record of an archive's detached run; raises ArchiveError where it is not what `submit` wrote."""
     place = record_of(path)
     try:
         return Record.model_validate_json(place.read_bytes())
