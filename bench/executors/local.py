@@ -1,4 +1,5 @@
-"""This machine: a fresh process for each study, one at a time per CUDA device, on a CPU one per core.
+"""This machine: a fresh process for each study, one at a time per CUDA device, on a CPU one per core. A study
+whose trials have several devices takes as many of these places, and a process on each.
 
 Processes are forked from a server that has imported torch, so that a fresh one costs milliseconds, not seconds.
 The parent never imports torch and alone holds the archive; workers send it events between timed stretches.
@@ -13,28 +14,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from bench import components
-from bench.contracts import (
-    OUT_OF_MEMORY,
-    TERMINAL,
-    Ended,
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Lost,
-    Outcome,
-    Started,
-    Task,
-)
+from bench.contracts import TERMINAL, Event, Failed, Task
 from bench.errors import BenchError, DeviceError
+from bench.executors._place import Place
 from bench.executors._worker import Worker, begin_server, end, wait_for_any
-from bench.plan import Study, Timing, Trial
+from bench.plan import Study, Timing
 
 # Importing these in the server is what makes a worker cheap; the first optimizer step imports torch._dynamo.
 _PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment", "bench.timing"]
@@ -99,7 +88,7 @@ class LocalExecutor:
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         places = self._places()
-        running: list[_Place] = []
+        running: list[Place] = []
         try:
             while tasks or running:
                 if tasks and not self._enough(tasks[0].study):
@@ -112,7 +101,7 @@ class LocalExecutor:
                     # sum.
                     threads = max(1, cores() // len(devices)) if alone else 1
                     worker = Worker(_carry_out, (task, devices, threads))
-                    running.append(_Place(task, devices, worker, self._stall_seconds))
+                    running.append(Place(task, devices, worker, self._stall_seconds))
                 wait_for_any((place.worker for place in running), min(place.seconds_left() for place in running))
                 for place in list(running):
                     event = place.news()
@@ -137,85 +126,6 @@ class LocalExecutor:
 
     def _places(self) -> list[str]:
         return [device for device in self._devices for _ in range(cores() if device == "cpu" else 1)]
-
-
-@dataclass
-class _Place:
-    """The devices of a task, and what runs there."""
-
-    task: Task
-    devices: Sequence[str]
-    worker: Worker
-    stall_seconds: float
-    environment: dict[str, Any] = field(default_factory=dict)
-    heard: float = field(default_factory=time.monotonic)
-    training: set[Trial] = field(default_factory=set)
-    # When the first of those that are training took its seat, and the step that was evaluated last.
-    seated: float = 0.0
-    step: int = 0
-
-    def news(self) -> Event | None:
-        """What the worker says next, or what is to be said of it; None if that is nothing for now."""
-        if self.worker.has_news():
-            self.heard = time.monotonic()
-            said: Event | dict[str, Any] | None = self.worker.receive()
-            if said is None:
-                return self._fallen()
-            if isinstance(said, dict):
-                self.environment = said
-                return None
-            self._follow(said)
-            return said
-        if self.seconds_left() > 0:
-            return None
-        timed_out = time.monotonic() - self.heard < self._allowance()
-        self.worker.end()
-        if timed_out:
-            most = self.task.study.workload.entry.max_seconds
-            return self._lost(f"was ended: its trials trained for more than max_seconds, {most:g}", None, "timed out")
-        return self._lost(f"was ended: no evaluation for {self._allowance():g} seconds", "SIGTERM")
-
-    def _fallen(self) -> Event:
-        """What is to be said of a worker that ended early.
-
-        One of several ranks that runs out of memory ends it. With less in it the trials may fit; one alone does not.
-        """
-        signal_name, how = self.worker.how_it_ended()
-        if self.worker.exit_code() != OUT_OF_MEMORY:
-            return self._lost(f"ended early: {how}", signal_name)
-        if len(self.training) > 1:
-            return self._lost(f"ran out of memory with {len(self.training)} trials", None, "infeasible")
-        return Ended(self.training.pop(), "infeasible", self.step, 0.0) if self.training else Finished()
-
-    def _follow(self, said: Event) -> None:
-        """Those that begin while others train replace one; that which begins anew begins the cohort anew."""
-        match said:
-            case Started(trials, seated_seconds):
-                if self.training.isdisjoint(trials) and self.training:
-                    self.training.update(trials)
-                else:
-                    self.training, self.seated, self.step = set(trials), self.heard - seated_seconds, 0
-            case Evaluated(step):
-                self.step = step
-            case Ended(trial):
-                self.training.discard(trial)
-
-    def _allowance(self) -> float:
-        """How long it may say nothing. A timing says that it has begun, and no more until its end."""
-        study = self.task.study
-        return self.stall_seconds + (2 * study.workload.entry.timing.seconds if isinstance(study, Timing) else 0)
-
-    def seconds_left(self) -> float:
-        """Until the worker hangs, or its trials have trained for longer than they may."""
-        study = self.task.study
-        most = study.workload.entry.max_seconds if isinstance(study, Study) and self.training else None
-        deadline = math.inf if most is None else self.seated + most
-        return min(self.heard + self._allowance(), deadline) - time.monotonic()
-
-    def _lost(self, how: str, signal_name: str | None, outcome: Outcome = "crashed") -> Lost:
-        study = self.task.study
-        where = f"{study.workload.name} at batch size {study.batch_size:,}: the worker on {', '.join(self.devices)}"
-        return Lost(f"{where} {how}", outcome, signal_name, self.worker.last_words())
 
 
 def _taken(places: list[str], task: Task) -> list[str]:

@@ -18,7 +18,7 @@ from bench import check, document, plan, runner
 from bench.archive import Archive
 from bench.contracts import Ended, Failed, Finished, Lost, Started, Task
 from bench.errors import FaultyDeviceError
-from bench.executors.local import _Place
+from bench.executors._place import Place
 
 
 def rows(folder, query):
@@ -266,7 +266,7 @@ class Silent:
 @pytest.fixture
 def place():
     made = plan.make(check.check(document.parse(TIMED)))
-    return lambda unit: _Place(Task(getattr(made, unit)[0], {}, Path()), ["cpu"], Silent(), 10.0)
+    return lambda unit: Place(Task(getattr(made, unit)[0], {}, Path()), ["cpu"], Silent(), 10.0)
 
 
 def test_a_timing_says_nothing_until_its_end_and_is_no_trial_that_may_time_out(place):
@@ -278,7 +278,7 @@ def test_a_timing_says_nothing_until_its_end_and_is_no_trial_that_may_time_out(p
 
 def test_the_time_that_trials_may_train_runs_from_the_first_seat_of_their_cohort(place, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("bench.executors.local.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bench.executors._place.time.monotonic", lambda: now[0])
     trained = place("studies")
     first, second, replacement = trained.task.study.draws()[:3]
 
