@@ -55,7 +55,7 @@ class Place:
         One of several ranks that runs out of memory ends it. With less in it the trials may fit; one alone does not.
         """
         signal_name, how = self.worker.how_it_ended()
-        if self.worker.exit_code() != OUT_OF_MEMORY:
+        if len(self.devices) == 1 or self.worker.exit_code() != OUT_OF_MEMORY:
             return self._lost(f"ended early: {how}", signal_name)
         if len(self.training) > 1:
             return self._lost(f"ran out of memory with {len(self.training)} trials", None, "infeasible")

@@ -11,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import fake_study
 from test_executors import task, workers
 from test_run import archive, bench, marked, start, write
 from test_workers import rows
 
-from bench.contracts import Failed, Finished, Lost
+from bench.contracts import OUT_OF_MEMORY, Ended, Failed, Finished, Lost, Started, Task
+from bench.executors._place import Place
 from bench.executors.local import local
+from bench.retries import Retries
 
 
 def on_two(model, **options):
@@ -81,6 +84,53 @@ def test_a_rank_that_runs_out_of_memory_is_an_outcome_and_fewer_trials_may_fit(t
     assert "infeasible" in {outcome for (outcome,) in outcomes}
     bench("run", "small.yaml", folder=tmp_path / "one")
     assert rows(tmp_path / "one", "SELECT outcome, step FROM trials") == [("exhausted", 30)] * 3
+
+
+def test_trials_that_do_not_fit_together_are_halved_as_often_as_it_takes_and_none_is_blamed():
+    one = fake_study(trials=64)
+    trials, retries, sizes = list(one.draws()[:64]), Retries(Task(one, {}, Path())), []
+    while len(trials) > 1:
+        sizes.append(len(trials))
+        retries.apply(Started(tuple(trials)))
+        retried = retries.after(Lost("too many", "infeasible"))
+        assert retried is not None
+        assert retried.blamed is None
+        again = retries.next_task({})
+        smallest = min(again.apart, key=len)
+        trials = [trial for trial in trials if trial.id in smallest]
+    assert sizes == [64, 32, 16, 8, 4, 2]
+
+
+class Fallen:
+    """A worker that ended by an exit code, and says nothing."""
+
+    def has_news(self):
+        return True
+
+    def receive(self):
+        return None
+
+    def exit_code(self):
+        return OUT_OF_MEMORY
+
+    def how_it_ended(self):
+        return None, f"exit code {OUT_OF_MEMORY}"
+
+    def last_words(self):
+        return ""
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_exit_code_of_a_rank_without_memory_means_nothing_of_a_worker_that_has_no_ranks(devices):
+    one = fake_study()
+    place = Place(Task(one, {}, Path()), ["cpu"] * devices, Fallen(), 10.0, training=set(one.draws()[:1]), step=5)
+    said = place.news()
+    if devices == 1:
+        assert isinstance(said, Lost)
+        assert said.outcome == "crashed"
+    else:
+        assert said == Ended(one.draws()[0], "infeasible", 5, 0.0)
+        assert isinstance(place.news(), Finished)
 
 
 def test_a_task_waits_until_as_many_places_are_free_as_it_has_devices(two_places):
