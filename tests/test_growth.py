@@ -245,7 +245,7 @@ def test_a_trial_that_diverges_did_so_where_its_step_ended():
     grown = growing(of, data, [trial])
     order = Order(len(data.train), 32, trial.order_seed)
     run = grown._runs[trial]
-    losses = run.train(order.take(1)) + run.train(order.take(38).view(19, 64), 2)
+    losses = run.train(data.train, order.take(1), 1) + run.train(data.train, order.take(38).view(19, 64), 2)
     first = [bool(loss.isfinite()) for loss in losses].index(False)
     assert first > 0
     # The first step is of one unit, those after it are of two.
