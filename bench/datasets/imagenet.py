@@ -15,7 +15,7 @@ SIZES = {"train": 1_231_167, "validation": 50_000, "test": 50_000}
 
 
 def imagenet(folder: Path, *, size: PositiveInt = 224) -> Data:
-    """imagenet/train and imagenet/val, a folder each of 1,000 classes (Russakovsky et al. 2015); use `input: loader`.
+    """imagenet/train and imagenet/val, with a folder a class (Russakovsky et al. 2015); read with `input: loader`.
 
     50,000 of the 1,281,167 in train, drawn with a fixed seed, validate, and val tests. With `input: loader` images are
     read from disk whenever a step takes them; else all lie on the device, 3 size^2 bytes each: 4 GB at a size of 32,
