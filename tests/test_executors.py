@@ -16,6 +16,7 @@ from test_run import contents
 from bench import check, document, plan, runner
 from bench.archive import Archive
 from bench.contracts import TERMINAL, Evaluated, Failed, Finished, Lost, Retried, Task
+from bench.errors import DeviceError
 from bench.executors.local import local
 
 TESTS = Path(__file__).parent
@@ -119,6 +120,11 @@ def test_a_worker_that_hangs_is_ended(executor):
     assert "no evaluation for 8 seconds" in said[-1][1].message
 
 
+def test_a_worker_that_dies_while_it_tries_out_the_suite_is_told_in_a_sentence(executor):
+    with pytest.raises(DeviceError, match=r"^the worker that tries out .* ended early: killed by SIGKILL"):
+        executor().rehearse([task("'user_models:killed_when_built'").study], Path())
+
+
 def test_what_is_added_meanwhile_is_carried_out_too(executor):
     made = executor()
     tasks = deque([task()])
@@ -203,19 +209,21 @@ def test_a_study_that_asks_for_more_devices_than_a_node_has_is_told_so(on_ray):
     assert said == Failed(sentence)
 
 
-def test_a_study_on_several_devices_has_as_many_of_one_node(cluster, on_ray):
+def test_a_study_on_several_gpus_has_as_many_of_one_node(cluster, on_ray):
+    """GPUs in name only: Ray takes a node's word for them."""
     import ray as engine
 
-    node = cluster.add_node(num_cpus=2)
+    node = cluster.add_node(num_cpus=1, num_gpus=2)
     try:
-        wide = on_devices(2)
+        wide, narrow = on_devices(2), on_devices(1)
         assert on_ray.rehearse([wide.study], Path()) == []
-        with closing(on_ray.run(deque([on_devices(1), wide, task()]))) as events:
-            ended = []
+        ended = []
+        with closing(on_ray.run(deque([narrow, wide]))) as events:
             for each, _, event in events:
-                if each is wide and isinstance(event, Evaluated):
-                    assert engine.available_resources().get("CPU", 0) <= 2
-                ended += [each.study.workload.devices] if isinstance(event, TERMINAL) else []
-        assert sorted(ended) == [1, 1, 2]
+                if isinstance(event, Evaluated):
+                    free = 2 - each.study.workload.devices
+                    assert engine.available_resources().get("GPU", 0) == free
+                ended += [(each, type(event))] if isinstance(event, TERMINAL) else []
+        assert ended == [(narrow, Finished), (wide, Finished)]
     finally:
         cluster.remove_node(node)

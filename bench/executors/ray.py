@@ -16,7 +16,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contracts import Event, Failed, Task
+from bench.contracts import TERMINAL, Event, Failed, Task
 from bench.errors import DeviceError
 from bench.executors._node import NodeExecutor, lost
 from bench.executors.local import modules_of
@@ -76,6 +76,8 @@ class RayExecutor:
             return [*too_many, *engine.get(node.rehearse.remote(fit, folder.resolve()))]
         except engine.exceptions.RayActorError as error:
             raise _unfit(error) from None
+        except engine.exceptions.RayTaskError as error:
+            raise error.cause from None
         finally:
             engine.kill(node)
 
@@ -86,7 +88,7 @@ class RayExecutor:
             while tasks or running:
                 if time.monotonic() > looked + _LOOK_SECONDS:
                     sizes, looked = self._sizes(), time.monotonic()
-                for place in [place for place in running if place.waits and place.devices > max(sizes)]:
+                for place in [place for place in running if not place.environment and place.devices > max(sizes)]:
                     running.remove(place)  # the node that had so many is gone
                     engine.kill(place.node)
                     tasks.appendleft(place.task)
@@ -101,22 +103,14 @@ class RayExecutor:
                         break
                 ready = engine.wait([place.events for place in running], timeout=_LOOK_SECONDS)[0] if running else []
                 for place in [place for place in running if place.events in ready]:
-                    try:
-                        place.environment, event = engine.get(next(place.events))
-                    except StopIteration:
+                    event = place.news()
+                    yield place.task, place.environment, event
+                    if isinstance(event, TERMINAL):
                         running.remove(place)
-                        if tasks and tasks[0].study.workload.devices == place.devices:
+                        if tasks and tasks[0].study.workload.devices == place.devices and not place.lost:
                             running.append(_Place(tasks.popleft(), place.node, alone))
                         else:
                             engine.kill(place.node)
-                        continue
-                    except engine.exceptions.RayActorError as error:
-                        running.remove(place)
-                        engine.kill(place.node)
-                        if error.actor_init_failed:
-                            raise _unfit(error) from None
-                        event = lost(place.task, f"its node was lost: {str(error).partition(chr(10))[0]}")
-                    yield place.task, place.environment, event
         finally:
             for place in running:
                 engine.kill(place.node)
@@ -151,17 +145,24 @@ def _knock(address: str) -> None:
 
 
 class _Place:
-    """A task, and the actor that carries it out, once the devices for it are free."""
+    """A task, and the actor that carries it out once the devices for it are free."""
 
     def __init__(self, task: Task, node: ActorHandle[NodeExecutor], alone: bool) -> None:
         self.task, self.node, self.devices = task, node, task.study.workload.devices
-        self.environment: dict[str, Any] = {}
         self.events: ObjectRefGenerator = node.carry_out.remote(task, alone)
+        self.environment: dict[str, Any] = {}  # until something is heard
+        self.lost = False
 
-    @property
-    def waits(self) -> bool:
-        """Whether nothing was heard from it yet."""
-        return not self.environment
+    def news(self) -> Event:
+        try:
+            said: tuple[dict[str, Any], Event] = engine.get(next(self.events))
+        except engine.exceptions.RayActorError as error:
+            if error.actor_init_failed:
+                raise _unfit(error) from None
+            self.lost = True
+            return lost(self.task, f"its node was lost: {str(error).splitlines()[0]}")
+        self.environment, event = said
+        return event
 
 
 def _unfit(error: RayActorError) -> DeviceError:
