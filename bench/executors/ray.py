@@ -72,8 +72,11 @@ class RayExecutor:
         too_many = dict.fromkeys(self._too_many(study, most) for study in studies if study.workload.devices > most)
         fit = [study for study in studies if study.workload.devices <= most]
         node = self._node(max((study.workload.devices for study in fit), default=1))
+        answer = node.rehearse.remote(fit, folder.resolve())
         try:
-            return [*too_many, *engine.get(node.rehearse.remote(fit, folder.resolve()))]
+            while not engine.wait([answer], timeout=_LOOK_SECONDS)[0]:
+                self._sizes()  # is anybody left to answer?
+            return [*too_many, *engine.get(answer)]
         except engine.exceptions.RayActorError as error:
             raise _unfit(error) from None
         except engine.exceptions.RayTaskError as error:
