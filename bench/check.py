@@ -1,24 +1,20 @@
 """YAML -> Suite, or everything that is wrong with it at once, each with its line.
 
-What the types say is checked first; then what only the components can say: their names, their options, their
-metaparameters, and how large a batch can be. No component is imported for it.
+What the types say is checked first; then what only the components can say (`together.py`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from bench import components, document
-from bench.description import STEP, Component
-from bench.document import Document, KeyPath, dotted
+from bench import components, document, together
+from bench.document import Document, KeyPath
 from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
-from bench.options import WARM_UPS
-from bench.search import DIMENSIONS, Dimension, HalfLife, Scaled, ScalingRule, Space
+from bench.located import SECTIONS, as_list, at, shown
+from bench.search import DIMENSIONS, HalfLife, Scaled
 from bench.suite import (
     MOST_EXAMPLES,
     TARGETS,
@@ -30,22 +26,18 @@ from bench.suite import (
     Entry,
     Evaluate,
     Gate,
-    Growth,
     Interconnect,
     Measure,
     Race,
     Rule,
     Rules,
     Search,
-    Spec,
     StepsRule,
     Suite,
     SuiteFile,
     Threshold,
     ThroughputRule,
     TimingOptions,
-    one_or_more,
-    spec_of,
 )
 
 
@@ -66,17 +58,14 @@ def check(source: Document) -> Suite:
         problems += _check_size(source, content) or [*_check_names(source, content), *_check_gate(source, content)]
     except ValidationError as error:
         problems += [_problem(source, detail, data) for detail in error.errors()]
-    for index, workload in enumerate(_list(data.get("workloads"))):
-        problems += _check_entry(source, ("workloads", index), workload) if isinstance(workload, dict) else []
+    for index, workload in enumerate(as_list(data.get("workloads"))):
+        problems += together.problems(source, ("workloads", index), workload) if isinstance(workload, dict) else []
     # What could not be read as a value is said once, and not again as what it is no value of.
     told = {(problem.line, problem.path) for problem in source.problems}
     problems = source.problems + [problem for problem in problems if (problem.line, problem.path) not in told]
     if problems or content is None:
         raise SuiteError(source.file, problems)
     return Suite(text=source.text, content=content)
-
-
-_SECTIONS = ("search", "confirm", "evaluate", "probes", "timing")
 
 
 def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
@@ -88,46 +77,28 @@ def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
     known = [key for key in Entry.model_fields if key != "name"]
     shared = {key: value for key, value in defaults.items() if key in known}
     problems = [
-        _at(source, ("defaults", key), "unknown here; a name belongs to one workload, so give it there")
+        at(source, ("defaults", key), "unknown here; a name belongs to one workload, so give it there")
         if key == "name"
-        else _at(source, ("defaults", key), f"unknown; {nearest(key, known)}")
+        else at(source, ("defaults", key), f"unknown; {nearest(key, known)}")
         for key in defaults
         if key not in known
     ]
     problems += [
-        _at(source, ("defaults", section), f"found {_shown(shared[section])}; should be {_SHAPES[section]}")
-        for section in _SECTIONS
+        at(source, ("defaults", section), f"found {shown(shared[section])}; should be {_SHAPES[section]}")
+        for section in SECTIONS
         if not isinstance(shared.get(section, {}), dict)
     ]
     merged = []
-    for workload in _list(data.get("workloads")):
+    for workload in as_list(data.get("workloads")):
         if not isinstance(workload, dict):
             merged.append(workload)
             continue
         whole = {**shared, **workload}
-        for section in _SECTIONS:
+        for section in SECTIONS:
             if isinstance(shared.get(section), dict) and isinstance(workload.get(section), dict):
                 whole[section] = {**shared[section], **workload[section]}
         merged.append(whole)
     return {**data, "workloads": merged} if merged else data, problems
-
-
-def _list(raw: Any) -> list[Any]:
-    return raw if isinstance(raw, list) else []
-
-
-def _place(source: Document, path: KeyPath) -> KeyPath:
-    """Where a value stands in the file: in the workload, or in the defaults it was taken from."""
-    if path[:1] != ("workloads",) or len(path) < 3:
-        return path
-    own = path[: 4 if path[2] in _SECTIONS else 3]
-    taken = own not in source.lines and ("defaults", *own[2:]) in source.lines
-    return ("defaults", *path[2:]) if taken else path
-
-
-def _at(source: Document, path: KeyPath, message: str) -> Problem:
-    place = _place(source, path)
-    return Problem(source.line(place), dotted(place), message)
 
 
 _KNOWN_KEYS: dict[str, type[BaseModel]] = {
@@ -186,18 +157,18 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     kind, key = detail["type"], str(path[-1]) if path else ""
     if kind == "missing" and isinstance(value, dict):
         owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
-        return _at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
+        return at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
     if kind == "extra_forbidden":
         section = next((_KNOWN_KEYS[str(part)] for part in reversed(detail["loc"][:-1]) if part in _KNOWN_KEYS), None)
         gate = (Rules if "workloads" in path else Gate) if path[0] == "gate" else None
         section = section or gate or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
         known = [field.alias or name for name, field in section.model_fields.items()]
-        return _at(source, path, f"unknown; {nearest(key, known)}")
+        return at(source, path, f"unknown; {nearest(key, known)}")
     if kind == "literal_error" and "target" in path:
-        return _at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
+        return at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
         ((word, _),) = value.items()
-        return _at(source, (*path, word), f"unknown; {nearest(word, [*DIMENSIONS, 'half_life'])}")
+        return at(source, (*path, word), f"unknown; {nearest(word, [*DIMENSIONS, 'half_life'])}")
     if kind == "string_pattern_mismatch":
         message = _PATTERNS[key]
     elif kind in _SHAPE_ERRORS and path[:1] == ("workloads",) and len(path) == 2:
@@ -206,17 +177,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         message = f"should be {_SHAPES[key]}"
     else:
         message = expected(detail)
-    return _at(source, path, f"found {_shown(value)}; {message}")
-
-
-def _shown(value: Any) -> str:
-    """A value as the suite might have it, in short."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return at(source, path, f"found {shown(value)}; {message}")
 
 
 def _check_size(source: Document, content: SuiteFile) -> list[Problem]:
@@ -224,7 +185,7 @@ def _check_size(source: Document, content: SuiteFile) -> list[Problem]:
     if count <= content.max_trials:
         return []
     message = f"found {count:,} trials; at most {content.max_trials:,} unless the suite gives a larger max_trials"
-    return [_at(source, ("workloads",), message)]
+    return [at(source, ("workloads",), message)]
 
 
 def _most_examples(entry: Entry) -> int:
@@ -248,7 +209,7 @@ def _check_names(source: Document, content: SuiteFile) -> list[Problem]:
             first = names.setdefault(name, index)
             if first != index:
                 message = f"makes a workload '{name}', and so does workloads[{first}]; give one another name"
-                problems.append(_at(source, ("workloads", index, "name"), message))
+                problems.append(at(source, ("workloads", index, "name"), message))
     return problems
 
 
@@ -258,7 +219,7 @@ def _check_gate(source: Document, content: SuiteFile) -> list[Problem]:
         return []
     names = [name for entry in content.workloads for name, *_ in entry.combinations()]
     problems = [
-        _at(source, ("gate", "workloads", name), f"unknown workload; {nearest(name, names)}")
+        at(source, ("gate", "workloads", name), f"unknown workload; {nearest(name, names)}")
         for name in gate.workloads
         if name not in names
     ]
@@ -270,283 +231,7 @@ def _check_gate(source: Document, content: SuiteFile) -> list[Problem]:
                     own = getattr(gate.workloads.get(name), measure, None)
                     path = ("gate", "workloads", name, measure) if own else ("gate", measure)
                     message = f"a rule for '{name}', which does not measure {needed}; add it to its 'measure'"
-                    problems.append(_at(source, path, message))
+                    problems.append(at(source, path, message))
     if not any(gate.rules(name) for name in names):
-        problems.append(_at(source, ("gate",), f"holds no rule; should be {_SHAPES['gate']}"))
+        problems.append(at(source, ("gate",), f"holds no rule; should be {_SHAPES['gate']}"))
     return problems
-
-
-def _check_entry(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
-    """What only the components can say: their names, options, metaparameters, and how large a batch can be.
-
-    It looks at whatever can be read of a workload, so that what is wrong elsewhere in it hides nothing.
-    """
-    found: dict[str, list[tuple[Spec, Component]]] = {}
-    complete = True
-    for key in ("model", "dataset", "optimizer", "schedule"):
-        found[key] = []
-        for position, raw in enumerate(one_or_more(workload.get(key, "constant" if key == "schedule" else None))):
-            path = _spec_path(source, (*here, key), position)
-            try:
-                spec = spec_of(raw)
-                component = components.find(f"{key}s", spec.name)
-            except ValueError:
-                complete = False
-            except ComponentError as error:
-                complete = False
-                yield _at(source, path, str(error))
-            else:
-                found[key].append((spec, component))
-                yield from _check_options(source, (*path, spec.name), spec, component)
-    for spec, dataset in found["dataset"]:
-        yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
-    most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
-    sizes = _sizes(workload.get("batch_sizes"), most)
-    for position, (spec, _) in enumerate(found["model"]):
-        yield from _check_ghost_batch(source, _spec_path(source, (*here, "model"), position), spec, workload, sizes)
-    yield from _check_growth(source, (*here, "growth"), workload, most, sizes)
-    yield from _check_devices(source, here, workload, sizes)
-    yield from _check_needs(source, here, workload)
-    yield from _check_probes(source, here, workload)
-    yield from _check_decay(source, here, workload, found["optimizer"])
-    search = workload.get("search", {})
-    if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
-        takers = found["optimizer"] + found["schedule"]
-        yield from _check_search(source, (*here, "search"), search, takers, complete)
-        taking = [*(component for _, component in takers), STEP]
-        yield from _check_rules(source, (*here, "search"), search, taking, sizes)
-
-
-def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, dataset: Component) -> Iterator[Problem]:
-    """None may be larger than the training set, nor may the subset of it that is asked for."""
-    known, most = dataset.sizes.get("train"), dataset.train_examples(spec.options)
-    places: dict[Any, Any] = {"from": raw.get("from")} if isinstance(raw, dict) else dict(enumerate(_list(raw)))
-    for place, size in places.items():
-        if most is not None and isinstance(size, int) and size > most:
-            message = (
-                f"found {size:,}; {spec if most != known else spec.name} has {most:,} training examples to draw from"
-            )
-            yield _at(source, (*path, place), message)
-    subset = spec.options.get("subset")
-    if known is not None and isinstance(subset, int) and most == known < subset:
-        message = f"found the subset {subset:,}; {spec.name} has {known:,} training examples"
-        yield _at(source, (*path[:-1], "dataset"), message)
-
-
-def _check_ghost_batch(
-    source: Document, path: KeyPath, spec: Spec, workload: dict[str, Any], sizes: list[int]
-) -> Iterator[Problem]:
-    """What is normalised together is cut into whole ghost batches, or is no larger than one."""
-    ghost, micro_batch = spec.options.get("ghost_batch"), workload.get("micro_batch")
-    if spec.options.get("norm") != "ghost" or type(ghost) is not int or ghost < 1:
-        return
-    for size in sizes:
-        part = min(size, micro_batch) if type(micro_batch) is int and micro_batch > 0 else size
-        uneven = next((each for each in (part, size % part) if each > ghost and each % ghost), None)
-        if uneven or (workload.get("growth") and size % ghost):
-            parts = f", of which {uneven:,} pass at once" if uneven not in (None, size) else ""
-            message = f"found {ghost:,}, which does not divide the batch size {size:,}{parts}"
-            yield _at(source, (*path, spec.name, "ghost_batch"), message)
-            return
-
-
-def _check_growth(
-    source: Document, path: KeyPath, workload: dict[str, Any], most: dict[str, int], sizes: list[int]
-) -> Iterator[Problem]:
-    """A batch that grows is never larger than the training set, and its steps have no one time."""
-    try:
-        growth = _GROWTH.validate_python(workload.get("growth"))
-    except ValidationError:
-        return
-    if growth is None:
-        return
-    for dataset, examples in most.items():
-        largest = max(map(growth.largest, sizes), default=0)
-        # A batch size that is itself too large is told of where it stands.
-        if largest > examples >= max(sizes):
-            message = f"grows to {largest:,}; {dataset} has {examples:,} training examples to draw from"
-            yield _at(source, path, message)
-    if timed := [measure for measure in _list(workload.get("measure")) if measure in ("throughput", "inference")]:
-        message = f"found growth where {timed[0]} is measured, of a step whose batch stays; leave out one of them"
-        yield _at(source, path, message)
-
-
-def _check_devices(source: Document, here: KeyPath, workload: dict[str, Any], sizes: list[int]) -> Iterator[Problem]:
-    """Several devices share a batch evenly, and a trial that has them trains by itself."""
-    counts = [count for count in one_or_more(workload.get("devices", 1)) if isinstance(count, int) and count > 1]
-    if not counts:
-        return
-    for count in counts:
-        uneven = next((size for size in sizes if size % count), None)
-        if uneven:
-            message = f"found {count}, which cannot share a batch of {uneven:,} evenly"
-            yield _at(source, (*here, "devices"), message)
-    if workload.get("training") == "stacked":
-        message = "found training: stacked, which trains many trials on one device; on several, leave it out"
-        yield _at(source, (*here, "devices"), message)
-    if workload.get("growth"):
-        yield _at(source, (*here, "devices"), "found growth; a batch that grows is trained on one device")
-    if workload.get("input") == "loader":
-        yield _at(source, (*here, "devices"), "found input: loader; several devices have their examples on them")
-    if "inference" in _list(workload.get("measure")):
-        yield _at(source, (*here, "devices"), "found inference among what is measured; it is timed on one device")
-
-
-def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
-    """What only some measures need."""
-    measures = workload.get("measure", ["steps_to_target"])
-    if isinstance(measures, list) and "steps_to_target" in measures:
-        for key in ("target", "max_steps"):
-            if key not in workload:
-                yield _at(source, here, f"has no '{key}'; to measure steps to target a workload needs one")
-        search, target = workload.get("search"), workload.get("target")
-        averaged = isinstance(search, dict) and "ema" in search
-        for reading in target if isinstance(target, dict) and not averaged else ():
-            if str(reading).startswith("ema_"):
-                message = "found no 'ema' under 'search', which asks for the average that it reads: {ema: 0.99}"
-                yield _at(source, (*here, "target", reading), message)
-    elif isinstance(workload.get("probes"), dict) and workload["probes"]:
-        message = "found probes and no steps_to_target among what is measured; probes look at its confirmations"
-        yield _at(source, (*here, "probes"), message)
-
-
-def _check_decay(
-    source: Document, here: KeyPath, workload: dict[str, Any], optimizers: list[tuple[Spec, Component]]
-) -> Iterator[Problem]:
-    """What leaves some parameters without decay needs some decay."""
-    if workload.get("decay") != "matrices":
-        return
-    search = workload.get("search")
-    for spec, component in optimizers:
-        given = {**spec.options, **(search if isinstance(search, dict) else {})}.get("weight_decay")
-        if component.option("weight_decay") is None:
-            message = f"found matrices; {component.name} has no weight_decay, so leave it out"
-            yield _at(source, (*here, "decay"), message)
-        elif not given:
-            message = f"found matrices and no weight_decay for {component.name}; give one under 'search', such as 0.01"
-            yield _at(source, (*here, "decay"), message)
-
-
-def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
-    probes, confirm = workload.get("probes"), workload.get("confirm")
-    if not isinstance(probes, dict) or not probes:
-        return
-    if isinstance(confirm, dict) and confirm.get("seeds") == 0:
-        message = "found probes and confirm: {seeds: 0}; probes look at the confirmations, so ask for one seed or more"
-        yield _at(source, (*here, "probes"), message)
-    for name, options in probes.items():
-        path = (*here, "probes", name)
-        try:
-            component = components.find("probes", str(name))
-        except ComponentError as error:
-            yield _at(source, path, str(error))
-        else:
-            given = options if isinstance(options, dict) else {}
-            yield from _check_options(source, path, Spec(name=str(name), options=given), component)
-
-
-def _spec_path(source: Document, path: KeyPath, position: int) -> KeyPath:
-    placed = _place(source, path)
-    return (*path, position) if (*placed, position) in source.lines else path
-
-
-def _check_options(source: Document, path: KeyPath, spec: Spec, component: Component) -> Iterator[Problem]:
-    for key, value in spec.options.items():
-        option = component.option(key)
-        if option is None:
-            known = [option.name for option in component.options]
-            yield _at(source, (*path, key), f"unknown option of {component.name}; {nearest(key, known)}")
-        elif problem := option.problem(value):
-            yield _at(source, (*path, key), f"found {_shown(value)}; {problem}")
-    if component.kind in ("models", "datasets"):
-        for option in component.options:
-            if option.required and option.name not in spec.options:
-                yield _at(source, path, f"{component.name} has no '{option.name}'; it needs one")
-
-
-def _check_search(
-    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[tuple[Spec, Component]], complete: bool
-) -> Iterator[Problem]:
-    """A metaparameter must be one of some component listed, and each component must get those it requires.
-
-    Where a component could not be found (`complete` is false), nothing is said of keys that might be its.
-    """
-    for key in raw.keys() - {"trials"}:
-        able = [*(component for _, component in takers), STEP]
-        taking = [(component, option) for component in able if (option := component.option(key))]
-        if not taking and complete:
-            known = sorted({option.name for component in able for option in component.options} | {"trials"})
-            named = ", ".join(component.name for _, component in takers)
-            yield _at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
-        for value in _extremes(raw[key]):
-            for component, option in taking:
-                if problem := option.problem(value):
-                    if isinstance(value, float) and value.is_integer() and not option.problem(int(value)):
-                        problem = "should be whole numbers, as in {integer: [low, high]}"
-                    yield _at(source, (*path, key), f"found {_shown(value)}; for {component.name} it {problem}")
-    for spec, component in takers:
-        for option in component.options:
-            if option.required and option.name not in raw and option.name not in spec.options:
-                yield _at(source, path, f"has no '{option.name}'; {component.name} needs one")
-            if option.name in raw and option.name in spec.options:
-                yield _at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
-        if component.kind == "schedules" and all(name in raw or name in spec.options for name in WARM_UPS):
-            both = " and ".join(WARM_UPS)
-            yield _at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
-
-
-def _check_rules(
-    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[Component], sizes: list[int]
-) -> Iterator[Problem]:
-    """A scaling rule must give its takers a value that they allow at every batch size; the first where not is told."""
-    for key, value in raw.items():
-        rule = _space(value)
-        taking = [(component, option) for component in takers if (option := component.option(key))]
-        if not isinstance(rule, ScalingRule) or not taking:
-            continue
-        for size in sizes:
-            try:
-                resolved = rule.resolve(size)
-            except ValueError as error:
-                yield _at(source, (*path, key), str(error))
-                break
-            told = [
-                f"gives {resolved:.7g} at batch size {size:,}; for {component.name} it {problem}"
-                for component, option in taking
-                if (problem := option.problem(resolved))
-            ]
-            yield from (_at(source, (*path, key), sentence) for sentence in told)
-            if told:
-                break
-
-
-def _sizes(raw: Any, most: dict[str, int]) -> list[int]:
-    """Every batch size asked for, as far as that can be read; most: the training examples of each dataset."""
-    if isinstance(raw, dict):
-        try:
-            return BatchRange.model_validate(raw).sizes(max(most.values(), default=MOST_EXAMPLES))
-        except ValidationError:
-            return []
-    return [size for size in _list(raw) if type(size) is int and size > 0]
-
-
-_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
-_GROWTH: TypeAdapter[Any] = TypeAdapter(Growth | None)
-
-
-def _space(raw: Any) -> Any:
-    """What a metaparameter is given as; None where it cannot be read."""
-    try:
-        return _SPACE.validate_python(raw)
-    except ValidationError:
-        return None
-
-
-def _extremes(raw: Any) -> list[Any]:
-    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read, or where
-    they depend on the batch size.
-    """
-    dimension = _space(raw)
-    if dimension is None or isinstance(dimension, ScalingRule):
-        return []
-    return dimension.extremes() if isinstance(dimension, Dimension) else [dimension]

@@ -358,7 +358,7 @@ class Entry(Strict):
     schedule: Specs = [Spec(name="constant")]
     batch_sizes: BatchSizes
     measure: Annotated[list[Measure], Field(min_length=1), AfterValidator(_distinct)] = ["steps_to_target"]
-    # What steps to target need, and what is only timed does not: see check.py.
+    # What steps to target need, and what is only timed does not: see together.py.
     target: Target = {}
     max_steps: Steps = 1_000_000
     max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = None

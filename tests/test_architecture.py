@@ -24,7 +24,9 @@ ALLOWED = {
     "document": {"errors"},
     "search": set(),
     "suite": {"search"},
-    "check": {"components", "description", "document", "errors", "options", "search", "suite"},
+    "located": {"document", "errors"},
+    "together": {"components", "description", "document", "errors", "located", "options", "search", "suite"},
+    "check": {"components", "document", "errors", "located", "search", "suite", "together"},
     "plan": {"components", "description", "options", "search", "suite"},
     "contracts": {"plan"},
     "state": {"errors"},
@@ -206,7 +208,7 @@ HOMES = {
     "submitit": {"executors"},
     "pydantic": {
         *("baseline", "check", "description", "detached", "libraries", "measures", "options", "reader", "records"),
-        *("search", "source", "suite"),
+        *("search", "source", "suite", "together"),
         *("models", "datasets", "optimizers", "schedules", "probes", "executors"),
     },
 }
