@@ -181,7 +181,11 @@ def _rehearse(
     augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
     point = _any_point(largest)
-    optimizer = build.optimizer(workload, model, point)
+    try:
+        optimizer = build.optimizer(workload, model, point)
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        given = ", ".join(f"{name} {value}" for name, value in point.items())
+        raise ComponentError(f"{workload.optimizer} cannot be made with {given}: {_sentence(error)}") from error
     build.schedule(workload, point, largest.batch_size)(0)
 
     def gradient() -> torch.Tensor:

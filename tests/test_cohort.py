@@ -74,6 +74,19 @@ def test_one_example_alone_is_refused_by_a_rehearsal_where_its_statistics_are_ne
     )
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        ("{SGD: {nesterov: true}}", "SGD(nesterov=True) cannot be made with learning_rate 0.1: ValueError: Nesterov"),
+        ("{Adafactor: {eps: 0.5}}", "Adafactor(eps=0.5) cannot be made with learning_rate 0.1: TypeError: 'float'"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_made_is_named_by_a_rehearsal(optimizer, said):
+    text = SUITE.format(model="softmax", optimizer=optimizer, schedule="constant", batch_size=8, rate=0.1)
+    (told,) = measure.rehearse([study_of(text)], Path())
+    assert told.startswith(f"w: {said}")
+
+
 def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 

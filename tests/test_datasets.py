@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -411,6 +412,14 @@ def test_arrays_that_do_not_fit_are_a_sentence(tmp_path, changes, sentence):
         written(tmp_path, **arrays(IMAGES, LABELS, **changes))
     assert sentence in str(raised.value)
     assert str(tmp_path / "mine.npz") in str(raised.value)
+
+
+def test_one_array_or_a_pickle_is_told_what_would_be_right_and_not_to_be_loaded_unsafely(tmp_path):
+    numpy.save(tmp_path / "mine.npy", IMAGES)
+    (tmp_path / "mine.pkl").write_bytes(pickle.dumps({}))
+    for name in ("mine.npy", "mine.pkl"):
+        with pytest.raises(DataError, match="of numbers: it is none that numpy"):
+            load("tensors", tmp_path, path=name)
 
 
 @pytest.mark.parametrize("name", ["mine.npz", "mine.safetensors"])

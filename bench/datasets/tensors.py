@@ -56,9 +56,13 @@ def _read(file: Path) -> Mapping[str, Tensor]:
         if file.suffix == ".safetensors":
             return _safetensors(file)
         # Opened here: numpy does not close what it cannot read.
-        with file.open("rb") as opened, numpy.load(opened, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        with file.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                raise ValueError("it is none that numpy.savez writes")
+            opened.seek(0)
+            with numpy.load(opened, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{file}: cannot be read as a .npz or .safetensors file of numbers: {reason}") from error
 
