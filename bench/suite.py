@@ -222,13 +222,19 @@ class TimingOptions(Strict):
     interconnect: Interconnect = Interconnect()
 
 
+def _last_size(raw: Any) -> Any:
+    if raw == "max" or (type(raw) is int and raw > 0):
+        return raw
+    raise ValueError("should be a whole number above 0, or max")
+
+
 class BatchRange(Strict):
     """Batch sizes `factor` apart, up to a number, or, `to: max`, up to the last that fits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_alias=True, serialize_by_alias=True)
 
     first: Annotated[PositiveInt, Field(alias="from")]
-    to: PositiveInt | Literal["max"]
+    to: Annotated[PositiveInt | Literal["max"], BeforeValidator(_last_size)]
     factor: Annotated[int, Field(ge=2, le=1024)] = 2
 
     def sizes(self, most: int) -> list[int]:
@@ -298,7 +304,8 @@ def _eta_of_the_norm_test(growth: Adaptive) -> Adaptive:
 def _growth_tag(raw: Any) -> str:
     if isinstance(raw, Doubling) or (isinstance(raw, dict) and "double_at" in raw):
         return "growth by doubling"
-    return "adaptive growth" if isinstance(raw, dict | Adaptive) else "neither"
+    adaptive = isinstance(raw, Adaptive) or (isinstance(raw, dict) and "adaptive" in raw)
+    return "adaptive growth" if adaptive else "neither"
 
 
 Growth = Annotated[

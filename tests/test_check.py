@@ -613,6 +613,23 @@ def test_a_decay_of_matrices_alone_needs_an_optimizer_that_decays():
 
 
 @pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("batch_sizes: {from: 8, to: mx}", "batch_sizes.to: found 'mx'; should be a whole number above 0, or max"),
+        ("batch_sizes: {from: 8, to: 0}", "batch_sizes.to: found 0; should be a whole number above 0, or max"),
+    ],
+)
+def test_the_end_of_a_range_that_is_none_is_told_once(line, sentence):
+    assert sentences(with_lines({9: line})) == [f"s.yaml:9: workloads[0].{sentence}"]
+
+
+@pytest.mark.parametrize("growth", ["{doubling: 4}", "{most: 64}", "{}"])
+def test_growth_of_neither_kind_is_told_both(growth):
+    (told,) = sentences(with_lines({8: f"growth: {growth}"}))
+    assert told.endswith("should be {double_at: [500, 2000]}, in examples, or {adaptive: noise_scale, most: 4096}")
+
+
+@pytest.mark.parametrize(
     ("optimizer", "metaparameters"),
     [("RMSprop", "alpha: 0.9"), ("SGD", "dampening: 0.1"), ("NAdam", "momentum_decay: 0.01"), ("AdamW", "eps: 1e-7")],
 )
