@@ -74,12 +74,14 @@ def executors(logs: str, stack: ExitStack) -> dict[str, Callable[[], Executor]]:
     """A maker of each executor that this machine can try; says why of those that it cannot."""
     made: dict[str, Callable[[], Executor]] = {"local": lambda: local(["cpu"], 600.0)}
     try:
+        import ray as engine
         from ray.cluster_utils import Cluster
 
         from bench.executors.ray import ray
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         stack.callback(cluster.shutdown)
+        stack.callback(engine.shutdown)  # first
         made["ray"] = lambda: ray([], 600.0, address=cluster.address)
     except ImportError as error:
         print(f"not ray: {error}", file=sys.stderr)
