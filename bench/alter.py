@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from bench.contracts import NOT_COUNTED, Data
 from bench.errors import DataError
+from bench.examples import NOT_COUNTED, Data
 
 
 def altered(data: Data, options: Mapping[str, Any]) -> Data:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import database, entries, seals, shape, storage
-from bench.contracts import Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Seated, Started
 from bench.errors import ArchiveError
+from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Seated, Started
 from bench.plan import Plan, Study, Timing, Trial
 from bench.reader import Reader
 from bench.records import SETTLED, ImportedTrial, StudyRecord

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from bench.contracts import Examples, Split
 from bench.errors import ComponentError
+from bench.examples import Examples, Split
 from bench.suite import Augment
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from bench import components, feeds, precision
 from bench.alter import altered
-from bench.contracts import Data, Schedule
+from bench.contracts import Schedule
 from bench.errors import ComponentError
 from bench.evaluation import random_state_kept
+from bench.examples import Data
 from bench.libraries import of_library
 from bench.options import ROLES
 from bench.plan import Workload

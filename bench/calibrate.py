@@ -17,8 +17,9 @@ import torch
 
 from bench import build, check, clock, cohort, document, environment, exact, measure, measures, plan, runner
 from bench.archive import Archive
-from bench.contracts import Event, Failed, Task
+from bench.contracts import Task
 from bench.errors import BenchError, IncompleteError
+from bench.events import Event, Failed
 from bench.fit import fit
 from bench.measures import Summary
 from bench.plan import Plan, Study, Timing

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from bench import journal
-from bench.contracts import Look, OutOfMemory, Started, StudyEvent
+from bench.contracts import Look, OutOfMemory
 from bench.errors import ComponentError
+from bench.events import Started, StudyEvent
 from bench.journal import Call, Carry, CohortState, Journal, Strayed
 from bench.memory import out_of_memory_named
 from bench.storage import checkpoint_files, forget_checkpoint

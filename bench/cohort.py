@@ -15,8 +15,10 @@ from bench.cohorts.growing import Growing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.parallel import Parallel
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Cohort, Data, OutOfMemory, Way
+from bench.contracts import Cohort, OutOfMemory
 from bench.errors import ComponentError
+from bench.events import Way
+from bench.examples import Data
 from bench.plan import Study, Trial
 
 # On a CPU core the overhead of a step, which stacking shares between trials, outweighs steps of fewer operations than

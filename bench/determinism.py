@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from bench import check, document, environment, measure, plan
-from bench.contracts import Ended, Evaluated, Failed, Task
+from bench.contracts import Task
 from bench.errors import IncompleteError
+from bench.events import Ended, Evaluated, Failed
 
 _SUITE = """
 suite: determinism

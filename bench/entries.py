@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench import seals
-from bench.contracts import Ended, Failed, Lost, Way
+from bench.events import Ended, Failed, Lost, Way
 from bench.plan import Study, Timing, Trial
 from bench.records import ImportedTrial, StudyRecord, content_of, kept
 

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Examples, Observation
+from bench.contracts import Observation
 from bench.ema import Average
+from bench.examples import Examples
 from bench.losses import Loss
 
 # Over all trials together: evaluation needs no more memory than a training step of a few thousand examples, and where

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bench.contracts import Data, Examples, OutOfMemory, Pixels, ReaderLost, Split
+from bench.contracts import OutOfMemory, ReaderLost
 from bench.errors import DataError
+from bench.examples import Data, Examples, Pixels, Split
 from bench.memory import out_of_memory_named
 
 # One process reads so much at once, and is asked for two of them ahead: what is read is handed over in shared memory,

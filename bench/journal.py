@@ -13,7 +13,8 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
-from bench.contracts import Cohort, Look, Observation, OutOfMemory, StudyEvent, Way
+from bench.contracts import Cohort, Look, Observation, OutOfMemory
+from bench.events import StudyEvent, Way
 from bench.plan import Trial
 from bench.study import MakeCohort
 

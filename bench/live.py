@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.contracts import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
+from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
 from bench.plan import Phase, Plan, Study, Timing
 
 

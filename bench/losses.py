@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.contracts import NOT_COUNTED, LossName
+from bench.examples import NOT_COUNTED, LossName
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,10 @@ from torch import nn
 
 from bench import augment, build, checkpoint, cohort, environment, parallel, precision, probing, study, timing
 from bench.cohorts.parallel import follow
-from bench.contracts import (
-    Data,
-    Ended,
-    Evaluated,
-    Event,
-    Failed,
-    Finished,
-    Look,
-    LossName,
-    Lost,
-    OutOfMemory,
-    ReaderLost,
-    Started,
-    StudyEvent,
-    Task,
-)
+from bench.contracts import Look, OutOfMemory, ReaderLost, Task
 from bench.errors import BenchError, ComponentError, DataError
+from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Started, StudyEvent
+from bench.examples import Data, LossName
 from bench.feeds import reading
 from bench.losses import LOSSES
 from bench.plan import Study, Timing, Trial, Workload

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from bench import archive, check, document, plan, runner, storage
 from bench.archive import Archive
-from bench.contracts import TERMINAL, Executor
+from bench.contracts import Executor
 from bench.errors import ComponentError
+from bench.events import TERMINAL
 from bench.live import Progress
 from bench.plan import Plan, Study, Timing
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import build, components, precision
-from bench.contracts import Cohort, Data, Examples, Look, Moment, Probe, Split
+from bench.contracts import Cohort, Look, Moment, Probe
 from bench.evaluation import finite, random_state_kept
+from bench.examples import Data, Examples, Split
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.plan import Study, Trial, Workload

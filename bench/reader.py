@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import TypeAdapter
 
 from bench import shape
-from bench.contracts import Known
 from bench.errors import ArchiveError
+from bench.events import Known
 from bench.plan import Study, Trial
 from bench.records import SETTLED, StudyRecord, TrialRecord, described, found
 from bench.schema import KEYS, SCHEMA, Table

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from bench import shape
-from bench.contracts import Outcome
+from bench.events import Outcome
 from bench.plan import Phase, Study, TimedMeasure, Timing, Trial, titled
 from bench.search import Space, Value, as_plain
 from bench.suite import UNITS, Growth, Target, Threshold, TimingOptions

@@ -14,8 +14,8 @@ from bench import components, terminal
 from bench.analyses._show import raw_median, seconds
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.archive import Archive
-from bench.contracts import Outcome
 from bench.errors import BenchError, ComponentError, nearest
+from bench.events import Outcome
 from bench.forecast import forecast, step_seconds
 from bench.measures import Summary, stated_target, summaries
 from bench.plan import Plan, Study, apart_from_devices

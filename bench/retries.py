@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bench.contracts import Ended, Evaluated, Event, Failed, Known, Lost, Retried, Started, Task
+from bench.contracts import Task
+from bench.events import Ended, Evaluated, Event, Failed, Known, Lost, Retried, Started
 from bench.plan import Trial
 
 # So many workers in a row, none of which got a trial to its end, and it is not a trial that is at fault but the study.

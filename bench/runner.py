@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench import storage
 from bench.archive import Archive
-from bench.contracts import Ended, Event, Executor, Failed, Finished, Lost, Task
+from bench.contracts import Executor, Task
 from bench.errors import ComponentError, FaultyDeviceError
+from bench.events import Ended, Event, Failed, Finished, Lost
 from bench.plan import Plan, Study, Timing, Trial
 from bench.retries import Retries
 

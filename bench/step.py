@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bench import build, parallel, precision
-from bench.contracts import Data, OutOfMemory
+from bench.contracts import OutOfMemory
 from bench.ema import Average
 from bench.evaluation import random_state_kept
+from bench.examples import Data
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.plan import Workload

@@ -19,20 +19,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from bench.contracts import (
-    Cohort,
-    Ended,
-    Evaluated,
-    Known,
-    Look,
-    Observation,
-    Outcome,
-    OutOfMemory,
-    Recalled,
-    Seated,
-    Started,
-    StudyEvent,
-)
+from bench.contracts import Cohort, Look, Observation, OutOfMemory
+from bench.events import Ended, Evaluated, Known, Outcome, Recalled, Seated, Started, StudyEvent
 from bench.plan import MOST_DRAWS, Study, Trial
 
 MakeCohort = Callable[[Sequence[Trial]], Cohort]

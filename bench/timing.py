@@ -26,7 +26,9 @@ from torch import Tensor
 from bench import augment, build, limits, parallel
 from bench.clock import seconds_of
 from bench.conditions import Watch
-from bench.contracts import Ended, Evaluated, Examples, OutOfMemory, Split, Started, StudyEvent
+from bench.contracts import OutOfMemory
+from bench.events import Ended, Evaluated, Started, StudyEvent
+from bench.examples import Examples, Split
 from bench.feeds import Streamed, reading
 from bench.memory import Peak, out_of_memory_named, process_peak_bytes
 from bench.order import Order

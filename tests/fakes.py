@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench import check, document, plan
-from bench.contracts import Cohort, Ended, Evaluated, Observation, OutOfMemory, Started, Way
+from bench.contracts import Cohort, Observation, OutOfMemory
+from bench.events import Ended, Evaluated, Started, Way
 from bench.plan import Study, Trial
 
 

@@ -16,9 +16,10 @@ from bench.alter import altered
 from bench.check import check
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
-from bench.contracts import NOT_COUNTED, Data, Split, Way
 from bench.document import parse
 from bench.errors import DataError, SuiteError
+from bench.events import Way
+from bench.examples import NOT_COUNTED, Data, Split
 from bench.losses import LOSSES
 
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from fakes import SUITE, Curve, FakeCohort, look
 
 from bench import check, document, measures, plan, report, seals, study
 from bench.archive import Archive
-from bench.contracts import Ended, Finished, Started
 from bench.errors import ArchiveError
+from bench.events import Ended, Finished, Started
 from bench.schema import SCHEMA_VERSION
 
 CURVES = [Curve(100), Curve(17), Curve(diverges=5), Curve(18), Curve(), Curve()]

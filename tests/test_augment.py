@@ -11,8 +11,9 @@ from fakes import study_of
 from bench import augment, build, measure
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Split, Way
 from bench.errors import ComponentError, SuiteError
+from bench.events import Way
+from bench.examples import Split
 from bench.order import Order, blocks
 from bench.plan import Timing
 from bench.suite import Augment

@@ -14,7 +14,8 @@ import torch
 from fakes import Curve, FakeCohort, fake_study, look, study_of
 
 from bench import checkpoint, cohort, measure, study
-from bench.contracts import Ended, Evaluated, Failed, Finished, Known, OutOfMemory, Started, Task
+from bench.contracts import OutOfMemory, Task
+from bench.events import Ended, Evaluated, Failed, Finished, Known, Started
 from bench.journal import Journal
 from bench.order import Order
 from bench.storage import checkpoint_files

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from bench import build, measure
 from bench.cohorts.one_by_one import OneByOne
-from bench.contracts import Way
 from bench.evaluation import observing
+from bench.events import Way
 from bench.order import Order, blocks
 
 CPU = torch.device("cpu")

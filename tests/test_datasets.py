@@ -16,10 +16,10 @@ from fakes import study_of
 
 from bench import build, cohort
 from bench.components import find
-from bench.contracts import NOT_COUNTED
 from bench.datasets import bigram
 from bench.datasets.modular_arithmetic import table
 from bench.errors import DataError
+from bench.examples import NOT_COUNTED
 from bench.losses import LOSSES
 
 CPU = torch.device("cpu")

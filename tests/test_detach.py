@@ -14,8 +14,8 @@ from test_run import bench, contents
 
 from bench import check, document, merge, parts, plan, runner, verify
 from bench.archive import Archive
-from bench.contracts import Failed, Finished
 from bench.errors import ComponentError
+from bench.events import Failed, Finished
 from bench.executors.local import LocalExecutor
 
 submitit = pytest.importorskip("submitit")

@@ -11,7 +11,8 @@ from test_run import TESTS, bench, write
 
 from bench import determinism, measure, precision
 from bench.archive import Archive
-from bench.contracts import Failed, Task
+from bench.contracts import Task
+from bench.events import Failed
 
 TEXT = SUITE.format(max_steps=20, race="true", trials=1, seeds=0)
 

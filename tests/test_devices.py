@@ -17,8 +17,8 @@ from test_compare import study as timed_study
 from bench import baseline, check, components, document, plan, report, runner
 from bench.archive import Archive
 from bench.compare import compare
-from bench.contracts import Ended, Evaluated, Finished, Started
 from bench.errors import BenchError
+from bench.events import Ended, Evaluated, Finished, Started
 from bench.gate import NOT_COMPARABLE
 from bench.publish.annotations import annotations
 from bench.publish.junit import junit

@@ -12,8 +12,8 @@ import torch
 from fakes import study_of
 
 from bench import build, cohort, probing, study
-from bench.contracts import Ended
 from bench.datasets.teacher_student import teacher_student
+from bench.events import Ended
 from bench.exact import LEARNING_RATES, LinearTeacher, NoisyQuadratic, best_learning_rate
 from bench.models.noisy_quadratic import noisy_quadratic
 

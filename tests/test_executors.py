@@ -15,8 +15,9 @@ from test_run import contents
 
 from bench import check, document, plan, runner
 from bench.archive import Archive
-from bench.contracts import TERMINAL, Evaluated, Failed, Finished, Lost, Retried, Task
+from bench.contracts import Task
 from bench.errors import DeviceError
+from bench.events import TERMINAL, Evaluated, Failed, Finished, Lost, Retried
 from bench.executors.local import local
 
 TESTS = Path(__file__).parent

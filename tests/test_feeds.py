@@ -15,8 +15,10 @@ from PIL import Image
 from bench import build, feeds, measure
 from bench.alter import altered
 from bench.components import find
-from bench.contracts import Data, Ended, Evaluated, Finished, Pixels, Split, Task
+from bench.contracts import Task
 from bench.errors import DataError
+from bench.events import Ended, Evaluated, Finished
+from bench.examples import Data, Pixels, Split
 
 # Python 3.12 warns where readers are forked from pytest, whose process has threads; a worker of bench has none that
 # hold a lock.

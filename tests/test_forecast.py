@@ -10,7 +10,7 @@ import pytest
 
 from bench import check, document, plan, runner
 from bench.archive import Archive
-from bench.contracts import Ended, Finished, Lost, Started
+from bench.events import Ended, Finished, Lost, Started
 from bench.forecast import forecast
 
 LARGE = """

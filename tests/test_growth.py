@@ -16,8 +16,8 @@ from torch.nn import functional
 from bench import build, cohort, probing, study
 from bench.cohorts.growing import Growing
 from bench.cohorts.one_by_one import OneByOne
-from bench.contracts import Way
 from bench.errors import ComponentError
+from bench.events import Way
 from bench.exact import NoisyQuadratic
 from bench.growth import LOOKS, Batch
 from bench.order import Order

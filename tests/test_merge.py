@@ -11,7 +11,7 @@ from test_run import bench
 
 from bench import check, document, plan, seals, verify
 from bench.archive import Archive
-from bench.contracts import Ended, Evaluated, Finished, Lost, Started
+from bench.events import Ended, Evaluated, Finished, Lost, Started
 
 
 def test_archives_of_several_machines_become_one_that_shows_what_each_showed(tmp_path):

@@ -13,8 +13,9 @@ from bench import build, cohort, limits, timing
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 from bench.components import find, names
-from bench.contracts import Data, Split, Way
 from bench.errors import ComponentError
+from bench.events import Way
+from bench.examples import Data, Split
 from bench.order import Order
 from bench.step import Step
 

@@ -16,9 +16,10 @@ from bench import build, check, cohort, components, document, limits, measure, m
 from bench.archive import Archive
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Ended, Evaluated, Finished, Task
+from bench.contracts import Task
 from bench.ema import Average
 from bench.errors import ComponentError
+from bench.events import Ended, Evaluated, Finished
 from bench.libraries import torch_optimizers
 from bench.optimizers.muon import orthogonal
 from bench.step import Step

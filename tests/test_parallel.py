@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from bench import check, checkpoint, document, measure, parallel, plan
-from bench.contracts import Ended, Evaluated, Finished, Started, Task
+from bench.contracts import Task
+from bench.events import Ended, Evaluated, Finished, Started
 from bench.executors import _ranks
 from bench.executors.local import local
 

@@ -19,7 +19,7 @@ from test_archive import measure, plan_of
 from test_run import bench
 
 from bench.archive import Archive
-from bench.contracts import Ended, Evaluated, Finished, Started
+from bench.events import Ended, Evaluated, Finished, Started
 from bench.records import found
 from bench.schema import SCHEMA_VERSION
 

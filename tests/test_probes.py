@@ -12,8 +12,10 @@ import torch
 from fakes import Curve, FakeCohort, fake_study, listen, look, study_of
 
 from bench import build, cohort, components, probing, study
-from bench.contracts import Data, Moment, Split, Started
+from bench.contracts import Moment
 from bench.errors import ComponentError
+from bench.events import Started
+from bench.examples import Data, Split
 from bench.losses import LOSSES
 from bench.stats import two_batch_estimate
 

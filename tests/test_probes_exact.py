@@ -8,8 +8,9 @@ import statistics
 import pytest
 import torch
 
-from bench.contracts import Moment, Split
+from bench.contracts import Moment
 from bench.exact import LinearTeacher
+from bench.examples import Split
 from bench.losses import LOSSES
 from bench.models.linear_student import linear_student
 from bench.probes.noise_scale import noise_scale

@@ -12,8 +12,9 @@ from fakes import listen, look, study_of
 from bench import build, cohort, components, study
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Data, Split, Way
 from bench.errors import ComponentError
+from bench.events import Way
+from bench.examples import Data, Split
 
 CPU = torch.device("cpu")
 WAY = Way("stacked", "asked")

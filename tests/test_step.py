@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from bench import build, limits
-from bench.contracts import Data, OutOfMemory, Split
+from bench.contracts import OutOfMemory
+from bench.examples import Data, Split
 from bench.step import Step
 from tests.fakes import study_of
 

@@ -8,7 +8,8 @@ import pytest
 from fakes import Curve, FakeCohort, fake_study, listen, look
 
 from bench import study
-from bench.contracts import Known, OutOfMemory, Recalled
+from bench.contracts import OutOfMemory
+from bench.events import Known, Recalled
 
 
 def run(of, curves, known=None, validation_examples=1):

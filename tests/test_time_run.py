@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench import check, plan, runner
 from bench.archive import Archive
-from bench.contracts import Ended, Finished, Started
+from bench.events import Ended, Finished, Started
 from tests.test_run import TESTS, archive, bench, start, wait_for_readings
 
 SUITE = """

@@ -14,8 +14,8 @@ from test_models import SUITE
 
 from bench import build, components
 from bench.components import find
-from bench.contracts import Data, Split
 from bench.errors import ComponentError
+from bench.examples import Data, Split
 
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import augment
-from bench.contracts import Data
+from bench.examples import Data
 from bench.order import Order
 from bench.plan import Study, Trial
 

@@ -9,8 +9,10 @@ import torch
 
 from bench.cohorts._orders import order_of
 from bench.cohorts.one_by_one import OneByOne
-from bench.contracts import Data, Observation, Way
+from bench.contracts import Observation
 from bench.evaluation import observation
+from bench.events import Way
+from bench.examples import Data
 from bench.growth import Batch
 from bench.memory import out_of_memory_named
 from bench.order import Order, blocks

@@ -10,7 +10,8 @@ import torch
 
 from bench import parallel
 from bench.cohorts.one_by_one import OneByOne
-from bench.contracts import Data, Way
+from bench.events import Way
+from bench.examples import Data
 from bench.plan import Study, Trial
 
 

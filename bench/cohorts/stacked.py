@@ -19,9 +19,11 @@ from bench import augment, build, precision
 from bench.clock import now
 from bench.cohorts._orders import order_of
 from bench.cohorts.cuda_graph import GraphedStep, capturable
-from bench.contracts import Data, Examples, Observation, Split, Way
+from bench.contracts import Observation
 from bench.ema import Average
 from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
+from bench.events import Way
+from bench.examples import Data, Examples, Split
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
 from bench.order import blocks

@@ -59,8 +59,8 @@ def measure(
 
     from bench import collect, detached, live, runner, storage
     from bench.archive import Archive
-    from bench.contracts import Failed, Lost, Retried
     from bench.errors import InterruptedRunError
+    from bench.events import Failed, Lost, Retried
 
     only_timed = context.command.name == "time"
     plan = plan_of(suite, plugin, timed=only_timed)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets, transforms
 
-from bench.contracts import Pixels
 from bench.errors import DataError
+from bench.examples import Pixels
 from bench.feeds import Streamed
 
 # Of ImageNet's pixels, 0 .. 1: what torchvision's models expect.

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.contracts import Data, Split
 from bench.errors import DataError
+from bench.examples import Data, Split
 
 # Bytes are their own tokens.
 BYTES = 256

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from bench.contracts import Data, Split
 from bench.errors import DataError
+from bench.examples import Data, Split
 
 # How torchvision's classes that take `split` call their parts, what is to be trained on first.
 _TRAIN, _TEST = ("train", "trainval", "train-standard"), ("test", "val", "valid")

@@ -8,8 +8,8 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from bench.contracts import Data, Split
 from bench.errors import DataError
+from bench.examples import Data, Split
 
 # Of a larger table, or of a steeper law, the entropy rate could not be worked out.
 _LARGEST, _STEEPEST = 4_096, 8.0

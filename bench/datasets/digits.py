@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from sklearn.datasets import load_digits
 
-from bench.contracts import Data, Split
+from bench.examples import Data, Split
 
 SIZES = {"train": 1_197, "validation": 300, "test": 300}
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torchvision import datasets
 
-from bench.contracts import Data
 from bench.datasets._torchvision import drawn_images, opened
+from bench.examples import Data
 
 _CLASSES = {"balanced": 47, "byclass": 62, "bymerge": 47, "digits": 10, "letters": 26, "mnist": 10}
 

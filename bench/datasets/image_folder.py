@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from bench.contracts import Data
 from bench.datasets._folders import opened
 from bench.errors import DataError
+from bench.examples import Data
 
 
 def image_folder(folder: Path, *, path: str, size: PositiveInt = 224) -> Data:

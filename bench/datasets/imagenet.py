@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from pydantic import PositiveInt
 
-from bench.contracts import Data
 from bench.datasets._folders import opened
 from bench.errors import DataError
+from bench.examples import Data
 
 SIZES = {"train": 1_231_167, "validation": 50_000, "test": 50_000}
 

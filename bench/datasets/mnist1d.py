@@ -9,7 +9,7 @@ import numpy
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from bench.contracts import Data, Split
+from bench.examples import Data, Split
 
 SIZES = {"train": 3_600, "validation": 400, "test": 1_000}
 

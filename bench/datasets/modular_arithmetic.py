@@ -10,8 +10,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from bench.contracts import NOT_COUNTED, Data, Split
 from bench.errors import DataError
+from bench.examples import NOT_COUNTED, Data, Split
 
 _LARGEST = 1_009
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bench.contracts import Data, Split
+from bench.examples import Data, Split
 
 SIZES = {"train": 1_048_576, "validation": 1, "test": 1}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from pydantic import PositiveInt
 
-from bench.contracts import Data, Split
+from bench.examples import Data, Split
 
 _VALIDATION = 100
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from bench.contracts import Data
 from bench.datasets._torchvision import drawn_images, opened
+from bench.examples import Data
 
 SIZES = {"train": 4_500, "validation": 500, "test": 8_000}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 
-from bench.contracts import Data, Split
+from bench.examples import Data, Split
 
 SIZES = {"train": 65_536, "validation": 4_096, "test": 4_096}
 

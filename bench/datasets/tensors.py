@@ -10,8 +10,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from bench.contracts import Data, Split
 from bench.errors import DataError
+from bench.examples import Data, Split
 
 _SPLITS = ("train", "validation", "test")
 _WHOLE = (torch.int16, torch.int32, torch.int64)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from bench.contracts import Data
 from bench.datasets._text import BYTES, bytes_of, cut_in_three, data
+from bench.examples import Data
 
 
 def text(folder: Path, *, path: str, length: PositiveInt = 64) -> Data:

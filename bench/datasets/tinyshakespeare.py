@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from pydantic import PositiveInt
 
-from bench.contracts import Data
 from bench.datasets._text import bytes_of, cut_in_three, data
+from bench.examples import Data
 
 
 def tinyshakespeare(folder: Path, *, length: PositiveInt = 64) -> Data:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from bench.contracts import Data
 from bench.datasets._torchvision import drawn_images, opened
+from bench.examples import Data
 
 SIZES = {"train": 6_291, "validation": 1_000, "test": 2_007}
 

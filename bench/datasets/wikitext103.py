@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from bench.contracts import Data
 from bench.datasets._text import BYTES, bytes_of, data
+from bench.examples import Data
 
 
 def wikitext103(folder: Path, *, length: PositiveInt = 256) -> Data:

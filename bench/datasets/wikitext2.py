@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from bench.contracts import Data
 from bench.datasets._text import BYTES, bytes_of, data
+from bench.examples import Data
 
 
 def wikitext2(folder: Path, *, length: PositiveInt = 64) -> Data:

@@ -10,7 +10,8 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import Any
 
-from bench.contracts import Event, Task
+from bench.contracts import Task
+from bench.events import Event
 from bench.executors._node import lost
 
 

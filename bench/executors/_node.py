@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.contracts import Event, Lost, Task
+from bench.contracts import Task
+from bench.events import Event, Lost
 from bench.executors.local import LocalExecutor
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.contracts import OUT_OF_MEMORY, Ended, Evaluated, Event, Finished, Lost, Outcome, Started, Task
+from bench.contracts import OUT_OF_MEMORY, Task
+from bench.events import Ended, Evaluated, Event, Finished, Lost, Outcome, Started
 from bench.executors._worker import Worker
 from bench.plan import Study, Timing, Trial
 

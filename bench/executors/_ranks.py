@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from bench.contracts import Failed
+from bench.events import Failed
 
 # What the agent logs of a fall is told by the end of the worker.
 _LOGS = ("torch.distributed.elastic", "torch.multiprocessing")

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import components
-from bench.contracts import TERMINAL, Event, Failed, Task
+from bench.contracts import Task
 from bench.errors import BenchError, DeviceError
+from bench.events import TERMINAL, Event, Failed
 from bench.executors._place import Place
 from bench.executors._worker import Worker, begin_server, end, wait_for_any
 from bench.plan import Study, Timing

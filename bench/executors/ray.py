@@ -16,8 +16,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contracts import TERMINAL, Event, Failed, Task
+from bench.contracts import Task
 from bench.errors import DeviceError
+from bench.events import TERMINAL, Event, Failed
 from bench.executors._node import NodeExecutor, lost
 from bench.executors.local import modules_of
 from bench.plan import Study, Timing

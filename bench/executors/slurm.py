@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt
 
-from bench.contracts import TERMINAL, Event, Executor, Job, Task
+from bench.contracts import Executor, Job, Task
 from bench.errors import DeviceError
+from bench.events import TERMINAL, Event
 from bench.executors._door import Place, let_in
 from bench.executors._job import Detached, work
 from bench.executors._submitter import Submitter

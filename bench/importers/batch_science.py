@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.archive import Archive
-from bench.contracts import Outcome
 from bench.errors import ArchiveError, nearest
+from bench.events import Outcome
 from bench.importers._batch_science_files import (
     Source,
     TrialFolder,

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.contracts import Moment, Split
+from bench.contracts import Moment
+from bench.examples import Split
 
 # Gradients of several micro-batches are held at once while they are no more numbers than this together.
 _MOST_NUMBERS = 1 << 26

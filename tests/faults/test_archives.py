@@ -21,8 +21,8 @@ from test_run import bench
 
 from bench import check, document, plan, report, seals, table, verify
 from bench.archive import Archive
-from bench.contracts import Ended, Evaluated, Finished, Started
 from bench.errors import BenchError
+from bench.events import Ended, Evaluated, Finished, Started
 from bench.schema import SCHEMA_VERSION
 
 RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sql"))

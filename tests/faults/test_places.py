@@ -14,7 +14,7 @@ from test_archive import measure, plan_of
 from test_run import bench
 
 from bench.archive import Archive
-from bench.contracts import Ended, Evaluated, Started
+from bench.events import Ended, Evaluated, Started
 from bench.storage import PROBE_BYTES
 
 WRITERS = {

@@ -16,7 +16,8 @@ from test_executors import task, workers
 from test_run import archive, bench, marked, start, write
 from test_workers import rows
 
-from bench.contracts import OUT_OF_MEMORY, Ended, Failed, Finished, Lost, Started, Task
+from bench.contracts import OUT_OF_MEMORY, Task
+from bench.events import Ended, Failed, Finished, Lost, Started
 from bench.executors._place import Place
 from bench.executors.local import local
 from bench.retries import Retries

@@ -14,7 +14,8 @@ from test_feeds import SUITE, study, told, write_pets
 from test_run import marked, start
 
 from bench import measure
-from bench.contracts import Evaluated, Failed, Lost, Started, Task
+from bench.contracts import Task
+from bench.events import Evaluated, Failed, Lost, Started
 from bench.retries import Retries
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

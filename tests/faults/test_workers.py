@@ -16,8 +16,9 @@ from test_run import archive, bench, contents, marked, start, write
 
 from bench import check, document, plan, runner
 from bench.archive import Archive
-from bench.contracts import Ended, Failed, Finished, Lost, Started, Task
+from bench.contracts import Task
 from bench.errors import FaultyDeviceError
+from bench.events import Ended, Failed, Finished, Lost, Started
 from bench.executors._place import Place
 
 

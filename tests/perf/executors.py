@@ -26,7 +26,8 @@ from pathlib import Path
 import torch
 
 from bench import check, document, measure, plan
-from bench.contracts import Executor, Finished, Task
+from bench.contracts import Executor, Task
+from bench.events import Finished
 from bench.executors.local import local
 from bench.stats import median_interval
 

@@ -32,7 +32,8 @@ from torchvision import transforms
 from bench import build, check, cohort, document, plan, probing, study
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
-from bench.contracts import Data, Split, Started, Way
+from bench.events import Started, Way
+from bench.examples import Data, Split
 from bench.order import Order
 
 SUITE = """
