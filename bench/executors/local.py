@@ -7,14 +7,12 @@ The parent never imports torch and alone holds the archive; workers send it even
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from bench import components
 from bench.contracts import Task
 from bench.errors import BenchError, DeviceError
 from bench.events import TERMINAL, Event, Failed
+from bench.executors._in_worker import carry_out, rehearse
 from bench.executors._place import Place
 from bench.executors._worker import Worker, begin_server, end, wait_for_any
 from bench.plan import Study, Timing
@@ -62,7 +61,7 @@ class LocalExecutor:
         """The same, but for how many devices a study asks for: what a worker finds, wherever studies are to run."""
         preload = [*_PRELOAD, *self._modules, *modules_of(studies)]
         begin_server(preload)
-        worker = Worker(_rehearse, (self._asked, list(studies), folder))
+        worker = Worker(rehearse, (self._asked, list(studies), folder))
         try:
             while not (answered := worker.answers_within(self._stall_seconds)):
                 if not _written_since(folder, time.time() - self._stall_seconds):
@@ -101,7 +100,7 @@ class LocalExecutor:
                     # One thread a worker, whatever the machine: the number of threads can change the last digits of a
                     # sum.
                     threads = max(1, cores() // len(devices)) if alone else 1
-                    worker = Worker(_carry_out, (task, devices, threads))
+                    worker = Worker(carry_out, (task, devices, threads))
                     running.append(Place(task, devices, worker, self._stall_seconds))
                 wait_for_any((place.worker for place in running), min(place.seconds_left() for place in running))
                 for place in list(running):
@@ -161,47 +160,3 @@ def modules_of(studies: Sequence[Study | Timing]) -> list[str]:
 def cores() -> int:
     """The CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# ---- in the worker ------------------------------------------------------------------------------------------------
-
-
-def _rehearse(connection: Connection, asked: list[str], studies: list[Study | Timing], folder: Path) -> None:
-    try:
-        from bench import environment, measure
-
-        connection.send((environment.devices(asked), measure.rehearse(studies, folder)))
-    except BenchError as error:
-        connection.send(error)
-    except (ImportError, OSError) as error:
-        connection.send(
-            DeviceError(f"a worker cannot import what it needs: {error}; 'bench doctor' says what to install")
-        )
-
-
-def _carry_out(connection: Connection, task: Task, devices: Sequence[str], threads: int) -> None:
-    if len(devices) > 1:
-        from bench.executors import _ranks
-
-        _ranks.launch(connection, [functools.partial(_said, task, device, threads) for device in devices])
-        return
-    for said in _said(task, devices[0], threads):
-        connection.send(said)
-
-
-def _said(task: Task, device: str, threads: int) -> Iterator[dict[str, Any] | Event]:
-    """What this process says of a task: the environment, then events."""
-    import torch
-
-    from bench import environment, measure, memory, parallel
-
-    torch.set_num_threads(threads)
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # streams and graphs are made on the current device
-    else:
-        memory.stop_at_what_is_free()
-    if task.study.workload.devices > 1:
-        parallel.join(torch.device(device))
-    measure.prepare(task)
-    yield environment.describe(torch.device(device))
-    yield from measure.carry_out(task, torch.device(device))
