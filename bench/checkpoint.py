@@ -86,8 +86,10 @@ class _Keeper:
             return
         try:
             with out_of_memory_named():
+                states = going_on.states()
+            with out_of_memory_named(awaited=False):
                 seated_seconds = [started - seated for seated in self._seated]
-                kept = {"calls": going_on.calls, "states": going_on.states(), "seated_seconds": seated_seconds}
+                kept = {"calls": going_on.calls, "states": states, "seated_seconds": seated_seconds}
                 content = {**self._identity, **kept}
                 _check_plain(content)
                 _write(self._path, content)

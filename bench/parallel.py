@@ -114,6 +114,9 @@ class SyncNorm(nn.modules.batchnorm._BatchNorm):
 
     together = False
 
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+
     def _check_input_dim(self, input: Tensor) -> None:
         """Takes [n, channels] and [n, channels, height, width] alike."""
 
@@ -130,9 +133,10 @@ class SyncNorm(nn.modules.batchnorm._BatchNorm):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         with torch.no_grad():
-            self.running_mean.lerp_(mean.flatten(), self.momentum or 0.0)
-            self.running_var.lerp_(variance.flatten() * (count / max(1, count - 1)), self.momentum or 0.0)
+            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            self.running_var.lerp_(variance.flatten() * (count / max(1, count - 1)), self.momentum)
             self.num_batches_tracked.add_(1)
         shape = (-1, *[1] * (x.ndim - 2))
         normed: Tensor = centred * (variance + self.eps).rsqrt()

@@ -194,6 +194,7 @@ def test_times_of_unlike_machines_are_doubted():
 def test_a_cpu_whose_cores_are_shared_out_is_no_more_devices():
     rows = [study(64, count, 1e-3, environment={**HERE, "threads": 4 // count}) for count in (1, 2, 4)]
     (table,) = scaling(rows)
+    assert not {"predicted", "communication"} & set(table.columns)  # of one device with all cores it would be wrong
     assert table.notes[-1] == (
         "doubt: the cores of a CPU were shared out, threads a device: 4 with 1, 2 with 2, 1 with 4; no cores were "
         "added."

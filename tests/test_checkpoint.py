@@ -8,6 +8,7 @@ import resource
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -425,6 +426,17 @@ def test_a_full_disk_is_a_line_once_and_the_study_goes_on(tmp_path, caplog):
     assert told == whole
     assert caplog.text.count("File too large") == 1
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_state_too_large_to_write_is_a_line_and_ends_none_of_several_ranks(tmp_path, monkeypatch, caplog):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("bench.checkpoint._write", no_memory)
+    monkeypatch.setattr("bench.parallel.size", lambda: 2)
+    monkeypatch.setattr("bench.checkpoint.EVERY_SECONDS", 0.0)
+    checkpoint._Keeper(tmp_path / "s.pt", {}, []).evaluated(SimpleNamespace(calls=[], states=list))
+    assert caplog.text.count("not kept while it goes on") == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from bench.forecast import step_seconds
 from bench.measures import Summary
@@ -93,9 +94,8 @@ def groups(summaries: Sequence[Summary]) -> list[Group]:
 
 
 def _cells(rows: Mapping[int, Sequence[Summary]]) -> list[Cell]:
-    alone = {row.study.batch_size: seconds for row in rows.get(1, ()) if (seconds := _step(row))}
     return [
-        Cell(row, step, _predicted(row, alone))
+        Cell(row, step, _predicted(row, rows.get(1, ())))
         for devices in sorted(rows)
         for row in rows[devices]
         if (step := _step(row)) is not None
@@ -106,10 +106,20 @@ def _step(row: Summary) -> float | None:
     return row.timed.seconds.median if row.timed and row.timed.seconds else None
 
 
-def _predicted(row: Summary, alone: Mapping[int, float]) -> float | None:
-    """From steps that were timed on one device, and never from beyond the sizes that were."""
+def _predicted(row: Summary, of_one: Sequence[Summary]) -> float | None:
+    """From steps that were timed on one device, as large a part of a CPU as each here, and never from beyond the sizes
+    that were.
+    """
     part = row.study.batch_size / row.study.devices
+    alike = [each for each in of_one if threads_of(each) == threads_of(row)]
+    alone = {each.study.batch_size: seconds for each in alike if (seconds := _step(each))}
     return step_seconds(alone, part) if alone and min(alone) <= part <= max(alone) else None
+
+
+def threads_of(row: Summary) -> set[Any]:
+    """How many threads each device of a CPU had when it was timed; those of a GPU's host add nothing to a step."""
+    environments = [process.environment for process in row.timed.processes] if row.timed else []
+    return {each["threads"] for each in environments if each.get("device_type") == "cpu" and "threads" in each}
 
 
 def _series(cells: Sequence[Cell], alike: Callable[[Cell], float]) -> list[list[Cell]]:

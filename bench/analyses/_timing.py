@@ -11,7 +11,7 @@ from bench.measures import Process, Summary, Timed
 from bench.plan import TimedMeasure
 
 # What a time depends on, of an environment.
-_WHERE = ("device", "threads", "torch")
+_WHERE = ("device", "threads", "torch", "node")
 # What a share is made of; what was timed elsewhere may be without.
 _LIMITS = {
     *("operations", "parameter_bytes", "gradient_bytes", "state_bytes"),
@@ -164,5 +164,6 @@ def where(timings: Sequence[Timed]) -> str:
     seen = [process.environment for timing in timings for process in timing.processes if process.environment]
     if not seen:
         return "nowhere yet"
-    device, threads, torch = (seen[0].get(key, "unknown") for key in _WHERE)
-    return f"{device}, {threads} host threads, torch {torch}"
+    device, threads, torch = (seen[0].get(key, "unknown") for key in ("device", "threads", "torch"))
+    nodes = len({each.get("node") for each in seen})
+    return f"{device}, {threads} host threads, torch {torch}{f', on {nodes} nodes' if nodes > 1 else ''}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from bench.analyses._devices import Cell, Group, groups
+from bench.analyses._devices import Cell, Group, groups, threads_of
 from bench.analyses._paying import PAYS, left_of, paying
 from bench.analyses._show import missed, number, seconds
 from bench.analyses._timing import doubt_notes
-from bench.measures import Summary, Timed
+from bench.measures import Summary
 from bench.points import curve_of
 from bench.scaling import CurveFit, fit_curve
 from bench.table import Table
@@ -127,7 +127,7 @@ def _doubts(group: Group) -> list[str]:
     places = sorted({f"{each.get('device', 'unknown')}, torch {each.get('torch', 'unknown')}" for each in known})
     if len(places) > 1:
         notes.append(f"doubt: timed in unlike places: {'; '.join(places)}; time it anew with another --label.")
-    threads = {each.study.devices: count for each in timings for count in _threads(each)}
+    threads = {devices: count for devices, rows in group.rows.items() for row in rows for count in threads_of(row)}
     if len(set(threads.values())) > 1:
         each_had = ", ".join(f"{count} with {devices:,}" for devices, count in sorted(threads.items()))
         notes.append(f"doubt: the cores of a CPU were shared out, threads a device: {each_had}; no cores were added.")
@@ -142,9 +142,3 @@ def _doubts(group: Group) -> list[str]:
             f"doubt: there are reasons to doubt the times of {', '.join(doubted)}; '--analysis throughput' names them."
         )
     return notes
-
-
-def _threads(timing: Timed) -> set[Any]:
-    """How many threads each device of a CPU had; those of a GPU's host add nothing to a step."""
-    environments = (process.environment for process in timing.processes)
-    return {each["threads"] for each in environments if each.get("device_type") == "cpu" and "threads" in each}
