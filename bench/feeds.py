@@ -116,7 +116,8 @@ class Streamed:
 
         parts: list[Tensor] = []
         for part in self._readers.read(reads()):
-            parts.append(part.to(self.device, non_blocking=True))
+            # A copy on a CPU too: what is read is handed over in shared memory, of which there may be little.
+            parts.append(part.to(self.device, non_blocking=True, copy=True))
             if sum(map(len, parts)) == len(asked[0]):
                 yield self._split(torch.cat(parts), asked.popleft())
                 parts = []

@@ -134,6 +134,16 @@ def test_a_set_of_any_size_is_read_in_the_same_memory(monkeypatch):
     assert multiprocessing.active_children() == []
 
 
+def test_what_is_read_does_not_stay_in_the_memory_that_processes_share(monkeypatch):
+    joined, shared = torch.cat, []
+    monkeypatch.setattr(torch, "cat", lambda parts: shared.extend(map(torch.Tensor.is_shared, parts)) or joined(parts))
+    monkeypatch.setattr(feeds, "_READ_BYTES", 64 * 10)
+    examples = squares(100)
+    assert len(examples.take(torch.arange(100))) == 100
+    examples.close()
+    assert shared == [False] * 10
+
+
 def test_batches_without_end_come_in_order_and_draw_no_random_numbers_of_a_trials():
     examples, before = squares(1_000), torch.get_rng_state()
 
