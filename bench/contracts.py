@@ -55,10 +55,6 @@ class OutOfMemory(Exception):  # noqa: N818 (it is an outcome: caught, never sho
     """The trials asked for do not fit on the device together."""
 
 
-class ReaderLost(Exception):  # noqa: N818 (no fault of a trial, or of the user: told as what became of a worker)
-    """A process that reads examples was ended."""
-
-
 class Cohort(Protocol):
     """Trials that train together. Two ways keep this contract: one by one, and stacked. All may raise OutOfMemory."""
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bench.contracts import OutOfMemory, ReaderLost
+from bench.contracts import OutOfMemory
 from bench.errors import DataError
 from bench.examples import Data, Examples, Pixels, Split
 from bench.memory import out_of_memory_named
@@ -177,18 +177,20 @@ def held(examples: Examples) -> Examples:
 
 @contextmanager
 def reading(data: Data) -> Iterator[None]:
-    """While examples of the data are read; afterwards no process reads any. Raises ReaderLost where one was ended."""
+    """While examples of the data are read; afterwards no process reads any."""
     try:
         yield
-    except RuntimeError as error:
-        # torch has no exception of its own for that, and raises it wherever the program stands.
-        if "DataLoader worker (pid" not in str(error):
-            raise
-        raise ReaderLost(str(error).strip().splitlines()[0]) from error
     finally:
         for each in (data.train, data.validation, data.test):
             if isinstance(each, Streamed):
                 each.close()
+
+
+def lost_reader(error: Exception) -> str | None:
+    """What an error says of a process that reads and was ended; None where it is another error."""
+    # torch has no exception of its own for that, and raises it wherever the program stands.
+    told = str(error).strip()
+    return told.splitlines()[0] if isinstance(error, RuntimeError) and "DataLoader worker (pid" in told else None
 
 
 class _Readers:

@@ -11,11 +11,11 @@ from torch import nn
 
 from bench import augment, build, checkpoint, cohort, environment, parallel, precision, probing, study, timing
 from bench.cohorts.parallel import follow
-from bench.contracts import Look, OutOfMemory, ReaderLost, Task
+from bench.contracts import Look, OutOfMemory, Task
 from bench.errors import BenchError, ComponentError, DataError
 from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Started, StudyEvent
 from bench.examples import Data, LossName
-from bench.feeds import reading
+from bench.feeds import lost_reader, reading
 from bench.losses import LOSSES
 from bench.plan import Study, Timing, Trial, Workload
 from bench.search import Dimension, Value
@@ -39,9 +39,10 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         for trial, step in seated.items():
             yield Ended(trial, "infeasible", step, 0.0)
         yield Finished()
-    except ReaderLost as error:
-        yield Lost(f"{_name(task.study)}: a process that reads examples ended early: {error}", "interrupted")
     except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
+        if lost := lost_reader(error):  # no fault of a trial, or of the user: told as what became of a worker
+            yield Lost(f"{_name(task.study)}: a process that reads examples ended early: {lost}", "interrupted")
+            return
         of_device = isinstance(error, torch.AcceleratorError)
         sentence = f"{_name(task.study)}: {_sentence(error)}"
         yield Failed(sentence, traceback.format_exc(), of_device, isinstance(error, DataError))

@@ -13,9 +13,10 @@ import torch
 from test_feeds import SUITE, study, told, write_pets
 from test_run import marked, start
 
-from bench import measure
+from bench import feeds, measure
 from bench.contracts import Task
 from bench.events import Evaluated, Failed, Lost, Started
+from bench.plan import Timing
 from bench.retries import Retries
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -60,6 +61,21 @@ def test_a_reader_that_is_killed_ends_its_study_and_the_study_begun_again_reads_
     )
     assert multiprocessing.active_children() == []
     assert told(of, tmp_path) == told(study(), tmp_path)
+
+
+@pytest.mark.parametrize("what", ["a study that is held in memory", "a timing"])
+def test_a_reader_that_is_killed_before_the_first_step_is_no_fault_of_the_study(tmp_path, monkeypatch, what):
+    monkeypatch.setattr(feeds._Reads, "__getitems__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    write_pets(tmp_path)
+    task = Task(study(), {}, tmp_path)
+    if what == "a timing":
+        timing = Timing(study(more="input: loader").workload, 6, "throughput")
+        task = Task(timing, {}, tmp_path, process=timing.processes()[0])
+    *_, last = measure.carry_out(task, CPU)
+    assert isinstance(last, Lost), last
+    assert last.outcome == "interrupted"
+    assert "a process that reads examples ended early: DataLoader worker (pid" in last.message
+    assert multiprocessing.active_children() == []
 
 
 def readers(mark):
