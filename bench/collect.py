@@ -104,7 +104,7 @@ class Collected:
     missing: int
     studies: int
     status: Status | None
-    refused: tuple[str, ...]
+    refused: tuple[ArchiveError, ...]
 
 
 def collect(path: Path) -> Collected:
@@ -116,13 +116,13 @@ def collect(path: Path) -> Collected:
     with Archive.reading(path, whole=True):
         pass
     with Archive.writing(path) as archive:
-        refused: list[str] = []
+        refused: list[ArchiveError] = []
         seen = status(path) if is_detached(path) else None
         if seen:
             places = [Place(folder_of(path), part.number) for part in seen.parts]
             gone = [part.state in ("done", "gone") for part in seen.parts]
             files = [_readable(place, gone=over) for place, over in zip(places, gone, strict=True)]
-            refused = [str(error) for error in merge.add([file for file in files if file.exists()], archive)]
+            refused = merge.add([file for file in files if file.exists()], archive)
         missing = unmeasured(archive)
         if seen and not seen.alive and not refused:
             for study in missing:
@@ -150,4 +150,4 @@ def settle(path: Path) -> None:
         jobs = ", ".join(part.record.job for part in seen.parts if part.state not in ("done", "gone"))
         raise ArchiveError(f"{path}: a detached run of it goes on, in jobs {jobs}; see 'bench status {path}'")
     if refused := collect(path).refused:
-        raise ArchiveError("\n".join(refused))
+        raise ArchiveError("\n".join(map(str, refused)))

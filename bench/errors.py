@@ -76,6 +76,10 @@ class BrokenArchiveError(ArchiveError):
     exit_code = 1
 
 
+class ContradictionError(ArchiveError):
+    """Two archives that are sound, and tell otherwise of the same trial."""
+
+
 class StorageError(ArchiveError):
     """A disk that takes no more; what was measured before is in the archive."""
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from bench import seals, storage
 from bench.archive import Archive
 from bench.database import made, written
-from bench.errors import ArchiveError, StorageError
+from bench.errors import ArchiveError, ContradictionError, StorageError
 from bench.plan import TimedMeasure
 from bench.reader import Reader
 
@@ -19,6 +19,7 @@ _ENDED = ("reached", "overtaken", "exhausted", "diverged", "infeasible")
 # What a trial is: its columns `phase` to `max_steps`.
 _IDENTITY = slice(2, 8)
 _PHASE, _OUTCOME, _STEP = 2, 10, 11
+_OF_FINISHED = "SELECT 1 FROM members JOIN studies ON id = study WHERE trial = ? AND finished"
 
 Row = tuple[Any, ...]
 
@@ -26,8 +27,8 @@ Row = tuple[Any, ...]
 def merge(paths: Sequence[Path], new: Path) -> int:
     """Writes the studies and trials of archives into a new one; how many studies it holds whole.
 
-    The suite is the first archive's. Raises ArchiveError where the new file exists, an archive is broken, or two
-    archives contradict each other.
+    The suite is the first archive's. Raises ArchiveError where the new file exists or an archive is broken, and
+    ContradictionError where two archives contradict each other.
     """
     with made(new) as connection:
         for path in paths:
@@ -64,6 +65,8 @@ def _add(archive: Archive, new: sqlite3.Connection) -> None:
     new.executemany("INSERT OR IGNORE INTO environments VALUES (?, ?)", archive.rows("environments"))
     trials = {row[0]: row for row in archive.rows("trials")}
     members = archive.rows("members")
+    finished = {study[0] for study in archive.rows("studies") if study[4]}
+    final = {key for study, key in members if study in finished}
     outdone = {
         study[0]
         for study in archive.rows("studies")
@@ -74,7 +77,7 @@ def _add(archive: Archive, new: sqlite3.Connection) -> None:
     }
     for key, row in trials.items():
         if key not in left_out:
-            _add_trial(archive, new, row)
+            _add_trial(archive, new, row, final=key in final)
     for study in archive.rows("studies"):
         held = new.execute("SELECT batch_size FROM studies WHERE id = ?", study[:1]).fetchone()
         if held not in (None, study[2:3]):
@@ -124,10 +127,12 @@ def _worth(finished: bool, rows: list[Row]) -> tuple[bool, bool, int]:
     return timed > 0, finished, timed
 
 
-def _add_trial(archive: Archive, new: sqlite3.Connection, row: Row) -> None:
+def _add_trial(archive: Archive, new: sqlite3.Connection, row: Row, *, final: bool) -> None:
     """Of a trial that two archives saw, the one that went further stands, and the other may say nothing else.
 
-    Where and how fast it was trained may differ. One that did not end, or did not fit there, has nothing to say.
+    Where and how fast it was trained may differ. One that did not end, or did not fit there, has nothing to say; nor,
+    against one of a finished study, has one whose study was cut off: a run would train that anew. final: whether its
+    study was finished.
     """
     readings = [reading[1:] for reading in archive.rows("readings", row[0])]
     held = new.execute("SELECT * FROM trials WHERE id = ?", row[1:2]).fetchone()
@@ -139,13 +144,16 @@ def _add_trial(archive: Archive, new: sqlite3.Connection, row: Row) -> None:
         there = new.execute(
             "SELECT step, name, value, status FROM readings WHERE trial = ? ORDER BY name, step", held[:1]
         ).fetchall()
-        if not _agree((held, there), (row, readings)):
-            raise ArchiveError(
+        if _agree((held, there), (row, readings)):
+            if row[_STEP] <= held[_STEP]:
+                return
+        elif new.execute(_OF_FINISHED, held[:1]).fetchone():
+            if not final:
+                return
+            raise ContradictionError(
                 f"{archive.path}: its trial {row[1]!r} contradicts that of an archive before it; "
                 "one of them was trained by other code, or on a machine that computes otherwise"
             )
-        if row[_STEP] <= held[_STEP]:
-            return
     if held is not None:
         new.execute("DELETE FROM readings WHERE trial = ?", held[:1])
         new.execute(

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from test_run import bench, contents
 
-from bench import check, document, merge, parts, plan, runner, verify
+from bench import check, collect, detached, document, merge, parts, plan, runner, verify
 from bench.archive import Archive
 from bench.errors import ComponentError
-from bench.events import Failed, Finished
+from bench.events import Ended, Evaluated, Failed, Finished, Started
 from bench.executors.local import LocalExecutor
 
 submitit = pytest.importorskip("submitit")
@@ -297,3 +297,60 @@ def test_an_archive_added_twice_is_there_once_with_its_faults(tmp_path):
     assert contents(whole) == contents(part)
     with Archive.reading(whole, whole=True) as archive:
         assert [row[5] for row in archive.rows("faults")] == ["it failed"] * 2
+
+
+@pytest.fixture
+def fake(slurm, tmp_path):
+    """A run of two studies, detached in one part whose job is running: its archive, the part, and the studies."""
+    path = tmp_path / "whole.sqlite"
+    made = plan.make(check.check(document.parse(SUITE.format(batch_sizes=[16, 32]))))
+    with Archive.writing(path) as archive:
+        archive.plan(made)
+        part = parts.Place(parts.folder_of(path), 0)
+        part.folder.mkdir()
+        parts.begin(archive, made.studies, part)
+    record = detached.Record(submitted="now", parts=(detached.PartRecord(job="7_0", log="log", studies=2),))
+    detached.record_of(path).write_text(record.model_dump_json())
+    slurm.holds("7_0|RUNNING|n1")
+    return path, part, made.studies
+
+
+def tell(archive, study, node, value, *, finished=True):
+    """Writes what a job on a node would of a study, without training anything."""
+    environment = archive.environment({"device": node})
+    trials = study.draws()
+    ends = [Ended(each, "overtaken" if number else "reached", 10, 1.0) for number, each in enumerate(trials)]
+    seen = Evaluated(10, {each.id: {"validation_error": value} for each in trials})
+    for event in (Started(trials), seen, *ends, *([Finished()] if finished else [])):
+        archive.record(study, environment, event)
+
+
+def test_what_was_collected_of_a_study_half_way_gives_way_where_its_job_is_requeued_on_an_unlike_node(slurm, fake):
+    path, part, (first, second) = fake
+    with Archive.writing(part.archive) as there:
+        tell(there, first, "n1", 0.05, finished=False)
+        there.copy(part.copy)
+    assert collect.collect(path).refused == ()
+    with Archive.writing(part.archive) as there:
+        tell(there, first, "n2", 0.05000000000000001)
+        tell(there, second, "n2", 0.05)
+    told = contents(part.archive)
+    slurm.holds()
+    got = collect.collect(path)
+    assert (got.missing, got.refused) == (0, ())
+    assert contents(path) == told
+    assert not part.folder.exists()
+
+
+def test_a_part_that_contradicts_what_was_measured_is_kept_and_so_is_what_the_others_hold(slurm, fake, tmp_path):
+    path, part, (first, _) = fake
+    with Archive.writing(part.archive) as there:
+        tell(there, first, "n1", 0.05)
+    with Archive.writing(path) as archive:
+        tell(archive, first, "here", 0.06)
+    slurm.holds()
+    _, err = bench("collect", path, folder=tmp_path, code=5)
+    assert "contradicts" in err
+    assert "bench merge" in err
+    assert "bench verify" not in err
+    assert part.archive.exists()

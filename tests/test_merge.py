@@ -127,3 +127,19 @@ def test_archives_that_contradict_each_other_are_refused_and_nothing_is_written(
     assert "contradicts that of an archive before it" in err
     assert sorted(place.suffix for place in tmp_path.iterdir()) == [".lock", ".lock", ".sqlite", ".sqlite"]
     assert "exists already" in bench("merge", here, "--into", here, folder=tmp_path, code=2)[1]
+
+
+def test_a_trial_of_a_study_that_was_cut_off_gives_way_to_that_of_one_that_was_finished(tmp_path):
+    """A job that is requeued on an unlike node trains its study anew, and the last digit may be another."""
+    cut, whole, both, other = (tmp_path / f"{name}.sqlite" for name in ("cut", "whole", "both", "other"))
+    measure(whole)
+    measure(cut)
+    with closing(sqlite3.connect(cut)) as db, db:
+        db.execute("UPDATE studies SET finished = 0")
+        db.execute("UPDATE readings SET value = value + 1e-9")
+        db.execute("DELETE FROM seals WHERE kind = 'study'")
+        seals.seal_all(db)
+    for name, order in ((both, (cut, whole)), (other, (whole, cut))):
+        bench("merge", *order, "--into", name, folder=tmp_path)
+        assert rows(name) == rows(whole)
+        assert verify.problems(name) == []

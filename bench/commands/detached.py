@@ -11,7 +11,7 @@ from bench.commands._interrupt import interrupt_once
 from bench.commands._options import ArchivePath, Results
 from bench.commands._output import width
 from bench.commands._places import place_of
-from bench.errors import IncompleteError, InterruptedRunError
+from bench.errors import ContradictionError, IncompleteError, InterruptedRunError
 
 if TYPE_CHECKING:
     from bench.collect import Status
@@ -82,8 +82,10 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
         advice = f"{got.status.unanswered}; collect again"
     elif got.status and alive:
         advice = f"{alive} of {len(got.status.parts)} jobs left, collect again; see 'bench status'"
+    elif any(isinstance(error, ContradictionError) for error in got.refused):
+        advice = f"'bench merge PART --into NEW' keeps such a part by itself; then remove {folder_of(path)}"
     elif got.refused:
         advice = f"'bench verify' says what can be saved of these parts; then remove {folder_of(path)}"
     else:
         advice = "no job is left, run the suite again"
-    raise IncompleteError("\n".join([*got.refused, f"{said}; {advice}"]))
+    raise IncompleteError("\n".join([*map(str, got.refused), f"{said}; {advice}"]))
