@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -102,9 +102,10 @@ class Streamed:
         for own, split in zip(some, self.batches(each.flatten() for each in some), strict=True):
             yield split, torch.arange(own.numel(), device=self.device).view_as(own)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Split]:
+    def batches(self, rows: Iterable[Tensor]) -> Generator[Split]:
         """The examples of each row of numbers [n], as they are stored, on the device; there may be rows without end,
-        and those to come are read meanwhile.
+        and those to come are read meanwhile. One reading at a time: where another was begun, this one cannot go on, and
+        raises RuntimeError.
         """
         asked: deque[Tensor] = deque()
         at_once = self._within(_READ_BYTES)
@@ -217,6 +218,8 @@ class _Readers:
                     str(part)
                 )  # a new one, which no frame keeps: else this one, and its readers, would stay
             yield part
+            if self._asked.numbers is not asked:
+                raise RuntimeError("read again before it was read to its end")
 
 
 def _number(device: torch.device) -> int:

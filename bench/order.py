@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from bench import augment
+from bench.examples import Data
 from bench.search import seed_of
-from bench.suite import OrderName
+from bench.suite import Entry, OrderName
 
 # Rows of example numbers are made this many numbers at a time, however long a stretch is.
 _BLOCK = 1_000_000
@@ -83,6 +85,15 @@ class Order:
         self._draw_generator.set_state(state_dict["draw_generator"].cpu())
         self._left = state_dict["left"].clone()
         self._epoch = state_dict["epoch"].clone() if len(state_dict["epoch"]) else None
+
+
+def order_of(entry: Entry, data: Data, batch_size: int, seed: int) -> Order:
+    """The order of the data's training set that the suite asks for, with what its augmentation draws for each example.
+
+    Raises ComponentError where the examples cannot be augmented.
+    """
+    draws = augment.draws(entry.augment, data.example_shape)
+    return Order(len(data.train), batch_size, seed, entry.order, draws)
 
 
 def blocks(steps: int, batch_size: int, numbers: int = 1) -> Iterator[int]:

@@ -15,7 +15,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -28,10 +28,10 @@ from bench.clock import seconds_of
 from bench.conditions import Watch
 from bench.contracts import OutOfMemory
 from bench.events import Ended, Evaluated, Started, StudyEvent
-from bench.examples import Examples, Split
+from bench.examples import Data, Examples, Split
 from bench.feeds import Streamed, reading
 from bench.memory import Peak, out_of_memory_named, process_peak_bytes
-from bench.order import Order
+from bench.order import Order, order_of
 from bench.plan import Timing, Trial
 from bench.stats import median_interval
 from bench.step import Step
@@ -57,8 +57,8 @@ def run(timing: Timing, trial: Trial, folder: Path, device: torch.device) -> Ite
     options = timing.workload.entry.timing
     try:
         with out_of_memory_named():
-            work = _Work(timing, trial, folder, device)
-            with reading(work.data):
+            data = build.data(timing.workload, folder, device)
+            with reading(data), closing(_Work(timing, trial, data, device)) as work:
                 peak.restart()
                 warm = warm_up(work, device, options.seconds)
                 watch = Watch(device)
@@ -183,23 +183,19 @@ def _window(work: Timeable, steps: int, device: torch.device) -> Window:
 class _Work:
     """The step, or the forward pass, of a workload, on batches as its trials see them."""
 
-    def __init__(self, timing: Timing, trial: Trial, folder: Path, device: torch.device) -> None:
+    def __init__(self, timing: Timing, trial: Trial, data: Data, device: torch.device) -> None:
         workload = timing.workload
-        if timing.what == "inference":  # the batch that a forward pass answers is whole
-            workload = replace(workload, entry=workload.entry.model_copy(update={"micro_batch": None}))
-        self._timing = timing
-        self._device = device
-        self.data = data = build.data(workload, folder, device)
-        self._streamed = isinstance(data.train, Streamed)
-        change = workload.entry.augment if timing.what == "throughput" else None
-        draws = augment.draws(change, data.example_shape)
-        order = Order(len(data.train), timing.batch_size, trial.order_seed, workload.entry.order, draws)
+        if timing.what == "inference":  # the batch that a forward pass answers is whole, and as it is
+            workload = replace(workload, entry=workload.entry.model_copy(update={"micro_batch": None, "augment": None}))
+        self._timing, self._entry = timing, workload.entry
+        self._data, self._device = data, device
+        self._few = data.train.first(2)
+        order = order_of(workload.entry, data, timing.batch_size, trial.order_seed)
         self._feed: _DeviceFeed | _LoaderFeed
         if isinstance(data.train, Streamed):
-            self._feed = _LoaderFeed(data.train, order, change)
+            self._feed = _LoaderFeed(data.train, order, workload.entry.augment)
         else:
-            self._feed = _DeviceFeed(data.train, order, change)
-        self._train = data.train.first(timing.batch_size)
+            self._feed = _DeviceFeed(data.train, order, workload.entry.augment)
         self._step = Step(workload, data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
         self._act: Callable[[Tensor, Tensor], object] = self._step.take
         if timing.what == "inference":
@@ -214,11 +210,15 @@ class _Work:
         for inputs, targets in self._feed.batches(steps):
             act(inputs, targets)
 
+    def close(self) -> None:
+        """Nothing is read for it any more."""
+        self._feed.close()
+
     def readings(self, steps: int) -> dict[str, float]:
         """What can be said of the step off the clock, once it has been timed, and of what the device can do."""
         held = limits.held_bytes(self._step)
         counted = limits.operations(
-            self._step, self._train.inputs[:2], self._train.targets[:2], training=self._timing.what == "throughput"
+            self._step, self._few.inputs, self._few.targets, training=self._timing.what == "throughput"
         )
         seen = {
             "operations": counted * self._timing.batch_size / parallel.size(),  # of each device
@@ -226,15 +226,16 @@ class _Work:
             **held,
             **limits.ceilings(self._device, self._timing.workload.entry.precision),
         }
-        if self._streamed:
+        if isinstance(self._data.train, Streamed):
             seen["resident_step_seconds"] = self._resident_step_seconds(steps)
         return seen
 
     def _resident_step_seconds(self, steps: int) -> float:
         """Seconds of a step whose examples lie on the device: what a loader makes it wait for comes on top."""
-        size = len(self._train)
-        order = Order(size, min(size, self._timing.batch_size), 0)
-        self._feed = _DeviceFeed(self._train, order, None)
+        with reading(self._data):
+            train = self._data.train.first(self._timing.batch_size)
+        order = order_of(self._entry, replace(self._data, train=train), len(train), seed=0)
+        self._feed = _DeviceFeed(train, order, self._entry.augment)
         return statistics.median(_window(self, steps, self._device).step_seconds for _ in range(_FEWEST_WINDOWS))
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002 (a step's arguments)
@@ -257,18 +258,21 @@ class _DeviceFeed:
             for row in rows[:steps].unbind():
                 yield augment.gathered(examples, row, self._augment)
 
+    def close(self) -> None:
+        self._pieces = []
+
 
 class _LoaderFeed:
     """Batches that are read ahead of the steps that take them."""
 
     def __init__(self, train: Streamed, order: Order, change: Augment | None) -> None:
         self._augment = change
-        self._asked: deque[Tensor] = deque()
+        self._asked = asked = deque[Tensor]()
 
         def numbers() -> Iterator[Tensor]:
             while True:
                 (row,) = order.take(1)
-                self._asked.append(row)
+                asked.append(row)
                 yield row if change is None else row[:, 0]
 
         self._batches = train.batches(numbers())
@@ -279,3 +283,6 @@ class _LoaderFeed:
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in itertools.islice(self._batches, steps):
             yield augment.changed(batch.first(len(batch)), self._asked.popleft(), self._augment)
+
+    def close(self) -> None:
+        self._batches.close()

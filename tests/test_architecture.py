@@ -51,7 +51,7 @@ ALLOWED = {
         *("augment", "build", "clock", "conditions", "contracts", "events", "examples", "feeds", "limits", "memory"),
         *("order", "parallel", "plan", "stats", "step", "suite"),
     },
-    "order": {"search", "suite"},
+    "order": {"augment", "examples", "search", "suite"},
     "augment": {"errors", "examples", "suite"},
     "alter": {"errors", "examples"},
     "feeds": {"contracts", "errors", "examples", "memory"},

@@ -166,13 +166,13 @@ def test_training_sees_augmented_images_and_evaluation_does_not(monkeypatch):
 
 
 def test_a_timed_training_step_includes_augmentation_and_a_forward_pass_alone_does_not(monkeypatch):
-    study, _ = make()
+    study, data = make()
     calls = []
     plain = augment.augmented
     monkeypatch.setattr(augment, "augmented", lambda *given: calls.append(1) or plain(*given))
     for what, expected in (("throughput", 2), ("inference", 2)):
         timing = Timing(study.workload, 16, what)
-        work = _Work(timing, timing.processes()[0], Path(), CPU)
+        work = _Work(timing, timing.processes()[0], data, CPU)
         work.prepare(2)
         work.run(2)
         assert len(calls) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import weakref
+from contextlib import closing
 from dataclasses import replace
 
 import numpy
@@ -12,13 +13,14 @@ import torch
 from fakes import study_of
 from PIL import Image
 
-from bench import build, feeds, measure
+from bench import augment, build, feeds, limits, measure, timing
 from bench.alter import altered
 from bench.components import find
 from bench.contracts import Task
 from bench.errors import DataError
 from bench.events import Ended, Evaluated, Finished
 from bench.examples import Data, Pixels, Split
+from bench.plan import Timing
 
 # Python 3.12 warns where readers are forked from pytest, whose process has threads; a worker of bench has none that
 # hold a lock.
@@ -167,6 +169,16 @@ def test_batches_without_end_come_in_order_and_draw_no_random_numbers_of_a_trial
     assert multiprocessing.active_children() == []
 
 
+def test_a_reading_that_another_was_begun_beside_does_not_end_as_if_it_were_whole():
+    examples = squares(1_000)
+    one = examples.in_order(100)
+    next(one)
+    assert len(next(examples.in_order(300))) == 300
+    with pytest.raises(RuntimeError, match="read again before it was read to its end"):
+        next(one)
+    examples.close()
+
+
 def test_what_is_changed_of_a_dataset_is_changed_alike_read_or_held():
     seen = Pixels(torch.full((1, 1, 1), 0.5), torch.full((1, 1, 1), 0.25))
     data = Data(squares(50), squares(10), squares(10), 2).each(lambda examples: replace(examples, pixels=seen))
@@ -179,6 +191,21 @@ def test_what_is_changed_of_a_dataset_is_changed_alike_read_or_held():
         assert read.train.example_shape == held.train.example_shape
         assert read.train.target_shape == held.train.target_shape
         assert read.outputs_an_example == held.outputs_an_example
+
+
+def test_what_is_timed_reads_no_more_afterwards_and_lies_on_the_device_augmented_as_it_was_read(folder, monkeypatch):
+    images = []
+    monkeypatch.setattr(augment, "augmented", lambda given, *_: images.append(given) or given)
+    monkeypatch.setattr(limits, "ceilings", lambda *_: {})
+    of = Timing(study(more="input: loader\n    augment: {crop: 1}").workload, 6, "throughput")
+    data = build.data(of.workload, folder, CPU)
+    with feeds.reading(data), closing(timing._Work(of, of.processes()[0], data, CPU)) as work:
+        work.run(2)
+        assert len(multiprocessing.active_children()) == 1
+    assert multiprocessing.active_children() == []
+    assert work.readings(2)["resident_step_seconds"] > 0
+    assert multiprocessing.active_children() == []
+    assert [len(each) for each in images] == [6, 6] + [6] * 2 * 3  # three windows of two steps
 
 
 def test_what_does_not_fit_in_memory_is_a_sentence(monkeypatch):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bench.cohorts._orders import order_of
 from bench.cohorts.one_by_one import OneByOne
 from bench.contracts import Observation
 from bench.evaluation import observation
@@ -15,7 +14,7 @@ from bench.events import Way
 from bench.examples import Data
 from bench.growth import Batch
 from bench.memory import out_of_memory_named
-from bench.order import Order, blocks
+from bench.order import Order, blocks, order_of
 from bench.plan import Study, Trial
 from bench.probes.noise_scale import noise_scale
 from bench.probing import Copies
@@ -62,7 +61,11 @@ class Growing(OneByOne):
         self._adapts = isinstance(growth, Adaptive)
         self._copies = Copies(study, data, device)
         self._places = {
-            trial: _Place(Batch(growth, study.batch_size), order_of(study, data, trial)) for trial in trials
+            trial: _Place(
+                Batch(growth, study.batch_size),
+                order_of(study.workload.entry, data, study.batch_size, trial.order_seed),
+            )
+            for trial in trials
         }
 
     @out_of_memory_named()

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from bench import augment, build, parallel
 from bench.clock import now
-from bench.cohorts._orders import order_of
 from bench.contracts import Observation
 from bench.evaluation import RandomStream, averages, evaluate, finite, observation, observing
 from bench.events import Way
 from bench.examples import Data, Examples, Split
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
-from bench.order import blocks
+from bench.order import blocks, order_of
 from bench.plan import Study, Trial
 from bench.state import Fields, Parts
 from bench.step import Step
@@ -38,7 +37,10 @@ class OneByOne:
         self._batch_size = study.batch_size
         self._augment = study.workload.entry.augment
         self._runs = {trial: _Run(study, data, device, trial) for trial in trials}
-        self._orders = {trial.order_seed: order_of(study, data, trial) for trial in trials}
+        self._orders = {
+            trial.order_seed: order_of(study.workload.entry, data, study.batch_size, trial.order_seed)
+            for trial in trials
+        }
         self._step = 0
         # By the ids of trials; losses are those of each step since the last evaluation, still on the device.
         self._seconds = dict.fromkeys((trial.id for trial in trials), 0.0)

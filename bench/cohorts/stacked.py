@@ -17,7 +17,6 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from bench import augment, build, precision
 from bench.clock import now
-from bench.cohorts._orders import order_of
 from bench.cohorts.cuda_graph import GraphedStep, capturable
 from bench.contracts import Observation
 from bench.ema import Average
@@ -26,7 +25,7 @@ from bench.events import Way
 from bench.examples import Data, Examples, Split
 from bench.losses import LOSSES
 from bench.memory import out_of_memory_named
-from bench.order import blocks
+from bench.order import blocks, order_of
 from bench.plan import Study, Trial
 from bench.state import Fields, NothingElse, OfOptimizer, Parts, Tensors
 from bench.step import repeatable
@@ -57,7 +56,10 @@ class Stacked:
         # [trials], of each step since the last evaluation, still on the device.
         self._losses: list[Tensor] = []
         self._augment = workload.entry.augment
-        self._orders = {trial.order_seed: order_of(study, data, trial) for trial in trials}
+        self._orders = {
+            trial.order_seed: order_of(study.workload.entry, data, study.batch_size, trial.order_seed)
+            for trial in trials
+        }
         self._schedules = [build.schedule(workload, trial.metaparameters, study.batch_size) for trial in trials]
         self._stream = RandomStream(trials[0].init_seed, device)
         models = [build.model(workload, data, torch.device("cpu"), trial.init_seed) for trial in trials]

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench import check, document, plan, timing
+from bench import build, check, document, plan, timing
 from bench.clock import seconds_of
 from bench.stats import median_interval
 
@@ -69,7 +69,8 @@ def main() -> None:
     print(f"{'model':>10} {'batch':>6} {'bench':>10} {'bare':>10}  bench/bare")
     for model in ("mlp", "simple_cnn"):
         for timed in plan.make(check.check(document.parse(SUITE.format(model=model)))).timings:
-            work = timing._Work(timed, timed.processes()[0], Path(), device)
+            data = build.data(timed.workload, Path(), device)
+            work = timing._Work(timed, timed.processes()[0], data, device)
             by_hand = bare(model, timed.batch_size, device)
             steps = min(1000, timing.warm_up(work, device, 2.0).steps_a_window)
             seconds_of(by_hand, steps, device)
