@@ -8,9 +8,11 @@ jobs dial in to nobody: each is given work that it does by itself.
 
 from __future__ import annotations
 
+import math
 import secrets
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -32,7 +34,7 @@ from bench.plan import Study, Timing
 if TYPE_CHECKING:
     import submitit
 
-# How often it is asked whether jobs are left, where none says anything.
+# How often it is asked how many jobs are left, where tasks wait for one.
 _LOOK_SECONDS = 10.0
 
 
@@ -89,28 +91,33 @@ class SlurmExecutor:
         idle: list[Connection] = []
         running: dict[Connection, Place] = {}
         jobs: list[submitit.Job[None]] = []
-        heard = True
-        ready: Sequence[object] = []
+        heard, looked = True, -math.inf
         with socket.create_server(("", 0)) as door:
             address = self._host, door.getsockname()[1]
             call = partial(work, address, key, self._stall_seconds, self._modules, sys.path)
             try:
                 while tasks or running:
-                    if tasks and not idle and not ready:
+                    if tasks and not idle and time.monotonic() > looked + _LOOK_SECONDS:
                         wanted = 1 if alone else min(self.jobs, len(tasks) + len(running))
-                        left = self._submitter.left(jobs)
+                        left, looked = self._submitter.left(jobs), time.monotonic()
                         if not left and not heard:
                             raise DeviceError(f"no job is left; see their logs in '{self._submitter.logs}'")
                         if left < wanted:  # their time was up, say
                             jobs += self._submitter.submit([call] * (wanted - left))
                             heard = False
                     while tasks and idle:
-                        connection = idle.pop()
-                        running[connection] = Place(tasks.popleft())
-                        connection.send((running[connection].task, alone))
-                    ready = wait([door, *idle, *running], _LOOK_SECONDS)
-                    # Of those that are idle nothing was asked: their end is all that they can say.
-                    idle = [connection for connection in idle if connection not in ready]
+                        connection, task = idle.pop(), tasks.popleft()
+                        try:
+                            connection.send((task, alone))
+                        except OSError:  # it is gone, and was not seen to go
+                            connection.close()
+                            tasks.appendleft(task)
+                        else:
+                            running[connection] = Place(task)
+                    for connection in idle:  # nothing is left for them, and others may wait for their nodes
+                        connection.close()
+                    idle.clear()
+                    ready = wait([door, *running], _LOOK_SECONDS)
                     idle += let_in(door, key) if door in ready else []
                     for connection in [connection for connection in running if connection in ready]:
                         heard, place = True, running[connection]

@@ -1,0 +1,135 @@
+"""Slurm's jobs and the run they dial in to, with threads that say what a test has them say in place of jobs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from contextlib import suppress
+from multiprocessing.connection import Client
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from fakes import fake_study
+
+from bench.contracts import Task
+from bench.events import Evaluated, Finished, Lost
+
+pytest.importorskip("submitit")
+
+from bench.executors import slurm
+
+NEWS = Evaluated(1, {})
+# A job that waits for what does not happen goes on after so many news, a twentieth of a second each.
+PATIENCE = 100
+
+
+class Jobs:
+    """In place of a submitter: a job is a thread that dials in and does what a test says, given its number."""
+
+    cluster, logs = "slurm", "logs"
+
+    def __init__(self, does):
+        self._does = does
+        self.threads = []
+
+    def submit(self, calls):
+        new = [Thread(target=self._job, args=(len(self.threads) + n, *call.args[:2])) for n, call in enumerate(calls)]
+        self.threads += new
+        for thread in new:
+            thread.start()
+        return new
+
+    def left(self, jobs):
+        return sum(job.is_alive() for job in jobs)
+
+    def end(self, jobs):
+        for job in jobs:
+            job.join()
+
+    def _job(self, number, address, key):
+        with Client(address, authkey=key) as connection, suppress(EOFError, ConnectionError):
+            self._does(number, connection)
+
+
+def carried_out(does, monkeypatch, tasks=2):
+    """Has two jobs carry out tasks, and those that are lost again; what became of each, and the jobs."""
+    monkeypatch.setattr(slurm, "_LOOK_SECONDS", 0.2)
+    jobs = Jobs(does)
+    waiting = deque([Task(fake_study(), {}, Path())] * tasks)
+    became = []
+    for task, _, event in slurm.SlurmExecutor(jobs, 60.0, 2, "localhost").run(waiting):
+        if isinstance(event, Finished | Lost):
+            became.append(type(event))
+        if isinstance(event, Lost):
+            waiting.append(task)
+    return became, jobs
+
+
+def speak_until(happened, connection):
+    for _ in range(PATIENCE):
+        if happened.wait(0.05):
+            return
+        connection.send(({}, NEWS))
+
+
+def test_a_job_that_is_lost_is_replaced_while_another_speaks(monkeypatch):
+    replaced, waited = Event(), []
+
+    def does(number, connection):
+        connection.recv()
+        if number == 1:
+            return  # its time is up
+        if number > 1:
+            replaced.set()
+        else:
+            speak_until(replaced, connection)
+            waited.append(replaced.is_set())
+        connection.send(({}, Finished()))
+        connection.recv()
+
+    became, jobs = carried_out(does, monkeypatch)
+    assert waited == [True]
+    assert became.count(Finished) == 2
+    assert len(jobs.threads) == 3
+
+
+def test_a_job_for_which_nothing_is_left_is_let_go_while_another_works(monkeypatch):
+    let_go, waited = Event(), []
+
+    def does(number, connection):
+        connection.recv()
+        if number == 0:
+            speak_until(let_go, connection)
+            waited.append(let_go.is_set())
+        connection.send(({}, Finished()))
+        try:
+            connection.recv()
+        except EOFError:
+            let_go.set()
+
+    assert carried_out(does, monkeypatch)[0] == [Finished] * 2
+    assert waited == [True]
+
+
+def test_a_job_that_died_before_it_was_given_a_task_costs_the_run_nothing(monkeypatch):
+    let_in, broken = slurm.let_in, []
+
+    def one_broken(*told):
+        connections = let_in(*told)
+        if not broken:
+            broken.extend(connections)
+            for connection in connections:
+                with socket.socket(fileno=os.dup(connection.fileno())) as theirs:
+                    theirs.shutdown(socket.SHUT_WR)
+        return connections
+
+    def does(number, connection):
+        while True:
+            connection.recv()
+            connection.send(({}, Finished()))
+
+    monkeypatch.setattr(slurm, "let_in", one_broken)
+    assert carried_out(does, monkeypatch)[0] == [Finished] * 2
+    assert len(broken) == 1
