@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import merge, storage
 from bench.archive import Archive
-from bench.detached import PartRecord, is_detached, read
+from bench.detached import PartRecord, is_detached, read, record_of
 from bench.errors import ArchiveError, DeviceError
 from bench.executors import _queue
 from bench.executors._queue import Queued
@@ -23,7 +24,8 @@ class Part:
     """How far a part is.
 
     state: Slurm's word for its job, `done` where all is measured, `gone` where the job ended before, or `unknown` where
-    Slurm does not answer.  problem: why its archive cannot be read, if so.
+    Slurm does not answer, or knows of no such job and something holds the part.  problem: why its archive cannot be
+    read or held, if so.
     """
 
     number: int
@@ -51,21 +53,38 @@ class Status:
 
 def status(path: Path) -> Status:
     """How far the detached run of an archive is; raises ArchiveError where its record cannot be read."""
+    with _held(path) as seen:
+        return seen
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[Status]:
+    """How far a detached run is; until this is left, nobody writes to the parts whose jobs are over.
+
+    That the queue does not hold a job is no proof that it is over: it may be that of another cluster, or of a
+    controller that lost what it knew.
+    """
     record = read(path)
     try:
         queue, unanswered = _queue.queued([part.job for part in record.parts]), ""
     except DeviceError as error:
         queue, unanswered = None, str(error)
     places = [Place(folder_of(path), number) for number in range(len(record.parts))]
-    return Status(
-        tuple(_look(place, part, queue) for place, part in zip(places, record.parts, strict=True)),
-        record.submitted,
-        unanswered,
-    )
+    with ExitStack() as locks:
+        yield Status(
+            tuple(_look(place, part, queue, locks) for place, part in zip(places, record.parts, strict=True)),
+            record.submitted,
+            unanswered,
+        )
 
 
-def _look(place: Place, record: PartRecord, queue: Mapping[str, Queued] | None) -> Part:
-    queued = Queued("unknown", "") if queue is None else queue.get(record.job)
+def _look(place: Place, record: PartRecord, queue: Mapping[str, Queued] | None, locks: ExitStack) -> Part:
+    queued, problem = Queued("unknown", "") if queue is None else queue.get(record.job), ""
+    if queued is None:
+        try:
+            locks.enter_context(storage.locked(place.archive))
+        except ArchiveError as error:
+            queued, problem = Queued("unknown", ""), str(error)
     file = _readable(place, gone=queued is None)
     try:
         with Archive.reading(file) as archive:
@@ -76,7 +95,8 @@ def _look(place: Place, record: PartRecord, queue: Mapping[str, Queued] | None) 
     except ArchiveError as error:
         return Part(place.number, record, queued.state if queued else "gone", "", 0, 0, str(error))
     state = queued.state if queued else "done" if finished == record.studies else "gone"
-    return Part(place.number, record, state, (queued and queued.node) or ", ".join(sorted(nodes)), finished, ended)
+    node = (queued and queued.node) or ", ".join(sorted(nodes))
+    return Part(place.number, record, state, node, finished, ended, problem)
 
 
 def _readable(place: Place, *, gone: bool) -> Path:
@@ -116,23 +136,41 @@ def collect(path: Path) -> Collected:
     with Archive.reading(path, whole=True):
         pass
     with Archive.writing(path) as archive:
-        refused: list[ArchiveError] = []
-        seen = status(path) if is_detached(path) else None
-        if seen:
-            places = [Place(folder_of(path), part.number) for part in seen.parts]
-            gone = [part.state in ("done", "gone") for part in seen.parts]
-            files = [_readable(place, gone=over) for place, over in zip(places, gone, strict=True)]
-            refused = merge.add([file for file in files if file.exists()], archive)
-        missing = unmeasured(archive)
+        seen, refused = _take(archive) if is_detached(path) else (None, [])
         if seen and not seen.alive and not refused:
-            for study in missing:
+            _remove(record_of(path))
+        for name in archive.finished():
+            storage.forget_checkpoint(storage.checkpoint(archive.path, name))
+        return Collected(len(unmeasured(archive)), len(archive.studies()), seen, tuple(refused))
+
+
+def _take(archive: Archive) -> tuple[Status, list[ArchiveError]]:
+    """Writes what parts hold into their archive, and empties them if no job is left; why some could not be read."""
+    folder = folder_of(archive.path)
+    with _held(archive.path) as seen:
+        places = [Place(folder, part.number) for part in seen.parts]
+        gone = [part.state in ("done", "gone") for part in seen.parts]
+        files = [_readable(place, gone=over) for place, over in zip(places, gone, strict=True)]
+        refused = merge.add([file for file in files if file.exists()], archive)
+        if not seen.alive and not refused:
+            for study in unmeasured(archive):
                 for place in places:
                     there = storage.checkpoint(archive.path, study.id)
                     storage.bring_checkpoint(storage.checkpoint(place.archive, study.id), there)
-            shutil.rmtree(folder_of(path))
-        for name in archive.finished():
-            storage.forget_checkpoint(storage.checkpoint(archive.path, name))
-        return Collected(len(missing), len(archive.studies()), seen, tuple(refused))
+            locks = {place.archive.with_suffix(".lock") for place in places}
+            for file in sorted({*folder.iterdir()} - {*locks, record_of(archive.path)}):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        return seen, refused
+
+
+def _remove(record: Path) -> None:
+    """Removes the folder of a record, in which nothing is left but that and locks, the record last: without it nobody
+    knows that the rest may be removed.
+    """
+    with storage.interrupts_held():
+        for file in sorted(record.parent.iterdir(), key=record.__eq__):
+            file.unlink()
+        record.parent.rmdir()
 
 
 def settle(path: Path) -> None:

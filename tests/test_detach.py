@@ -14,7 +14,7 @@ from test_run import bench, contents
 
 from bench import check, collect, detached, document, merge, parts, plan, runner, verify
 from bench.archive import Archive
-from bench.errors import ComponentError
+from bench.errors import ArchiveError, ComponentError
 from bench.events import Ended, Evaluated, Failed, Finished, Started
 from bench.executors.local import LocalExecutor
 
@@ -354,3 +354,46 @@ def test_a_part_that_contradicts_what_was_measured_is_kept_and_so_is_what_the_ot
     assert "bench merge" in err
     assert "bench verify" not in err
     assert part.archive.exists()
+
+
+def test_a_part_that_is_being_written_is_not_over_whatever_the_queue_says(slurm, fake, tmp_path):
+    path, part, (first, second) = fake
+    elsewhere = "#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n"
+    (tmp_path / "bin" / "squeue").write_text(elsewhere)
+    with Archive.writing(part.archive) as there:  # as its job does, for the lock is the open file's
+        tell(there, first, "n1", 0.05)
+        there.copy(part.copy)
+        tell(there, second, "n1", 0.05)
+        (seen,) = collect.status(path).parts
+        assert seen.state == "unknown"
+        assert "another bench run is writing to it" in seen.problem
+        assert collect.collect(path).missing == 1
+        with pytest.raises(ArchiveError, match="goes on, in jobs 7_0"):
+            collect.settle(path)
+    assert collect.collect(path).missing == 0
+    assert not part.folder.exists()
+
+
+@pytest.mark.parametrize("removed", range(4))
+def test_a_removal_that_is_cut_off_is_completed_by_the_next_collection(slurm, fake, monkeypatch, removed):
+    path, part, (first, second) = fake
+    with Archive.writing(part.archive) as there:
+        tell(there, first, "n1", 0.05)
+        tell(there, second, "n1", 0.05)
+    slurm.holds()
+    unlink, left = Path.unlink, list(range(removed))
+
+    def cut_off(file, **told):
+        if file.parent == part.folder:
+            if not left:
+                raise KeyboardInterrupt
+            left.pop()
+        unlink(file, **told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            collect.collect(path)
+    assert detached.is_detached(path)
+    assert collect.collect(path).missing == 0
+    assert not part.folder.exists()
