@@ -20,11 +20,11 @@ from bench import archive, check, document, plan, runner, storage
 from bench.archive import Archive
 from bench.contracts import Executor
 from bench.errors import ComponentError
-from bench.events import TERMINAL
 from bench.live import Progress
 from bench.plan import Plan, Study, Timing
 
-# A part shows how far it is at least so often, where it has anything to say.
+# So often a part shows how far it is, where it has anything to say. Each time the whole of it is copied, so it is not
+# at the end of every study, of which it may have thousands.
 _COPY_SECONDS = 20.0
 
 
@@ -112,9 +112,10 @@ class Work:
             with closing(runner.run(planned, missing, part, executor, self.data_folder)) as events:
                 for unit, event in events:
                     progress.apply(unit, event)
-                    if isinstance(event, TERMINAL) or time.monotonic() - copied > _COPY_SECONDS:
+                    if time.monotonic() - copied > _COPY_SECONDS:
                         part.copy(self.place.copy)
                         copied = time.monotonic()
+            part.copy(self.place.copy)
 
 
 def _planned(part: Archive) -> Plan:

@@ -397,3 +397,23 @@ def test_a_removal_that_is_cut_off_is_completed_by_the_next_collection(slurm, fa
     assert detached.is_detached(path)
     assert collect.collect(path).missing == 0
     assert not part.folder.exists()
+
+
+def test_a_part_of_many_short_studies_is_not_copied_for_each(fake, tmp_path):
+    _, part, studies = fake
+    copies = []
+
+    class Instant:
+        def rehearse(self, studies, folder):
+            return []
+
+        def run(self, tasks, *, alone=False):
+            while tasks:
+                yield tasks.popleft(), {"device": "n1"}, Finished()
+                with Archive.reading(part.copy) as there:
+                    copies.append(len(there.finished()))
+
+    parts.Work(part, tmp_path)(Instant())
+    with Archive.reading(part.copy) as there:
+        assert there.finished() == {study.id for study in studies}
+    assert copies == [0] * len(studies)
