@@ -127,7 +127,7 @@ class Streamed:
         """All of them, in memory on the device; raises DataError where they do not fit."""
         chunks = torch.arange(len(self)).split(self._within(_PIECE_BYTES))
         try:
-            with out_of_memory_named():
+            with out_of_memory_named(awaited=False):
                 one = self._split(self._one.unsqueeze(0), torch.arange(1)).inputs
                 inputs = one.new_empty(len(self), *self.example_shape)
                 for rows, split in zip(chunks, self.batches(chunks), strict=True):

@@ -39,8 +39,9 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
             else:
                 found[key].append((spec, component))
                 yield from _check_options(source, (*path, spec.name), spec, component)
-    for spec, dataset in found["dataset"]:
+    for position, (spec, dataset) in enumerate(found["dataset"]):
         yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
+        yield from _check_labels(source, _spec_path(source, (*here, "dataset"), position), spec)
     most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
     sizes = _sizes(workload.get("batch_sizes"), most)
     for position, (spec, _) in enumerate(found["model"]):
@@ -74,16 +75,25 @@ def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, da
         yield at(source, (*path[:-1], "dataset"), message)
 
 
+def _check_labels(source: Document, path: KeyPath, spec: Spec) -> Iterator[Problem]:
+    """Labels that are made noisy are those of the task."""
+    task = spec.options.get("task")
+    if "label_noise" in spec.options and task is not None:
+        message = f"found it with task: {task}, which has no labels; leave out one of them"
+        yield at(source, (*path, spec.name, "label_noise"), message)
+
+
 def _check_ghost_batch(
     source: Document, path: KeyPath, spec: Spec, workload: dict[str, Any], sizes: list[int]
 ) -> Iterator[Problem]:
-    """What is normalised together is cut into whole ghost batches, or is no larger than one."""
+    """What is normalised together, of a device's share, is cut into whole ghost batches, or is no larger than one."""
     ghost, micro_batch = spec.options.get("ghost_batch"), workload.get("micro_batch")
     if spec.options.get("norm") != "ghost" or type(ghost) is not int or ghost < 1:
         return
-    for size in sizes:
-        part = min(size, micro_batch) if type(micro_batch) is int and micro_batch > 0 else size
-        uneven = next((each for each in (part, size % part) if each > ghost and each % ghost), None)
+    counts = [count for count in one_or_more(workload.get("devices", 1)) if type(count) is int and count > 0]
+    for size, share in ((size, size // count) for size in sizes for count in counts if size % count == 0):
+        part = min(share, micro_batch) if type(micro_batch) is int and micro_batch > 0 else share
+        uneven = next((each for each in (part, share % part) if each > ghost and each % ghost), None)
         if uneven or (workload.get("growth") and size % ghost):
             parts = f", of which {uneven:,} pass at once" if uneven not in (None, size) else ""
             message = f"found {ghost:,}, which does not divide the batch size {size:,}{parts}"

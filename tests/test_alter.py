@@ -156,7 +156,7 @@ def test_options_of_any_dataset_are_checked(options, sentence):
 
 def test_a_dataset_of_ones_own_may_have_another_use_for_the_word(tmp_path, monkeypatch):
     (tmp_path / "own_data.py").write_text(
-        "import torch\nfrom bench.contracts import Data, Split\n"
+        "import torch\nfrom bench.examples import Data, Split\n"
         "def own(folder, *, subset: str = 'all'):\n"
         "    '''Has parts with names.'''\n"
         "    split = Split(torch.zeros(len(subset), 1), torch.zeros(len(subset), dtype=torch.int64))\n"
@@ -230,12 +230,6 @@ def test_the_mean_of_the_images_is_the_best_point_to_be_near():
         ),
         (IMAGES, "user_models:reconstructing", "validation_error: {below: 0.1}", "knows no right and wrong answers"),
         (IMAGES, "user_models:reconstructing", "validation_perplexity: {below: 2}", "knows no right and wrong answers"),
-        (
-            "{digits: {task: reconstruction, label_noise: 0.1}}",
-            "user_models:reconstructing",
-            LOSS,
-            "label_noise: with task: reconstruction there are no labels; leave out one of them",
-        ),
         ("{bigram: {task: reconstruction}}", "user_models:following", LOSS, "this dataset's are tokens"),
     ],
 )

@@ -577,6 +577,12 @@ def test_a_list_of_twenty_thousand_batch_sizes_is_answered_too():
         (32, "micro_batch: 32", None),
         (16, "micro_batch: 24", "found 16, which does not divide the batch size 64, of which 24 pass at once"),
         (32, "growth: {double_at: [100]}", "found 32, which does not divide the batch size 8"),
+        (16, "devices: [1, 4]", None),
+        (16, "micro_batch: 16\n    devices: 2", None),
+        (24, "devices: [1, 2]", "found 24, which does not divide the batch size 64"),
+        (64, "devices: 2\n    micro_batch: 24", None),
+        (24, "devices: 4", None),
+        (24, "devices: 2", "found 24, which does not divide the batch size 64, of which 32 pass at once"),
     ],
 )
 def test_a_ghost_batch_that_does_not_divide_a_larger_batch_is_refused(ghost_batch, more, said):
@@ -585,6 +591,12 @@ def test_a_ghost_batch_that_does_not_divide_a_larger_batch_is_refused(ghost_batc
         assert checked(text)
     else:
         assert sentences(text) == [f"s.yaml:5: workloads[0].model.mlp.ghost_batch: {said}"]
+
+
+def test_labels_are_not_made_noisy_where_the_task_has_none():
+    text = with_lines({6: "dataset: {digits: {label_noise: 0.1, task: reconstruction}}"})
+    said = "found it with task: reconstruction, which has no labels; leave out one of them"
+    assert sentences(text) == [f"s.yaml:6: workloads[0].dataset.digits.label_noise: {said}"]
 
 
 @pytest.mark.parametrize(

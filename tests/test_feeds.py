@@ -210,6 +210,9 @@ def test_what_is_timed_reads_no_more_afterwards_and_lies_on_the_device_augmented
 
 def test_what_does_not_fit_in_memory_is_a_sentence(monkeypatch):
     class Full:
+        def __init__(self, *, awaited):
+            assert not awaited  # other ranks load it likewise, and each says so
+
         def __enter__(self):
             raise feeds.OutOfMemory
 

@@ -52,6 +52,8 @@ class _Images:
     def _image(self, path: str) -> Tensor:
         try:
             image: Tensor = self._look(self._read(path))
+        except MemoryError:
+            raise
         except Exception as error:  # whatever a decoder raises of what is no image
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DataError(f"{path}: cannot be read as an image: {reason}") from error

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from test_run import marked, start
 
 from bench import feeds, measure
 from bench.contracts import Task
+from bench.datasets._folders import _Images
 from bench.events import Evaluated, Failed, Lost, Started
 from bench.plan import Timing
 from bench.retries import Retries
@@ -36,6 +38,15 @@ def test_an_image_that_cannot_be_read_fails_the_study_with_its_name_and_blames_n
     assert last.message.startswith(f"w at batch size 6: {broken}: cannot be read as an image: ")
     assert "\n" not in last.message
     assert multiprocessing.active_children() == []
+
+
+def test_memory_that_runs_out_is_not_told_as_a_broken_image():
+    def full(path):
+        raise MemoryError
+
+    images = _Images(SimpleNamespace(samples=[("1.png", 0)], loader=full), 8)
+    with pytest.raises(MemoryError):
+        images[torch.tensor([0])]
 
 
 def test_an_image_that_cannot_be_read_is_not_tried_again_with_fewer_trials(tmp_path):
