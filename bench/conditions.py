@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -42,10 +43,16 @@ class Watch:
 
 
 def _own_seconds() -> float:
-    """Processor seconds of this process and of those it started, which may still run, such as a loader's workers."""
-    own = psutil.Process()
-    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
-    return float(sum(each.user + each.system for each in times))
+    """Processor seconds of this process's group, as far as it still runs: whoever trains or times leads one, in which
+    are the ranks that do it together, and what they started, such as a loader's workers.
+    """
+    group, seconds = os.getpgrp(), 0.0
+    for number in psutil.pids():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # any may end meanwhile
+            if os.getpgid(number) == group:
+                times = psutil.Process(number).cpu_times()
+                seconds += times.user + times.system
+    return seconds
 
 
 def _busy_seconds() -> float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import statistics
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 
-from bench import timing
+from bench import conditions, timing
 from bench.analyses._timing import doubt_notes, shares
 from bench.analyses.inference import inference
 from bench.analyses.throughput import throughput
@@ -131,6 +134,21 @@ def test_a_slow_second_step_does_not_leave_windows_too_short_to_be_timed(clocked
     warm = timing.warm_up(Planned(itertools.chain([0.3, 0.08], itertools.repeat(0.0007))), CPU, most_seconds=1e-9)
     assert warm.steps_a_window * 0.0007 >= timing.WINDOW_SECONDS
     assert warm.steady
+
+
+def test_processes_of_the_same_group_are_no_other_programs_though_they_are_not_children():
+    spin = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    before = conditions._own_seconds()
+    # The shell ends at once, so that what it started is a child of this process no more.
+    command = ["sh", "-c", 'exec 3<&0; "$0" -c "$1" <&3 &', sys.executable, spin]
+    reads, writes = os.pipe()
+    with subprocess.Popen(command, stdin=reads, stdout=subprocess.PIPE) as shell:
+        os.close(reads)
+        shell.wait()
+        shell.stdout.readline()
+        seen = conditions._own_seconds() - before
+        os.close(writes)
+    assert seen >= 0.5
 
 
 # ---- what analyses make of it ------------------------------------------------------------------------------------
