@@ -129,7 +129,7 @@ class Archive(Reader):
     def interrupt(self, study: Study | Timing, training: Mapping[Trial, int]) -> None:
         """Marks the trials of a study that have not ended: the run that trained them is over."""
         with self._written():
-            entries.close(self._db, study, "interrupted", training)
+            entries.close_study(self._db, study, "interrupted", training)
 
     def recall(self, timing: Timing) -> list[Trial]:
         """The processes of a timing that are still to be timed; where there are none, it is finished.

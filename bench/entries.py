@@ -116,7 +116,7 @@ def unfinish(db: sqlite3.Connection, study: Study | Timing) -> None:
     seals.remove(db, "study", study.id)
 
 
-def close(db: sqlite3.Connection, study: Study | Timing, outcome: str, training: Mapping[Trial, int]) -> None:
+def close_study(db: sqlite3.Connection, study: Study | Timing, outcome: str, training: Mapping[Trial, int]) -> None:
     """The trials of a study that have not ended are over; training: the last step seen of each."""
     db.executemany(
         "UPDATE trials SET step = ? WHERE outcome IS NULL AND id = ?",
@@ -136,7 +136,7 @@ def fault(db: sqlite3.Connection, study: Study | Timing, event: Failed | Lost, t
         "INSERT INTO faults (study, trials, outcome, signal, message, trace) VALUES (?, ?, ?, ?, ?, ?)",
         (study.id, json.dumps(steps), outcome, signal, _encodable(event.message), _encodable(event.trace)),
     )
-    close(db, study, outcome, training)
+    close_study(db, study, outcome, training)
 
 
 def imported(db: sqlite3.Connection, study: StudyRecord, environment: str, trials: Iterable[ImportedTrial]) -> None:

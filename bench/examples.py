@@ -1,4 +1,4 @@
-"""What a dataset is made of: examples, held in memory or read from a disk (`feeds.py`), in three parts.
+"""What a dataset is made of: examples, held in memory or read as they are needed (`feeds.py`), in three parts.
 
 Importing this imports no torch.
 """
@@ -114,6 +114,10 @@ class Split:
         inputs = _moved(self.inputs, device, dtype)
         targets = inputs if self.targets is self.inputs else _moved(self.targets, device, dtype)
         return Split(inputs, targets, self.pixels.to(device, dtype) if self.pixels else None)
+
+    def whole(self) -> Split:
+        """All of them, as a model takes them."""
+        return self._seen(self.inputs, self.targets)
 
     def first(self, count: int) -> Split:
         return self._seen(self.inputs[:count], self.targets[:count])

@@ -1,7 +1,7 @@
-"""Examples that need not fit in memory: read as they are needed, ahead of the steps that take them.
+"""Examples that processes read as steps take them, and ahead of these: from a disk, or from memory.
 
 What is read is what would have been held, in the order that a trial has of its own, so that every reading is the same
-to the last bit. Processes of their own read; whole numbers become values on the device.
+to the last bit. What lies on a disk need not fit in memory; whole numbers become values on the device.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """Keeps the contract of `contracts.Examples` on disk, or wherever its source lies.
+    """Keeps the contract of `examples.Examples` wherever its source lies: on a disk, or in memory.
 
     numbers: which of the source's are these examples, int64 [n].  targets: [n, ...], in memory.  reconstructs: whether
     each example is what itself should be recognised as, and not its target.  device, dtype: of what it gives.
@@ -81,12 +81,12 @@ class Streamed:
     def take(self, rows: Tensor) -> Split:
         rows = rows.cpu()
         if len(rows) <= self._within(_READ_BYTES):  # no more than one process would be asked for
-            return _whole(self._split(self.source[self.numbers[rows]], rows))
+            return self._split(self.source[self.numbers[rows]], rows).whole()
         (split,) = self.batches([rows])
-        return _whole(split)
+        return split.whole()
 
     def in_order(self, at_once: int) -> Iterator[Split]:
-        return map(_whole, self.batches(torch.arange(len(self)).split(at_once)))
+        return map(Split.whole, self.batches(torch.arange(len(self)).split(at_once)))
 
     def select(self, rows: Tensor) -> Streamed:
         return replace(self, numbers=self.numbers[rows], targets=self.targets[rows])
@@ -158,11 +158,6 @@ class Streamed:
         return Split(inputs, targets, self.pixels).to(self.device, self.dtype)
 
 
-def _whole(split: Split) -> Split:
-    """All of a split, as a model takes it."""
-    return split.first(len(split))
-
-
 def streamed(examples: Examples) -> Examples:
     """Examples that are read as they are needed, wherever they lie now."""
     if not isinstance(examples, Split):
@@ -214,9 +209,8 @@ class _Readers:
         self._asked.numbers = asked
         for part in self._loader:
             if isinstance(part, DataError):
-                raise DataError(
-                    str(part)
-                )  # a new one, which no frame keeps: else this one, and its readers, would stay
+                # A new one, which no frame keeps: else this one, and its readers, would stay.
+                raise DataError(str(part))
             yield part
             if self._asked.numbers is not asked:
                 raise RuntimeError("read again before it was read to its end")

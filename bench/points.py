@@ -11,6 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from bench.measures import Summary
+from bench.stats import median
 
 RESAMPLES = 200
 
@@ -32,7 +33,7 @@ class Point:
 
     @cached_property
     def median(self) -> float:
-        return _median_of(self.steps)
+        return median(self.steps)
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,3 @@ def resampled_medians(point: Point, seed: int) -> Floats:
     # Not numpy.median, whose mean of two infinities is NaN.
     seeds = ordered.shape[1]
     return numpy.asarray((ordered[:, (seeds - 1) // 2] + ordered[:, seeds // 2]) / 2)
-
-
-def _median_of(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -113,7 +113,7 @@ def content_of(study: Study | Timing) -> dict[str, Any]:
     """What a reader needs of a study without its suite."""
     workload = study.workload
     entry = workload.entry
-    described = {
+    of_either = {
         "measure": study.what if isinstance(study, Timing) else "steps_to_target",
         "open_ended": workload.open_ended,
         **{key: str(getattr(workload, key)) for key in ("model", "dataset", "optimizer", "schedule")},
@@ -122,11 +122,11 @@ def content_of(study: Study | Timing) -> dict[str, Any]:
     }
     if isinstance(study, Timing):
         settings = {key: getattr(entry, key) for key in ("compile", "channels_last", "micro_batch", "input")}
-        return {**described, **settings, "timing": entry.timing.model_dump()}
+        return {**of_either, **settings, "timing": entry.timing.model_dump()}
     # The target as the suite gives it, where that is in another unit than the reading's.
     target = {name: each.model_dump(exclude_none=True) for name, each in entry.target.items() if name in UNITS}
     return {
-        **described,
+        **of_either,
         **({"target": target} if target else {}),
         "reading": workload.reading,
         "threshold": workload.threshold.model_dump(exclude_none=True),

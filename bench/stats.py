@@ -32,6 +32,12 @@ class MedianInterval:
     confidence: float
 
 
+def median(values: Sequence[float]) -> float:
+    """The middle of them in their order, or half-way between the two; a miss is math.inf, and so is half-way to it."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
 def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> MedianInterval:
     """The median and an interval for the population's, from order statistics alone; a miss is math.inf.
 
@@ -52,8 +58,7 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
         if covered < confidence:
             break
         rank, coverage = narrower, covered
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return MedianInterval(middle, ordered[rank - 1], ordered[count - rank], max(0.0, coverage))
+    return MedianInterval(median(ordered), ordered[rank - 1], ordered[count - rank], max(0.0, coverage))
 
 
 def two_batch_estimate(small: float, large: float, small_size: int, large_size: int) -> tuple[float, float]:

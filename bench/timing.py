@@ -282,7 +282,7 @@ class _LoaderFeed:
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in itertools.islice(self._batches, steps):
-            yield augment.changed(batch.first(len(batch)), self._asked.popleft(), self._augment)
+            yield augment.changed(batch.whole(), self._asked.popleft(), self._augment)
 
     def close(self) -> None:
         self._batches.close()

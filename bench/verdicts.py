@@ -22,10 +22,10 @@ class Ruling:
 
     limit: the ratio, the candidate's over the base's, at which the rule is broken; None for `rcp`.  p_worse, p_within:
     adjusted p-values for "worse than the limit" and for "not so bad"; None where nothing was tested, as is of `rcp` the
-    second.  detectable: the
-    ratio that would have been failed four times of five, were this rule alone broken; needed: the seeds or processes a
-    side that would settle it if all else stayed as it is, None for more than a thousand.  note: why, in a sentence.
-    exit_code: what the verdict alone would have the gate exit with.  devices: on how many a trial trains.
+    second.  detectable: the ratio that would have been failed four times of five, were this rule alone broken.  needed:
+    the seeds or processes a side that would settle it if all else stayed as it is, None for more than a thousand.
+    note: why, in a sentence.  exit_code: what the verdict alone would have the gate exit with.  devices: on how many a
+    trial trains.
     """
 
     workload: str

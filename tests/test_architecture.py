@@ -108,7 +108,7 @@ ALLOWED = {
     "importers": {"archive", "errors", "events", "plan", "records", "search", "suite"},
     "stats": set(),
     "measures": {"archive", "plan", "records", "search", "stats", "suite"},
-    "points": {"measures"},
+    "points": {"measures", "stats"},
     "fit": {"points"},
     "doubts": {"fit", "points"},
     "slopes": {"measures", "points", "stats"},

@@ -223,7 +223,9 @@ class Stacked:
         return self._views
 
     def _gather_from(self, examples: Split) -> None:
-        """Has steps gather from these examples: a captured one from where those lay that it was captured with."""
+        """Has steps gather from these examples; a captured step keeps reading where its examples lay, so new ones are
+        copied there.
+        """
         before = self._examples
         if self._graphed is None or before is None or len(before) < len(examples):
             self._examples, self._graphed = examples, None

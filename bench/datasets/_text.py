@@ -45,7 +45,7 @@ def _examples(tokens: Tensor, length: int) -> Split:
     """A text cut into pieces of `length` tokens, one behind the other; targets are the token after each.
 
     Every token but the first is asked for once; what is left over at the end, less than a piece, is left out. Inputs
-    and targets share their memory, a byte of which is a token that was read as a byte.
+    and targets share their memory, one byte a token where tokens are bytes.
     """
     count = (len(tokens) - 1) // length
     if count < 1:
