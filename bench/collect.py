@@ -15,7 +15,7 @@ from bench.detached import PartRecord, is_detached, read, record_of
 from bench.errors import ArchiveError, DeviceError
 from bench.executors import _queue
 from bench.executors._queue import Queued
-from bench.parts import Place, folder_of
+from bench.parts import PartFiles, folder_of
 from bench.records import StudyRecord
 
 
@@ -69,39 +69,38 @@ def _held(path: Path) -> Iterator[Status]:
         queue, unanswered = _queue.queued([part.job for part in record.parts]), ""
     except DeviceError as error:
         queue, unanswered = None, str(error)
-    places = [Place(folder_of(path), number) for number in range(len(record.parts))]
+    files = [PartFiles(folder_of(path), number) for number in range(len(record.parts))]
     with ExitStack() as locks:
         yield Status(
-            tuple(_look(place, part, queue, locks) for place, part in zip(places, record.parts, strict=True)),
+            tuple(_look(part, its, queue, locks) for part, its in zip(files, record.parts, strict=True)),
             record.submitted,
             unanswered,
         )
 
 
-def _look(place: Place, record: PartRecord, queue: Mapping[str, Queued] | None, locks: ExitStack) -> Part:
+def _look(files: PartFiles, record: PartRecord, queue: Mapping[str, Queued] | None, locks: ExitStack) -> Part:
     queued, problem = Queued("unknown", "") if queue is None else queue.get(record.job), ""
     if queued is None:
         try:
-            locks.enter_context(storage.locked(place.archive))
+            locks.enter_context(storage.locked(files.archive))
         except ArchiveError as error:
             queued, problem = Queued("unknown", ""), str(error)
-    file = _readable(place, gone=queued is None)
     try:
-        with Archive.reading(file) as archive:
+        with Archive.reading(_readable(files, gone=queued is None)) as archive:
             studies = archive.studies()
             finished = len({study.id for study in studies} - {study.id for study in unmeasured(archive)})
             ended = len({trial.id for study in studies for trial in study.trials if trial.outcome})
             nodes = {str(one["node"]) for one in archive.environments().values() if one.get("job") == record.job}
     except ArchiveError as error:
-        return Part(place.number, record, queued.state if queued else "gone", "", 0, 0, str(error))
+        return Part(files.number, record, queued.state if queued else "gone", "", 0, 0, str(error))
     state = queued.state if queued else "done" if finished == record.studies else "gone"
     node = (queued and queued.node) or ", ".join(sorted(nodes))
-    return Part(place.number, record, state, node, finished, ended, problem)
+    return Part(files.number, record, state, node, finished, ended, problem)
 
 
-def _readable(place: Place, *, gone: bool) -> Path:
+def _readable(files: PartFiles, *, gone: bool) -> Path:
     """What of a part may be read: while its job lives, the copy alone."""
-    return place.archive if gone and place.archive.exists() else place.copy
+    return files.archive if gone and files.archive.exists() else files.copy
 
 
 def unmeasured(archive: Archive) -> list[StudyRecord]:
@@ -148,16 +147,16 @@ def _take(archive: Archive) -> tuple[Status, list[ArchiveError]]:
     """Writes what parts hold into their archive, and empties them if no job is left; why some could not be read."""
     folder = folder_of(archive.path)
     with _held(archive.path) as seen:
-        places = [Place(folder, part.number) for part in seen.parts]
+        files = [PartFiles(folder, part.number) for part in seen.parts]
         gone = [part.state in ("done", "gone") for part in seen.parts]
-        files = [_readable(place, gone=over) for place, over in zip(places, gone, strict=True)]
-        refused = merge.add([file for file in files if file.exists()], archive)
+        readable = [_readable(part, gone=over) for part, over in zip(files, gone, strict=True)]
+        refused = merge.add([file for file in readable if file.exists()], archive)
         if not seen.alive and not refused:
             for study in unmeasured(archive):
-                for place in places:
+                for part in files:
                     there = storage.checkpoint(archive.path, study.id)
-                    storage.bring_checkpoint(storage.checkpoint(place.archive, study.id), there)
-            locks = {place.archive.with_suffix(".lock") for place in places}
+                    storage.bring_checkpoint(storage.checkpoint(part.archive, study.id), there)
+            locks = {part.archive.with_suffix(".lock") for part in files}
             for file in sorted({*folder.iterdir()} - {*locks, record_of(archive.path)}):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
         return seen, refused

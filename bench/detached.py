@@ -13,7 +13,7 @@ from bench import storage
 from bench.archive import Archive
 from bench.contracts import Detachable, Executor
 from bench.errors import ArchiveError, ComponentError, DeviceError
-from bench.parts import Place, Work, begin, folder_of, shared_out
+from bench.parts import PartFiles, Work, begin, folder_of, shared_out
 from bench.plan import Plan, Study, Timing
 
 
@@ -60,11 +60,11 @@ def submit(
         ) from None
     try:
         shares = shared_out(units, executor.jobs)
-        places = [Place(folder, number) for number in range(len(shares))]
-        for place, share in zip(places, shares, strict=True):
-            begin(archive, share, place)
+        files = [PartFiles(folder, number) for number in range(len(shares))]
+        for part, share in zip(files, shares, strict=True):
+            begin(archive, share, part)
         with storage.interrupts_held():  # jobs without a record would be nobody's
-            jobs = executor.detach([Work(place, data_folder.resolve()) for place in places])
+            jobs = executor.detach([Work(part, data_folder.resolve()) for part in files])
             submitted = datetime.now(UTC).isoformat(timespec="seconds")
             parts = [
                 PartRecord(job=job.id, log=job.log, studies=len(share)) for job, share in zip(jobs, shares, strict=True)

@@ -34,7 +34,7 @@ def folder_of(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class PartFiles:
     """Where a part lies."""
 
     folder: Path
@@ -72,7 +72,7 @@ def _cost(block: Iterable[Study | Timing]) -> float:
     return sum(unit.expected_cost for unit in block if isinstance(unit, Study))
 
 
-def begin(whole: Archive, units: Sequence[Study | Timing], place: Place) -> None:
+def begin(whole: Archive, units: Sequence[Study | Timing], files: PartFiles) -> None:
     """Makes a part: these units of an archive's plan, and what it knows already, for their trials may be among it."""
     ids, sizes = [unit.id for unit in units], {unit.batch_size for unit in units}
     studies = [row for row in whole.rows("studies") if row[2] in sizes]
@@ -81,7 +81,7 @@ def begin(whole: Archive, units: Sequence[Study | Timing], place: Place) -> None
     keys = {trial for _, trial in members}
     trials = [row for row in whole.rows("trials") if row[0] in keys]
     archive.restore(
-        place.archive,
+        files.archive,
         {
             "suites": [(1, whole.suite_name(), whole.suite_text(), json.dumps(ids))],
             "environments": whole.rows("environments"),
@@ -91,20 +91,20 @@ def begin(whole: Archive, units: Sequence[Study | Timing], place: Place) -> None
             "readings": [reading for trial in trials for reading in whole.rows("readings", trial[0])],
         },
     )
-    shutil.copyfile(place.archive, place.copy)
+    shutil.copyfile(files.archive, files.copy)
     for unit in units:
-        storage.bring_checkpoint(storage.checkpoint(whole.path, unit.id), storage.checkpoint(place.archive, unit.id))
+        storage.bring_checkpoint(storage.checkpoint(whole.path, unit.id), storage.checkpoint(files.archive, unit.id))
 
 
 @dataclass(frozen=True)
 class Work:
     """What the job of a part does: it measures what its archive does not hold yet."""
 
-    place: Place
+    files: PartFiles
     data_folder: Path
 
     def __call__(self, executor: Executor) -> None:
-        with Archive.writing(self.place.archive) as part:
+        with Archive.writing(self.files.archive) as part:
             planned = _planned(part)
             missing = runner.missing(planned, part)
             progress = Progress(planned, missing)
@@ -113,9 +113,9 @@ class Work:
                 for unit, event in events:
                     progress.apply(unit, event)
                     if time.monotonic() - copied > _COPY_SECONDS:
-                        part.copy(self.place.copy)
+                        part.copy(self.files.copy)
                         copied = time.monotonic()
-            part.copy(self.place.copy)
+            part.copy(self.files.copy)
 
 
 def _planned(part: Archive) -> Plan:

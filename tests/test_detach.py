@@ -139,7 +139,7 @@ def test_what_is_known_is_not_measured_again_and_what_a_dead_job_left_is_gone_on
     slurm.holds()
     out, _ = bench("status", "small/there", folder=tmp_path)
     assert "gone" in out
-    part = parts.Place(there(tmp_path, "there.parts"), 0).archive
+    part = parts.PartFiles(there(tmp_path, "there.parts"), 0).archive
     measured = seconds(part)
     assert measured.items() > before[1].items()
     bench("run", "small.yaml", "--label", "there", folder=tmp_path)  # collects what is there, and measures the rest
@@ -306,7 +306,7 @@ def fake(slurm, tmp_path):
     made = plan.make(check.check(document.parse(SUITE.format(batch_sizes=[16, 32]))))
     with Archive.writing(path) as archive:
         archive.plan(made)
-        part = parts.Place(parts.folder_of(path), 0)
+        part = parts.PartFiles(parts.folder_of(path), 0)
         part.folder.mkdir()
         parts.begin(archive, made.studies, part)
     record = detached.Record(submitted="now", parts=(detached.PartRecord(job="7_0", log="log", studies=2),))

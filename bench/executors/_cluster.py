@@ -6,12 +6,12 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import Event
-from bench.executors._node import NodeExecutor, lost
+from bench.executors._node import NodeExecutor, RemoteTask
 from bench.plan import Study, Timing
 
 try:
@@ -84,22 +84,17 @@ class Actor:
             raise error.cause from None
 
     def begin(self, task: Task, alone: bool) -> None:
-        self.task, self.devices = task, task.study.workload.devices
+        self.carried, self.devices = RemoteTask(task), task.study.workload.devices
         self.events: ObjectRefGenerator = self._handle.carry_out.remote(task, alone)
-        self.environment: dict[str, Any] = {}  # until something is heard
-        self.lost = False
 
     def news(self) -> Event:
         """What it says next of its task; raises DeviceError where its node cannot carry out any."""
         try:
-            said: tuple[dict[str, Any], Event] = ray.get(next(self.events))
+            return self.carried.told(ray.get(next(self.events)))
         except ray.exceptions.RayActorError as error:
             if error.actor_init_failed:
                 raise _unfit(error) from None
-            self.lost = True
-            return lost(self.task, f"its node was lost: {str(error).splitlines()[0]}")
-        self.environment, event = said
-        return event
+            return self.carried.lose(f"its node was lost: {str(error).splitlines()[0]}")
 
     def end(self) -> None:
         ray.kill(self._handle)

@@ -1,18 +1,15 @@
-"""Where jobs dial in: who has the key is let in, and takes a place."""
+"""Where jobs dial in: who has the key is let in, and heard."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
-from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
-from typing import Any
 
-from bench.contracts import Task
 from bench.events import Event
-from bench.executors._node import lost
+from bench.executors._node import RemoteTask
 
 
 def let_in(door: socket.socket, key: bytes) -> list[Connection]:
@@ -36,20 +33,10 @@ def let_in(door: socket.socket, key: bytes) -> list[Connection]:
     return [connection]
 
 
-@dataclass
-class Place:
-    """A job that is carrying out a task."""
-
-    task: Task
-    environment: dict[str, Any] = field(default_factory=dict)
-    lost: bool = False
-
-    def news(self, connection: Connection) -> Event:
-        try:
-            said: tuple[dict[str, Any], Event] = connection.recv()
-        except (EOFError, OSError):
-            self.lost = True
-            job = self.environment.get("job", "one that said nothing yet")
-            return lost(self.task, f"its job was cancelled, preempted or lost: {job}")
-        self.environment, event = said
-        return event
+def news(connection: Connection, carried: RemoteTask) -> Event:
+    """What a job says next of its task."""
+    try:
+        return carried.told(connection.recv())
+    except (EOFError, OSError):
+        job = carried.environment.get("job", "one that said nothing yet")
+        return carried.lose(f"its job was cancelled, preempted or lost: {job}")

@@ -1,4 +1,4 @@
-"""What the executors of clusters have in common: what is kept on a node, and what is said of one that is lost."""
+"""What the executors of clusters have in common: what is kept on a node, and what is heard of a task there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ class NodeExecutor(LocalExecutor):
             yield environment, event
 
 
-def lost(task: Task, how: str) -> Lost:
-    """A node that is gone is no trial's fault."""
-    return Lost(f"{task.study.workload.name} at batch size {task.study.batch_size:,}: {how}", "interrupted")
+@dataclass
+class RemoteTask:
+    """A task that a node carries out: in which environment, once anything was heard of it, and whether it was lost."""
+
+    task: Task
+    environment: dict[str, Any] = field(default_factory=dict)
+    lost: bool = False
+
+    def told(self, said: tuple[dict[str, Any], Event]) -> Event:
+        """The event, of what was said of it."""
+        self.environment, event = said
+        return event
+
+    def lose(self, how: str) -> Event:
+        """What is to be said where its node is gone, which is no trial's fault."""
+        self.lost = True
+        study = self.task.study
+        return Lost(f"{study.workload.name} at batch size {study.batch_size:,}: {how}", "interrupted")

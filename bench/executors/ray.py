@@ -55,10 +55,11 @@ class RayExecutor:
             while tasks or running:
                 if time.monotonic() > looked + LOOK_SECONDS:
                     sizes, looked = self._cluster.sizes(), time.monotonic()
-                for actor in [actor for actor in running if not actor.environment and actor.devices > max(sizes)]:
-                    running.remove(actor)  # the node that had so many is gone
+                lacking = [actor for actor in running if actor.devices > max(sizes) and not actor.carried.environment]
+                for actor in lacking:  # the node that had so many is gone
+                    running.remove(actor)
                     actor.end()
-                    tasks.appendleft(actor.task)
+                    tasks.appendleft(actor.carried.task)
                 while tasks and not (alone and running):
                     devices = tasks[0].study.workload.devices
                     if devices > max(sizes):
@@ -71,9 +72,9 @@ class RayExecutor:
                         break
                 for actor in with_news(running):
                     event = actor.news()
-                    yield actor.task, actor.environment, event
+                    yield actor.carried.task, actor.carried.environment, event
                     if isinstance(event, TERMINAL):
-                        if tasks and tasks[0].study.workload.devices == actor.devices and not actor.lost:
+                        if tasks and tasks[0].study.workload.devices == actor.devices and not actor.carried.lost:
                             actor.begin(tasks.popleft(), alone)
                         else:
                             running.remove(actor)

@@ -25,8 +25,9 @@ from pydantic import PositiveInt
 from bench.contracts import Executor, Job, Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event
-from bench.executors._door import Place, let_in
+from bench.executors._door import let_in, news
 from bench.executors._job import Detached, work
+from bench.executors._node import RemoteTask
 from bench.executors._submitter import Submitter
 from bench.executors.local import LocalExecutor, modules_of
 from bench.plan import Study, Timing
@@ -89,7 +90,7 @@ class SlurmExecutor:
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         key = secrets.token_bytes(32)
         idle: list[Connection] = []
-        running: dict[Connection, Place] = {}
+        running: dict[Connection, RemoteTask] = {}
         jobs: list[submitit.Job[None]] = []
         heard, looked = True, -math.inf
         with socket.create_server(("", 0)) as door:
@@ -113,19 +114,19 @@ class SlurmExecutor:
                             connection.close()
                             tasks.appendleft(task)
                         else:
-                            running[connection] = Place(task)
+                            running[connection] = RemoteTask(task)
                     for connection in idle:  # nothing is left for them, and others may wait for their nodes
                         connection.close()
                     idle.clear()
                     ready = wait([door, *running], _LOOK_SECONDS)
                     idle += let_in(door, key) if door in ready else []
                     for connection in [connection for connection in running if connection in ready]:
-                        heard, place = True, running[connection]
-                        event = place.news(connection)
+                        heard, carried = True, running[connection]
+                        event = news(connection, carried)
                         if isinstance(event, TERMINAL):
                             del running[connection]
-                            idle += [] if place.lost else [connection]
-                        yield place.task, place.environment, event
+                            idle += [] if carried.lost else [connection]
+                        yield carried.task, carried.environment, event
             finally:
                 for connection in [*idle, *running]:
                     connection.close()
