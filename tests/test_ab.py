@@ -50,7 +50,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(ab, "_read", read)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gated.yaml").write_text(
-        SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[steps_to_target, throughput]")
+        SUITE.format(gate=GATE, sizes=[32], seeds=0, devices=1, measure="[steps_to_target, throughput]")
     )
     return tmp_path
 
@@ -144,7 +144,9 @@ def test_what_is_neither_interpreter_nor_checkout_nor_revision_is_a_sentence(fol
 def test_a_suite_without_a_rule_for_time_or_memory_is_refused(folder):
     stand_in(folder, "same")
     (folder / "gated.yaml").write_text(
-        SUITE.format(gate="{steps_to_target: {tolerance: 0.1}}", sizes=[32], seeds=0, measure="[steps_to_target]")
+        SUITE.format(
+            gate="{steps_to_target: {tolerance: 0.1}}", sizes=[32], seeds=0, devices=1, measure="[steps_to_target]"
+        )
     )
     _, err = bench("ab", "gated.yaml", "--base", "same", "--candidate", "same", folder=folder, code=2)
     assert "has no 'gate' for throughput" in err
@@ -242,7 +244,7 @@ def test_real_runs_of_two_checkouts_are_held_against_one_another(tmp_path):
     for name, kind in ((".", "nn.Linear"), ("changed", "Greedy")):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "planted.py").write_text(GREEDY.format(kind=kind))
-    text = SUITE.format(gate=GATE, sizes=[32], seeds=0, measure="[throughput]")
+    text = SUITE.format(gate=GATE, sizes=[32], seeds=0, devices=1, measure="[throughput]")
     text = text.replace("model: softmax", "model: planted:model") + "    timing: {processes: 1, seconds: 0.1}\n"
     (tmp_path / "gated.yaml").write_text(text)
     command = ["ab", "gated.yaml", "--base", ".", "--candidate", "changed", "--pairs", "3", "--json", "gate.json"]

@@ -38,7 +38,7 @@ workloads:
     training: {training}
     precision: {precision}
     evaluate: {{resolution: 0.1, cost: 100}}
-    search: {{trials: 3, learning_rate: {{log_uniform: [0.01, 1]}}}}
+    search: {{trials: 3, learning_rate: {{log_uniform: [0.01, 1]}}{search}}}
     confirm: {{seeds: 2}}
     probes: {probes}
 """
@@ -54,10 +54,11 @@ def make(
     target=0.3,
     race="true",
     probes="{}",
+    search="",
     more="",
 ):
     values = {"model": model, "optimizer": optimizer, "training": training, "precision": precision}
-    return study_of(SUITE.format(**values, target=target, race=race, probes=probes) + more)
+    return study_of(SUITE.format(**values, target=target, race=race, probes=probes, search=search) + more)
 
 
 @pytest.fixture(autouse=True)
@@ -189,12 +190,17 @@ AUGMENTED = "    augment: {crop: 1, flip: true, cutout: 2}\n"
 
 @pytest.mark.parametrize("training", ["stacked", "one_by_one"])
 @pytest.mark.parametrize(
-    "more",
-    [AUGMENTED, "    order: single\n", "    order: with_replacement\n", "    decay: matrices\n"],
+    "changes",
+    [
+        {"more": AUGMENTED},
+        {"more": "    order: single\n"},
+        {"more": "    order: with_replacement\n"},
+        {"more": "    decay: matrices\n", "search": ", weight_decay: 0.01"},
+    ],
     ids=["augmented", "single", "with replacement", "decay"],
 )
-def test_orders_and_augmentations_go_on_alike(tmp_path, training, more):
-    assert_goes_on_alike(make(training=training, more=more), tmp_path / "s.pt")
+def test_orders_and_augmentations_go_on_alike(tmp_path, training, changes):
+    assert_goes_on_alike(make(training=training, **changes), tmp_path / "s.pt")
 
 
 @pytest.mark.parametrize("training", ["stacked", "one_by_one"])

@@ -9,14 +9,14 @@ import pytest
 import torch
 from fakes import study_of
 
-from bench import build, cohort, limits, timing
+from bench import build, cohort, limits
 from bench.cohorts.one_by_one import OneByOne
 from bench.cohorts.stacked import Stacked
 from bench.components import find, names
 from bench.errors import ComponentError
 from bench.events import Way
 from bench.examples import Data, Split
-from bench.order import Order
+from bench.feeds import streamed
 from bench.step import Step
 
 CPU = torch.device("cpu")
@@ -245,12 +245,10 @@ def test_the_operations_of_a_language_models_step_are_those_of_its_sizes(name, f
     assert limits.operations(step, *few, training=True) == pytest.approx(3 * forward, rel=1e-9)
 
 
-def test_tokens_stay_whole_numbers_on_their_way_through_a_loader():
-    feed = timing._LoaderFeed(data_for("lstm"), Order(16, 4, 0), CPU, torch.float64)
-    inputs, targets = next(feed.batches(1))
-    assert inputs.dtype == targets.dtype == torch.int64
-    values, _ = next(timing._LoaderFeed(data_for("mlp"), Order(16, 4, 0), CPU, torch.float32).batches(1))
-    assert values.dtype == torch.float32
+def test_tokens_stay_whole_numbers_when_they_are_read_as_they_are_needed():
+    tokens = streamed(data_for("lstm").train).to(CPU, torch.float64).first(4)
+    assert tokens.inputs.dtype == tokens.targets.dtype == torch.int64
+    assert streamed(data_for("mlp").train).to(CPU, torch.float64).first(4).inputs.dtype == torch.float64
 
 
 # ---- reconstruction ------------------------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ def test_the_page_shows_its_charts_in_a_browser_without_an_error_or_a_request(qu
     assert logged == []
     messages = [json.loads(entry["message"])["message"] for entry in quick.get_log("performance")]
     asked = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-    # Of chrome: is the empty page that a browser begins with.
-    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob", "chrome"}
+    # Of chrome: and chrome-untrusted: is the empty page that a browser begins with.
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob", "chrome", "chrome-untrusted"}
     assert len([url for url in asked if url.startswith("file:")]) == 1
 
 

@@ -80,8 +80,9 @@ def test_so_does_one_that_races_confirms_with_fresh_seeds_and_times_a_step(tmp_p
 
 
 def killed_and_resumed(folder, kills, longest, everything):
-    """Kills a run at random moments of so many seconds at most, and lets it go on, and at last to its end; the numbers
-    of readings of training that it had by then. `everything`: what a run that is not killed reads.
+    """Kills a run once while it trains, then at random moments of so many seconds at most, and lets it go on, and at
+    last to its end; the numbers of readings of training that it had by then. `everything`: what a run that is not
+    killed reads.
     """
     moments = random.Random(SEED)
     killed, finished, seen = 0, False, set()
@@ -92,7 +93,11 @@ def killed_and_resumed(folder, kills, longest, everything):
             archive(folder).unlink()
         forkserver.ensure_running()  # a client that is killed while it asks for a worker can take the server along
         pid = bench_in_a_fork(folder, "run", "small.yaml")
-        if killed < kills:  # after the last kill it goes on to its end
+        if killed == 0:  # while it trains, however slow the machine is
+            end = time.monotonic() + 120
+            while not trained(folder) and time.monotonic() < end:
+                time.sleep(0.01)
+        elif killed < kills:  # after the last kill it goes on to its end
             time.sleep(moments.uniform(0.0, longest))
         before = acknowledged(folder)
         if killed < kills:

@@ -56,6 +56,8 @@ def test_an_image_that_cannot_be_read_is_not_tried_again_with_fewer_trials(tmp_p
     assert retries.after(Failed("RuntimeError: of a model")) is not None
 
 
+# torch tells of a killed reader by raising wherever the program stands, in a destructor too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_reader_that_is_killed_ends_its_study_and_the_study_begun_again_reads_the_same(tmp_path):
     write_pets(tmp_path)
     of, seen = study(more="input: loader"), []
