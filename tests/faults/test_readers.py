@@ -63,7 +63,8 @@ def test_a_reader_that_is_killed_ends_its_study_and_the_study_begun_again_reads_
     of, seen = study(more="input: loader"), []
     for event in measure.carry_out(Task(of, {}, tmp_path), CPU):
         if isinstance(event, Evaluated):
-            for reader in multiprocessing.active_children():
+            # One: torch raises for each, and for a second while the first is told of.
+            for reader in multiprocessing.active_children()[:1]:
                 os.kill(reader.pid, signal.SIGKILL)
         seen.append(event)
     lost = seen[-1]
