@@ -42,7 +42,10 @@ class Cluster:
                 f"no Ray cluster to use at '{address}' ({reason}); start one with 'ray start --head' and give the "
                 "host:port that it says"
             ) from error
-        # Where a node has a GPU now, tasks are carried out on GPUs and nowhere else, whatever nodes are left later.
+        self.kind = "CPU"
+
+    def choose_kind(self) -> None:
+        """Where a node has a GPU now, tasks are carried out on GPUs and nowhere else, whatever nodes are left later."""
         self.kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
 
     def sizes(self) -> list[int]:

@@ -39,6 +39,7 @@ class RayExecutor:
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, as one node of the cluster finds it."""
         self._modules = modules_of(studies)
+        self._cluster.choose_kind()
         most = max(self._cluster.sizes())
         too_many = dict.fromkeys(self._too_many(study, most) for study in studies if study.workload.devices > most)
         fit = [study for study in studies if study.workload.devices <= most]
