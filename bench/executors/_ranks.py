@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from bench.events import Failed
+from bench.events import Failed, Lost
 
 # What the agent logs of a fall is told by the end of the worker.
 _LOGS = ("torch.distributed.elastic", "torch.multiprocessing")
@@ -69,9 +69,9 @@ def _carry_out(connection: Connection, ranks: Sequence[Callable[[], Iterator[Any
     if not first:
         connection.close()
     for said in ranks[number]():
-        if isinstance(said, Failed):
+        if isinstance(said, Failed | Lost):
             time.sleep(_BEFORE_FIRST_SPEAKS if first else _BEFORE_OTHERS_END)
             if not first:
-                raise SystemExit(said.trace)
+                raise SystemExit(said.trace or said.message)
         if first:
             connection.send(said)
