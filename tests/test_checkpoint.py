@@ -209,9 +209,8 @@ def test_orders_and_augmentations_go_on_alike(tmp_path, training, changes):
     ["lars", "lamb", "lion", "muon", "shampoo", "{schedule_free: {base: adamw}}", "{sam: {base: momentum}}"],
 )
 def test_optimizers_of_bench_go_on_alike_with_an_average_of_the_weights_beside(tmp_path, training, optimizer):
-    averaged = SUITE.replace("search: {{trials: 3,", "search: {{trials: 3, ema: 0.9, clip: 1.0,")
     values = {"model": "{mlp: {hidden: [16]}}", "optimizer": optimizer, "training": training, "precision": "fp64"}
-    assert_goes_on_alike(study_of(averaged.format(**values, target=0.6, race="true", probes="{}")), tmp_path / "s.pt")
+    assert_goes_on_alike(make(**values, target=0.6, search=", ema: 0.9, clip: 1.0"), tmp_path / "s.pt")
 
 
 @pytest.mark.parametrize(
