@@ -6,8 +6,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.environment import cpu_name, version
-from bench.executors.local import cores
+from bench.environment import cores, cpu_name, version
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "psutil", "typer", "rich", "pyyaml"),

@@ -6,7 +6,6 @@ to the last bit. What lies on a disk need not fit in memory; whole numbers becom
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bench.contracts import OutOfMemory
+from bench.environment import cores
 from bench.errors import DataError
 from bench.examples import Data, Examples, Pixels, Split
 from bench.memory import out_of_memory_named
@@ -218,11 +218,10 @@ class _Readers:
 
 def _number(device: torch.device) -> int:
     """How many processes read for one that trains, which keeps a core: on a GPU, its share of the machine's cores."""
-    cores = torch.get_num_threads()
+    its = torch.get_num_threads()
     if device.type == "cuda":
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        cores = usable // max(1, torch.cuda.device_count())
-    return min(_MOST_READERS, max(1, cores - 1))
+        its = cores() // max(1, torch.cuda.device_count())
+    return min(_MOST_READERS, max(1, its - 1))
 
 
 class _Asked(Sampler[list[int]]):

@@ -54,7 +54,7 @@ ALLOWED = {
     "order": {"augment", "examples", "search", "suite"},
     "augment": {"errors", "examples", "suite"},
     "alter": {"errors", "examples"},
-    "feeds": {"contracts", "errors", "examples", "memory"},
+    "feeds": {"contracts", "environment", "errors", "examples", "memory"},
     "losses": {"examples"},
     "evaluation": {"contracts", "ema", "examples", "losses"},
     "build": {
@@ -136,7 +136,7 @@ ALLOWED = {
         *("sides", "table", "terminal"),
     },
     "live": {"events", "plan"},
-    "doctor": {"environment", "executors"},
+    "doctor": {"environment"},
     "determinism": {"check", "contracts", "document", "environment", "errors", "events", "measure", "plan"},
     "exact": set(),
     "calibrate": {

@@ -8,7 +8,6 @@ The parent never imports torch and alone holds the archive; workers send it even
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from bench import components
 from bench.contracts import Task
+from bench.environment import cores
 from bench.errors import BenchError, DeviceError
 from bench.events import TERMINAL, Event, Failed
 from bench.executors._in_worker import carry_out, rehearse
@@ -155,8 +155,3 @@ def modules_of(studies: Sequence[Study | Timing]) -> list[str]:
     """
     used = {(f"{key}s", getattr(study.workload, key).name) for study in studies for key in ("dataset", "model")}
     return [f"bench.{kind}.{name}" for kind, name in sorted(used) if name in components.names(kind)]
-
-
-def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
