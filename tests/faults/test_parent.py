@@ -148,7 +148,8 @@ def test_ctrl_c_marks_what_was_running_and_says_how_to_go_on(running, tmp_path):
     assert "go on with: bench run small.yaml" in err
     assert "Traceback" not in err
     with closing(sqlite3.connect(archive(tmp_path))) as db:
-        assert db.execute("SELECT DISTINCT outcome, step > 0 FROM trials").fetchall() == [("interrupted", 1)]
+        outcomes = "SELECT group_concat(DISTINCT outcome), max(step) > 0 FROM trials"  # some may only have begun
+        assert db.execute(outcomes).fetchone() == ("interrupted", 1)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
