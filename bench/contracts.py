@@ -28,9 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from bench.ask.plan import Study, Timing, Trial
 from bench.events import Event, Known, Way
 from bench.examples import Split
-from bench.plan import Study, Timing, Trial
 
 if TYPE_CHECKING:
     import torch

@@ -169,3 +169,10 @@ def expected(detail: Mapping[str, Any]) -> str:
         )
     message: str = detail["msg"]
     return message.removeprefix("Value error, ").replace("Input should", "should")
+
+
+def sentence(error: Exception) -> str:
+    """An exception as one sentence: bench's own as it is, any other by its kind and first line."""
+    if isinstance(error, BenchError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

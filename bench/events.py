@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.plan import Trial
+from bench.ask.plan import Trial
 
 Outcome = Literal["reached", "overtaken", "exhausted", "diverged", "infeasible", "timed out", "crashed", "interrupted"]
 

@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from bench.errors import expected
-from bench.source import positional
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -53,6 +52,12 @@ GIVEN = {
 }
 # A parameter of an optimizer that the harness gives: the role of each parameter of the model (`roles.py`).
 ROLES = "roles"
+
+
+def positional(arguments: ast.arguments) -> list[ast.arg]:
+    """The parameters that may be given by position, but for self."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    return positional[1:] if positional and positional[0].arg == "self" else positional
 
 
 def _factor(text: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench import check, document, plan
+from bench.ask import check, document, plan
+from bench.ask.plan import Study, Trial
 from bench.contracts import Cohort, Observation, OutOfMemory
 from bench.events import Ended, Evaluated, Started, Way
-from bench.plan import Study, Trial
 
 
 def study_of(text: str) -> Study:

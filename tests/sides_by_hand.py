@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench import check, document, plan, sides
-from bench import gate as judge
-from bench.measures import Process, Timed
-from bench.records import StudyRecord
-from bench.sides import Side
+from bench.ask import check, document, plan
+from bench.conclude import gate as judge
+from bench.conclude import sides
+from bench.conclude.measures import Process, Timed
+from bench.conclude.sides import Side
+from bench.keep.records import StudyRecord
 
 HERE = {"device": "a processor", "device_type": "cpu", "threads": 1, "cuda": None, "torch": "2.15.0", "commit": "abc"}
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.measures import Attempt, Confirmed, Found, Summary
-from bench.plan import CONFIRM_BUDGET
-from bench.records import StudyRecord
+from bench.ask.plan import CONFIRM_BUDGET
+from bench.conclude.measures import Attempt, Confirmed, Found, Summary
+from bench.keep.records import StudyRecord
 from bench.stats import median_interval
 
 SPACE = {"learning_rate": {"log_uniform": [1e-6, 1e6]}}

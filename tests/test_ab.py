@@ -17,9 +17,9 @@ from sides_by_hand import SUITE, side, timed
 from summaries import summary
 from test_run import bench, start
 
-from bench import ab
+from bench.conclude.sides import unlike
 from bench.errors import BenchError
-from bench.sides import unlike
+from bench.run import ab
 
 GATE = "{throughput: {tolerance: 0.05}}"
 

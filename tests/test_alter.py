@@ -11,16 +11,18 @@ import torch
 from fakes import study_of
 from torch import nn
 
-from bench import build, cohort, components, evaluation, measure, plan
-from bench.alter import altered
-from bench.check import check
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
-from bench.document import parse
+from bench.ask import components, plan
+from bench.ask.check import check
+from bench.ask.document import parse
 from bench.errors import DataError, SuiteError
 from bench.events import Way
 from bench.examples import NOT_COUNTED, Data, Split
-from bench.losses import LOSSES
+from bench.measure import build, cohort, evaluation
+from bench.measure.alter import altered
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
+from bench.measure.losses import LOSSES
+from bench.measure.rehearsal import rehearse
 
 CPU = torch.device("cpu")
 NOWHERE = Path("unused")
@@ -85,7 +87,7 @@ def test_a_subset_larger_than_the_dataset_is_a_sentence():
     with pytest.raises(SuiteError, match="found the subset 1,198; digits has 1,197 training examples"):
         check(parse(suite("{digits: {subset: 1198}}")))
     study = study_of(suite("{random_images: {subset: 5000, shape: [1, 8, 8]}}"))
-    assert measure.rehearse([study], NOWHERE) == ["w: found the subset 5,000; there are 4,096 training examples"]
+    assert rehearse([study], NOWHERE) == ["w: found the subset 5,000; there are 4,096 training examples"]
 
 
 # ---- label noise ---------------------------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ def test_a_reconstruction_loses_half_its_squared_error_over_an_example_or_what_t
 @pytest.mark.parametrize("model", ["user_models:reconstructing", "user_models:own_loss"])
 def test_models_that_reconstruct_train_alike_stacked_and_one_by_one(model):
     study = study_of(suite(IMAGES, model, target=LOSS))
-    assert measure.rehearse([study], NOWHERE) == []
+    assert rehearse([study], NOWHERE) == []
     data = build.data(study.workload, NOWHERE, CPU)
     rates = (0.001, 0.002)  # a sum over an example has large gradients
     drawn = zip(study.draws()[:2], rates, strict=True)
@@ -234,7 +236,7 @@ def test_the_mean_of_the_images_is_the_best_point_to_be_near():
     ],
 )
 def test_what_cannot_be_reconstructed_is_a_sentence(dataset, model, target, sentence):
-    (told,) = measure.rehearse([study_of(suite(dataset, model, target=target))], NOWHERE)
+    (told,) = rehearse([study_of(suite(dataset, model, target=target))], NOWHERE)
     assert sentence in told
 
 

@@ -8,7 +8,6 @@ import math
 import pytest
 from summaries import summary
 
-from bench import components, report
 from bench.analyses._show import interval
 from bench.analyses.advice import advice
 from bench.analyses.batch_scaling import batch_scaling
@@ -17,6 +16,8 @@ from bench.analyses.learning_rates import learning_rates
 from bench.analyses.noise_scale import adaptive_gain, average, noise_scale
 from bench.analyses.probes import probes
 from bench.analyses.steps_to_target import steps_to_target
+from bench.ask import components
+from bench.show import report
 from bench.stats import Interval
 
 SIZES = [8, 16, 32, 64, 128, 256, 512]

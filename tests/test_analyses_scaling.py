@@ -10,8 +10,8 @@ from sides_by_hand import HERE
 from summaries import summary
 
 from bench.analyses.scaling import scaling
-from bench.archive import StudyRecord
-from bench.measures import Process, Timed
+from bench.conclude.measures import Process, Timed
+from bench.keep.archive import StudyRecord
 
 SECONDS_AN_EXAMPLE = 1e-5
 SIZES = (64, 128, 256, 512, 1024)

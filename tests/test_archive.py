@@ -10,11 +10,15 @@ from contextlib import closing
 import pytest
 from fakes import SUITE, Curve, FakeCohort, look
 
-from bench import check, document, measures, plan, report, seals, study
-from bench.archive import Archive
+from bench.ask import check, document, plan
+from bench.conclude import measures
 from bench.errors import ArchiveError
 from bench.events import Ended, Finished, Started
-from bench.schema import SCHEMA_VERSION
+from bench.keep import seals
+from bench.keep.archive import Archive
+from bench.keep.schema import SCHEMA_VERSION
+from bench.measure import study
+from bench.show import report
 
 CURVES = [Curve(100), Curve(17), Curve(diverges=5), Curve(18), Curve(), Curve()]
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from fakes import study_of
 
-from bench import augment, build, measure
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
+from bench.ask.plan import Timing
+from bench.ask.suite import Augment
 from bench.errors import ComponentError, SuiteError
 from bench.events import Way
 from bench.examples import Split
-from bench.order import Order, blocks
-from bench.plan import Timing
-from bench.suite import Augment
-from bench.timing import _Work
+from bench.measure import augment, build
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
+from bench.measure.order import Order, blocks
+from bench.measure.rehearsal import rehearse
+from bench.measure.timing import _Work
 
 CPU = torch.device("cpu")
 WAY = Way("stacked", "asked")
@@ -191,7 +192,7 @@ def test_what_cannot_be_augmented_is_a_sentence_before_training(more, dataset, s
     study = study_of(
         SUITE.format(model=model, dataset=dataset, more=more).replace("validation_error", "validation_loss")
     )
-    assert [problem for problem in measure.rehearse([study], Path()) if sentence in problem]
+    assert [problem for problem in rehearse([study], Path()) if sentence in problem]
 
 
 @pytest.mark.parametrize(

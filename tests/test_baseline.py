@@ -10,7 +10,7 @@ from sides_by_hand import side
 from summaries import summary
 from test_gate import clocked, study
 
-from bench import baseline
+from bench.conclude import baseline
 from bench.errors import BaselineError, BenchError, IncompleteError
 
 SEEDS = [100, 104, math.inf, 110, 102]

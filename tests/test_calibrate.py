@@ -7,10 +7,11 @@ import itertools
 import pytest
 import torch
 
-from bench import build, calibrate, clock
 from bench.cli import main
+from bench.conclude.fit import fit
 from bench.errors import CalibrationError, DataError, DeviceError
-from bench.fit import fit
+from bench.measure import build, clock
+from bench.prove import calibrate
 
 CPU = torch.device("cpu")
 

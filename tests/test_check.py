@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import check, document, plan
+from bench.ask import check, document, plan
 from bench.errors import SuiteError
 
 SUITES = sorted((Path(__file__).parent.parent / "suites").glob("*.yaml"))

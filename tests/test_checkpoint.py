@@ -14,12 +14,13 @@ import pytest
 import torch
 from fakes import Curve, FakeCohort, fake_study, look, study_of
 
-from bench import checkpoint, cohort, measure, study
 from bench.contracts import OutOfMemory, Task
 from bench.events import Ended, Evaluated, Failed, Finished, Known, Started
-from bench.journal import Journal
-from bench.order import Order
-from bench.storage import checkpoint_files
+from bench.keep.storage import checkpoint_files
+from bench.measure import checkpoint, cohort, study
+from bench.measure.journal import Journal
+from bench.measure.order import Order
+from bench.measure.task import carry_out
 
 CPU = torch.device("cpu")
 
@@ -77,7 +78,7 @@ def steps_taken(monkeypatch):
 
 
 def events(of, path=None):
-    return measure.carry_out(Task(of, {}, Path(), checkpoint=path), CPU)
+    return carry_out(Task(of, {}, Path(), checkpoint=path), CPU)
 
 
 def unseated(told):
@@ -412,8 +413,8 @@ def test_a_checkpoint_that_runs_code_when_it_is_read_is_refused_and_runs_none(cu
 def test_a_study_of_which_more_is_known_by_now_does_not_go_on_from_what_it_did_without(cut, caplog):
     of, path, _ = cut
     known = {of.draws()[1].id: Known("exhausted", 60, None)}
-    fresh = untimed(measure.carry_out(Task(of, known, Path()), CPU))
-    assert untimed(measure.carry_out(Task(of, known, Path(), checkpoint=path), CPU)) == fresh
+    fresh = untimed(carry_out(Task(of, known, Path()), CPU))
+    assert untimed(carry_out(Task(of, known, Path(), checkpoint=path), CPU)) == fresh
     assert "it holds another study's calls" in caplog.text
 
 
@@ -437,9 +438,9 @@ def test_a_state_too_large_to_write_is_a_line_and_ends_none_of_several_ranks(tmp
     def no_memory(*_):
         raise MemoryError
 
-    monkeypatch.setattr("bench.checkpoint._write", no_memory)
-    monkeypatch.setattr("bench.parallel.size", lambda: 2)
-    monkeypatch.setattr("bench.checkpoint.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("bench.measure.checkpoint._write", no_memory)
+    monkeypatch.setattr("bench.measure.parallel.size", lambda: 2)
+    monkeypatch.setattr("bench.measure.checkpoint.EVERY_SECONDS", 0.0)
     checkpoint._Keeper(tmp_path / "s.pt", {}, []).evaluated(SimpleNamespace(calls=[], states=list))
     assert caplog.text.count("not kept while it goes on") == 1
 

@@ -10,11 +10,12 @@ from fakes import study_of
 from torch import nn
 from torch.nn import functional
 
-from bench import build, measure
-from bench.cohorts.one_by_one import OneByOne
-from bench.evaluation import observing
 from bench.events import Way
-from bench.order import Order, blocks
+from bench.measure import build
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.evaluation import observing
+from bench.measure.order import Order, blocks
+from bench.measure.rehearsal import rehearse
 
 CPU = torch.device("cpu")
 
@@ -51,7 +52,7 @@ def test_workloads_of_two_precisions_on_one_dataset_are_rehearsed_apart():
         text = SUITE.format(model="softmax", optimizer="sgd", schedule="constant", batch_size=32, rate=0.1)
         text = text.replace("name: w", f"name: w{len(studies)}") + f"    precision: {precision}\n"
         studies.append(study_of(text))
-    assert measure.rehearse(studies, Path()) == []
+    assert rehearse(studies, Path()) == []
 
 
 @pytest.mark.parametrize("norm", ["batch", "ghost, ghost_batch: 4"])
@@ -68,7 +69,7 @@ def test_workloads_of_two_precisions_on_one_dataset_are_rehearsed_apart():
 def test_one_example_alone_is_refused_by_a_rehearsal_where_its_statistics_are_needed(norm, more, batch_size, said):
     model = f"{{mlp: {{norm: {norm}}}}}"
     text = SUITE.format(model=model, optimizer="sgd", schedule="constant", batch_size=batch_size, rate=0.1)
-    told = measure.rehearse([study_of(f"{text}    {more}\n")], Path())
+    told = rehearse([study_of(f"{text}    {more}\n")], Path())
     assert [problem.partition(": ")[2].partition(", as ")[2].partition(" has it: Val")[0] for problem in told] == (
         [said] if said else []
     )
@@ -83,7 +84,7 @@ def test_one_example_alone_is_refused_by_a_rehearsal_where_its_statistics_are_ne
 )
 def test_an_optimizer_that_cannot_be_made_is_named_by_a_rehearsal(optimizer, said):
     text = SUITE.format(model="softmax", optimizer=optimizer, schedule="constant", batch_size=8, rate=0.1)
-    (told,) = measure.rehearse([study_of(text)], Path())
+    (told,) = rehearse([study_of(text)], Path())
     assert told.startswith(f"w: {said}")
 
 

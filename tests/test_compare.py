@@ -9,8 +9,8 @@ import pytest
 from sides_by_hand import side, timed
 from summaries import summary
 
-from bench.compare import compare
-from bench.publish.tables import comparison_table
+from bench.conclude.compare import compare
+from bench.show.publish.tables import comparison_table
 
 BASE = [100, 104, 98, 110, 102]
 SECONDS = [0.0100, 0.0102, 0.0101, 0.0099, 0.0103]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import components
-from bench.build import gradients
-from bench.components import find, names
+from bench.ask import components
+from bench.ask.components import find, names
+from bench.ask.libraries import torch_optimizers
 from bench.errors import ComponentError
-from bench.libraries import torch_optimizers
+from bench.measure.build import gradients
 
 FILES = [(kind, name) for kind in ("models", "datasets", "optimizers", "schedules") for name in names(kind)]
 ON_DISK = ["cifar10", "fashion_mnist", "mnist"]
@@ -200,7 +200,7 @@ def test_a_schedule_has_the_values_of_its_formula(name, options, values):
 def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
     from fakes import fake_study
 
-    from bench import build
+    from bench.measure import build
 
     factor = build.schedule(fake_study().workload, warm_up, batch_size=100)
     assert [factor(step) for step in range(len(values))] == values
@@ -209,7 +209,7 @@ def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
 def test_warmed_up_for_as_long_as_it_is_constant_inverse_sqrt_is_the_transformers_schedule():
     from fakes import SUITE, study_of
 
-    from bench import build
+    from bench.measure import build
 
     text = SUITE.format(trials=1, race="true", seeds=0, max_steps=1000)
     study = study_of(text + "    schedule: {inverse_sqrt: {constant_steps: 40, warmup_steps: 40}}\n")

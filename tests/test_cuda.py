@@ -14,9 +14,10 @@ from test_augment import make as augmenting
 from test_optimizers import with_search
 from test_stacked import SMALL, WAY, apart, losses_apart, make
 
-from bench import build, cohort, components, timing
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
+from bench.ask import components
+from bench.measure import build, cohort, timing
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
 
 pytestmark = [
     pytest.mark.cuda,

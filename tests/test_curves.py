@@ -9,8 +9,8 @@ import pytest
 from test_scaling import BATCHES, STEPS
 from typer.testing import CliRunner
 
-from bench import curves
 from bench.cli import app
+from bench.conclude import curves
 from bench.errors import DataError
 
 

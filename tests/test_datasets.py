@@ -14,13 +14,13 @@ import pytest
 import torch
 from fakes import study_of
 
-from bench import build, cohort
-from bench.components import find
+from bench.ask.components import find
 from bench.datasets import bigram
 from bench.datasets.modular_arithmetic import table
 from bench.errors import DataError
 from bench.examples import NOT_COUNTED
-from bench.losses import LOSSES
+from bench.measure import build, cohort
+from bench.measure.losses import LOSSES
 
 CPU = torch.device("cpu")
 NOWHERE = Path("unused")

@@ -14,13 +14,15 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets, transforms
 
-from bench import feeds, measure, plan
-from bench.check import check
-from bench.components import find
+from bench.ask import plan
+from bench.ask.check import check
+from bench.ask.components import find
+from bench.ask.document import parse
 from bench.datasets import cifar100, imagenet, kmnist, stl10, svhn, usps
 from bench.datasets._torchvision import any_images
-from bench.document import parse
 from bench.errors import ComponentError, DataError
+from bench.measure import feeds
+from bench.measure.rehearsal import rehearse
 
 RANDOM = numpy.random.default_rng(0)
 
@@ -244,7 +246,7 @@ workloads:
 
 def rehearsed(folder, dataset, more="", model="softmax"):
     made = plan.make(check(parse(SUITE.format(dataset=dataset, model=model, more=more))))
-    return measure.rehearse(made.units, folder)
+    return rehearse(made.units, folder)
 
 
 def test_a_suite_may_name_a_class_of_torchvision(tmp_path):

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from test_run import bench, contents
 
-from bench import check, collect, detached, document, merge, parts, plan, runner, verify
-from bench.archive import Archive
+from bench.ask import check, document, plan
 from bench.errors import ArchiveError, ComponentError
 from bench.events import Ended, Evaluated, Failed, Finished, Started
 from bench.executors.local import LocalExecutor
+from bench.keep import merge, verify
+from bench.keep.archive import Archive
+from bench.run import collect, detached, parts, runner
 
 submitit = pytest.importorskip("submitit")
 
@@ -246,7 +248,7 @@ def test_a_part_whose_components_were_changed_since_measures_nothing(slurm, tmp_
     model.write_text(model.read_text() + "# changed\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
-        from bench import components
+        from bench.ask import components
 
         components.find.cache_clear()
         with pytest.raises(ComponentError, match="was changed since it was submitted"):

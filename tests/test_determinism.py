@@ -9,10 +9,12 @@ import torch
 from fakes import SUITE, study_of
 from test_run import TESTS, bench, write
 
-from bench import determinism, measure, precision
-from bench.archive import Archive
 from bench.contracts import Task
 from bench.events import Failed
+from bench.keep.archive import Archive
+from bench.measure import precision
+from bench.measure.task import carry_out
+from bench.prove import determinism
 
 TEXT = SUITE.format(max_steps=20, race="true", trials=1, seeds=0)
 
@@ -65,6 +67,6 @@ def test_a_study_that_asks_for_it_is_trained_with_deterministic_algorithms_and_i
     plain, strict = study_of(TEXT), study_of(TEXT + "    deterministic: true\n")
     assert plain.id != strict.id
     for study, expected in ((strict, True), (plain, False)):
-        events = measure.carry_out(Task(study, {}, tmp_path), torch.device("cpu"))
+        events = carry_out(Task(study, {}, tmp_path), torch.device("cpu"))
         assert not any(isinstance(event, Failed) for event in events)
         assert torch.are_deterministic_algorithms_enabled() is expected

@@ -14,15 +14,18 @@ from test_analyses_scaling import study as scaled
 from test_compare import SECONDS
 from test_compare import study as timed_study
 
-from bench import baseline, check, components, document, plan, report, runner
-from bench.archive import Archive
-from bench.compare import compare
+from bench.ask import check, components, document, plan
+from bench.conclude import baseline
+from bench.conclude.compare import compare
+from bench.conclude.gate import NOT_COMPARABLE
 from bench.errors import BenchError
 from bench.events import Ended, Evaluated, Finished, Started
-from bench.gate import NOT_COMPARABLE
-from bench.publish.annotations import annotations
-from bench.publish.junit import junit
-from bench.publish.tables import comparison_table, judgement_table
+from bench.keep.archive import Archive
+from bench.run import runner
+from bench.show import report
+from bench.show.publish.annotations import annotations
+from bench.show.publish.junit import junit
+from bench.show.publish.tables import comparison_table, judgement_table
 
 BASE = [100, 104, 98, 110, 102]
 TIMED = "{steps_to_target: {tolerance: 0.25}, throughput: {tolerance: 0.1}}"

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bench import document
+from bench.ask import document
 from bench.errors import SuiteError
 
 

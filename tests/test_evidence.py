@@ -15,7 +15,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from bench import evidence, settle
+from bench.conclude import evidence, settle
 
 BUDGETS = (1e9, 1e9)
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from fakes import study_of
 
-from bench import build, cohort, probing, study
 from bench.datasets.teacher_student import teacher_student
 from bench.events import Ended
-from bench.exact import LEARNING_RATES, LinearTeacher, NoisyQuadratic, best_learning_rate
+from bench.measure import build, cohort, probing, study
 from bench.models.noisy_quadratic import noisy_quadratic
+from bench.prove.exact import LEARNING_RATES, LinearTeacher, NoisyQuadratic, best_learning_rate
 
 CPU = torch.device("cpu")
 

@@ -13,12 +13,13 @@ import pytest
 from fakes import study_of
 from test_run import contents
 
-from bench import check, document, plan, runner
-from bench.archive import Archive
+from bench.ask import check, document, plan
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Evaluated, Failed, Finished, Lost, Retried
 from bench.executors.local import local
+from bench.keep.archive import Archive
+from bench.run import runner
 
 TESTS = Path(__file__).parent
 
@@ -156,7 +157,7 @@ def workers():
     return [
         process
         for process in psutil.Process().children(recursive=True)
-        if (parent := process.parent()) and "bench.measure" in " ".join(parent.cmdline())
+        if (parent := process.parent()) and "bench.measure.task" in " ".join(parent.cmdline())
     ]
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from test_run import archive, bench, contents, start
 
-from bench import components, offers, plugin
+from bench.ask import components, offers, plugin
+from bench.ask.source import tree_of
 from bench.errors import ComponentError
-from bench.source import tree_of
 
 ROOT = Path(__file__).parent.parent
 MODEL = '''"""A model."""

@@ -13,14 +13,16 @@ import torch
 from fakes import study_of
 from PIL import Image
 
-from bench import augment, build, feeds, limits, measure, timing
-from bench.alter import altered
-from bench.components import find
+from bench.ask.components import find
+from bench.ask.plan import Timing
 from bench.contracts import Task
 from bench.errors import DataError
 from bench.events import Ended, Evaluated, Finished
 from bench.examples import Data, Pixels, Split
-from bench.plan import Timing
+from bench.measure import augment, build, feeds, limits, timing
+from bench.measure.alter import altered
+from bench.measure.rehearsal import rehearse
+from bench.measure.task import carry_out
 
 # Python 3.12 warns where readers are forked from pytest, whose process has threads; a worker of bench has none that
 # hold a lock.
@@ -70,7 +72,7 @@ def study(dataset=PETS % "", more="", model="softmax"):
 
 def told(of, folder):
     """Everything that is told of a study but the seconds it took; that it came to its end; and that nothing reads."""
-    events = list(measure.carry_out(Task(of, {}, folder), CPU))
+    events = list(carry_out(Task(of, {}, folder), CPU))
     assert isinstance(events[-1], Finished), events[-1]
     assert multiprocessing.active_children() == []
     return [
@@ -228,7 +230,7 @@ def test_a_rehearsal_reads_no_more_than_it_tries(tmp_path):
     write_pets(tmp_path)
     for part in ("train", "validation", "test"):  # those it does not look at
         (tmp_path / "pets" / part / "dog" / "1.png").write_bytes(b"no image")
-    assert measure.rehearse([study(), study(more="input: loader")], tmp_path) == []
+    assert rehearse([study(), study(more="input: loader")], tmp_path) == []
 
 
 def test_any_dataset_is_read_by_processes_where_the_suite_says_so(folder):

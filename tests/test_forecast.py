@@ -8,10 +8,11 @@ from contextlib import closing
 
 import pytest
 
-from bench import check, document, plan, runner
-from bench.archive import Archive
+from bench.ask import check, document, plan
+from bench.ask.forecast import forecast
 from bench.events import Ended, Finished, Lost, Started
-from bench.forecast import forecast
+from bench.keep.archive import Archive
+from bench.run import runner
 
 LARGE = """
 suite: large

@@ -9,11 +9,11 @@ import pytest
 from sides_by_hand import gate, plan_of, side, timed
 from summaries import summary
 
-from bench import gate as stages
+from bench.conclude import gate as stages
+from bench.conclude.evidence import rcp_p
+from bench.conclude.sides import Side
+from bench.conclude.verdicts import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 from bench.errors import BenchError
-from bench.evidence import rcp_p
-from bench.sides import Side
-from bench.verdicts import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 
 STEPS = "{steps_to_target: {tolerance: 0.25}}"
 BASE = [100, 104, 98, 110, 102]

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from test_run import bench, start
 
-from bench import baseline, seals, sides
-from bench.archive import Archive
+from bench.conclude import baseline, sides
+from bench.keep import seals
+from bench.keep.archive import Archive
 
 README = Path(__file__).parent.parent / "README.md"
 

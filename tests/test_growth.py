@@ -13,15 +13,15 @@ from fakes import study_of
 from torch import nn
 from torch.nn import functional
 
-from bench import build, cohort, probing, study
-from bench.cohorts.growing import Growing
-from bench.cohorts.one_by_one import OneByOne
+from bench.ask.suite import Adaptive, Doubling
 from bench.errors import ComponentError
 from bench.events import Way
-from bench.exact import NoisyQuadratic
-from bench.growth import LOOKS, Batch
-from bench.order import Order
-from bench.suite import Adaptive, Doubling
+from bench.measure import build, cohort, probing, study
+from bench.measure.cohorts.growing import Growing
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.growth import LOOKS, Batch
+from bench.measure.order import Order
+from bench.prove.exact import NoisyQuadratic
 
 CPU = torch.device("cpu")
 DOUBLING = Doubling(double_at=[1000, 5000])

@@ -11,11 +11,13 @@ from contextlib import closing
 
 import pytest
 
-from bench import measures, report, seals
-from bench.archive import Archive
 from bench.cli import main
+from bench.conclude import measures
 from bench.errors import ArchiveError
-from bench.importers.batch_science import _GOALS, Goal, batch_science
+from bench.keep import seals
+from bench.keep.archive import Archive
+from bench.keep.importers.batch_science import _GOALS, Goal, batch_science
+from bench.show import report
 
 HEADER = "step,train/cross_entropy_error,val/cross_entropy_error,val/classification_error,test/classification_error"
 CONFIGS = {

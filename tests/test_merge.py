@@ -9,9 +9,10 @@ import pytest
 from test_archive import measure, rows
 from test_run import bench
 
-from bench import check, document, plan, seals, verify
-from bench.archive import Archive
+from bench.ask import check, document, plan
 from bench.events import Ended, Evaluated, Finished, Lost, Started
+from bench.keep import seals, verify
+from bench.keep.archive import Archive
 
 
 def test_archives_of_several_machines_become_one_that_shows_what_each_showed(tmp_path):

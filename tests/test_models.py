@@ -9,15 +9,15 @@ import pytest
 import torch
 from fakes import study_of
 
-from bench import build, cohort, limits
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
-from bench.components import find, names
+from bench.ask.components import find, names
 from bench.errors import ComponentError
 from bench.events import Way
 from bench.examples import Data, Split
-from bench.feeds import streamed
-from bench.step import Step
+from bench.measure import build, cohort, limits
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
+from bench.measure.feeds import streamed
+from bench.measure.step import Step
 
 CPU = torch.device("cpu")
 LENGTH, VOCABULARY = 6, 11

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import new
+from bench.ask import new
 from bench.errors import ComponentError
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.components import find
+from bench.ask.components import find
 from bench.errors import ComponentError
 from bench.models._norms import Norms
 

@@ -12,17 +12,20 @@ import torch
 from fakes import study_of
 from test_stacked import CPU, WAY, apart, both, losses_apart, make
 
-from bench import build, check, cohort, components, document, limits, measure, measures, plan, probing, roles, study
-from bench.archive import Archive
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
+from bench.ask import check, components, document, plan
+from bench.ask.libraries import torch_optimizers
+from bench.conclude import measures
 from bench.contracts import Task
-from bench.ema import Average
 from bench.errors import ComponentError
 from bench.events import Ended, Evaluated, Finished
-from bench.libraries import torch_optimizers
+from bench.keep.archive import Archive
+from bench.measure import build, cohort, limits, probing, roles, study
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
+from bench.measure.ema import Average
+from bench.measure.step import Step
+from bench.measure.task import carry_out
 from bench.optimizers.muon import orthogonal
-from bench.step import Step
 
 RATE, DECAY, STEPS = 0.05, 0.1, 8
 SHAPES = {"matrix": (5, 3), "convolution": (4, 2, 3, 3), "bias": (4,)}
@@ -583,7 +586,7 @@ def test_what_decays_is_part_of_what_a_trial_is_only_where_the_suite_says_so():
 @pytest.mark.parametrize("optimizer", components.names("optimizers"))
 def test_a_rate_that_is_far_too_high_is_an_outcome_and_no_fault(optimizer):
     of = study_of(TOO_HIGH.format(optimizer=optimizer))
-    *_, last = measure.carry_out(Task(of, {}, Path()), torch.device("cpu"))
+    *_, last = carry_out(Task(of, {}, Path()), torch.device("cpu"))
     assert isinstance(last, Finished), last
 
 

@@ -12,8 +12,8 @@ from test_archive import measure
 from test_run import bench
 
 from bench.analyses._show import sort_key
-from bench.archive import Archive
-from bench.page import page
+from bench.keep.archive import Archive
+from bench.show.page import page
 
 pytest.importorskip("plotly")
 

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import check, checkpoint, document, measure, parallel, plan
+from bench.ask import check, document, plan
 from bench.contracts import Task
 from bench.events import Ended, Evaluated, Finished, Started
 from bench.executors import _ranks
 from bench.executors.local import local
+from bench.measure import checkpoint, parallel
+from bench.measure.rehearsal import rehearse
+from bench.measure.task import carry_out
 
 CPU = torch.device("cpu")
 
@@ -64,7 +67,7 @@ def tasks(devices, workloads):
 
 def carried_out(some):
     for task in some:
-        yield from measure.carry_out(task, CPU)
+        yield from carry_out(task, CPU)
 
 
 def as_rank(some):
@@ -200,13 +203,13 @@ def test_ranks_take_the_same_steps_when_they_time_and_each_does_its_part_of_the_
     ("model", "sentence"),
     [
         ("with_unused_layer", "has a parameter that gets no gradient; train it on one device"),
-        ("with_sync_batch_norm", "make it bench.parallel.SyncNorm"),
+        ("with_sync_batch_norm", "make it bench.measure.parallel.SyncNorm"),
     ],
 )
 def test_a_model_that_devices_cannot_train_together_is_refused_for_several_alone(model, sentence):
     one, two = ([task.study for task in tasks(n, {"w": f"model: 'user_models:{model}'"})] for n in (1, 2))
-    assert measure.rehearse(one, Path()) == []
-    (problem,) = measure.rehearse(two, Path())
+    assert rehearse(one, Path()) == []
+    (problem,) = rehearse(two, Path())
     assert problem.startswith(f"w: user_models:{model} has")
     assert problem.endswith(sentence)
 

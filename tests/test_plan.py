@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fakes import fake_study
 
-from bench import check, document, plan, records
+from bench.ask import check, document, plan
+from bench.keep import records
 
 SUITE = """
 suite: s

@@ -12,10 +12,10 @@ from summaries import summary
 from test_archive import measure
 from test_run import bench
 
-from bench import page, plot, report, terminal
-from bench.archive import Archive
+from bench.conclude.points import curve_of
 from bench.errors import BenchError
-from bench.points import curve_of
+from bench.keep.archive import Archive
+from bench.show import page, plot, report, terminal
 
 pytest.importorskip("matplotlib")
 

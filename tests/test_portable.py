@@ -18,10 +18,10 @@ import zstandard
 from test_archive import measure, plan_of
 from test_run import bench
 
-from bench.archive import Archive
 from bench.events import Ended, Evaluated, Finished, Started
-from bench.records import found
-from bench.schema import SCHEMA_VERSION
+from bench.keep.archive import Archive
+from bench.keep.records import found
+from bench.keep.schema import SCHEMA_VERSION
 
 ODD = [math.nan, math.inf, -math.inf, 1e308, -0.0, 5e-324, float(2**63), 0.1]
 

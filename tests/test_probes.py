@@ -11,12 +11,13 @@ import pytest
 import torch
 from fakes import Curve, FakeCohort, fake_study, listen, look, study_of
 
-from bench import build, cohort, components, probing, study
+from bench.ask import components
 from bench.contracts import Moment
 from bench.errors import ComponentError
 from bench.events import Started
 from bench.examples import Data, Split
-from bench.losses import LOSSES
+from bench.measure import build, cohort, probing, study
+from bench.measure.losses import LOSSES
 from bench.stats import two_batch_estimate
 
 CPU = torch.device("cpu")

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bench.contracts import Moment
-from bench.exact import LinearTeacher
 from bench.examples import Split
-from bench.losses import LOSSES
+from bench.measure.losses import LOSSES
 from bench.models.linear_student import linear_student
 from bench.probes.noise_scale import noise_scale
+from bench.prove.exact import LinearTeacher
 from bench.stats import Interval, ratio_of_means, two_batch_estimate
 
 DIMENSIONS = 32

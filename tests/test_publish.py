@@ -18,14 +18,14 @@ from summaries import summary
 from test_compare import study as timed_study
 from test_gate import BASE, study, worse
 
-from bench import report
-from bench.compare import compare
-from bench.publish.annotations import MOST, annotations
-from bench.publish.document import document
-from bench.publish.junit import junit
-from bench.publish.summary import MOST_BYTES
-from bench.publish.summary import summary as page
-from bench.publish.tables import comparison_table, judgement_table
+from bench.conclude.compare import compare
+from bench.show import report
+from bench.show.publish.annotations import MOST, annotations
+from bench.show.publish.document import document
+from bench.show.publish.junit import junit
+from bench.show.publish.summary import MOST_BYTES
+from bench.show.publish.summary import summary as page
+from bench.show.publish.tables import comparison_table, judgement_table
 
 HOSTILE = "a|b & c_d_ <e>\n**f** `g` \\h %25 $x$ #1 ~t^ {} [l](u) \U0001f680 _i_"
 ONE_LINE = " ".join(HOSTILE.splitlines())

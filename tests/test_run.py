@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import components, page, plot, sides
-from bench.archive import Archive
+from bench.ask import components
+from bench.ask.source import tree_of
+from bench.ask.suite import UNITS
 from bench.cli import main
-from bench.source import tree_of
-from bench.suite import UNITS
+from bench.conclude import sides
+from bench.keep.archive import Archive
+from bench.show import page, plot
 
 TESTS = Path(__file__).parent
 

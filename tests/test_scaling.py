@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy import optimize
 from summaries import summary
 
-from bench.exact import best_learning_rate
-from bench.fit import fit
-from bench.points import Curve, Point, curve_of
-from bench.scaling import fit_curve, power_law
-from bench.slopes import perfect_scaling_until, slopes
+from bench.conclude.fit import fit
+from bench.conclude.points import Curve, Point, curve_of
+from bench.conclude.scaling import fit_curve, power_law
+from bench.conclude.slopes import perfect_scaling_until, slopes
+from bench.prove.exact import best_learning_rate
 
 # Zhang et al. 2024, the 85M model.
 BATCHES = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]

@@ -6,7 +6,7 @@ from statistics import quantiles
 
 import pytest
 
-from bench.search import Choice, HalfLife, Integer, LogUniform, ReverseLogUniform, Scaled, Uniform, draw, seed_of
+from bench.ask.search import Choice, HalfLife, Integer, LogUniform, ReverseLogUniform, Scaled, Uniform, draw, seed_of
 
 UNIFORM = Uniform(uniform=[-1, 3])
 LOG = LogUniform(log_uniform=[1e-4, 10])

@@ -9,12 +9,13 @@ import pytest
 import torch
 from fakes import listen, look, study_of
 
-from bench import build, cohort, components, study
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
+from bench.ask import components
 from bench.errors import ComponentError
 from bench.events import Way
 from bench.examples import Data, Split
+from bench.measure import build, cohort, study
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
 
 CPU = torch.device("cpu")
 WAY = Way("stacked", "asked")

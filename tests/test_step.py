@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import build, limits
 from bench.contracts import OutOfMemory
 from bench.examples import Data, Split
-from bench.step import Step
+from bench.measure import build, limits
+from bench.measure.step import Step
 from tests.fakes import study_of
 
 CPU = torch.device("cpu")
@@ -221,7 +221,7 @@ def test_what_a_step_holds_is_counted_in_bytes():
 
 PEAKS = """
 import torch
-from bench.memory import Peak
+from bench.measure.memory import Peak
 peak = Peak(torch.device("cpu"))
 passing = torch.ones(2**29, dtype=torch.uint8)
 del passing

@@ -7,9 +7,9 @@ import random
 import pytest
 from fakes import Curve, FakeCohort, fake_study, listen, look
 
-from bench import study
 from bench.contracts import OutOfMemory
 from bench.events import Known, Recalled
+from bench.measure import study
 
 
 def run(of, curves, known=None, validation_examples=1):

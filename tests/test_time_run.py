@@ -16,9 +16,10 @@ from io import StringIO
 import pytest
 from PIL import Image
 
-from bench import check, plan, runner
-from bench.archive import Archive
+from bench.ask import check, plan
 from bench.events import Ended, Finished, Started
+from bench.keep.archive import Archive
+from bench.run import runner
 from tests.test_run import TESTS, archive, bench, start, wait_for_readings
 
 SUITE = """

@@ -14,13 +14,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import conditions, timing
 from bench.analyses._timing import doubt_notes, shares
 from bench.analyses.inference import inference
 from bench.analyses.throughput import throughput
 from bench.analyses.time_to_target import time_to_target
-from bench.measures import Process, Timed
-from bench.records import StudyRecord
+from bench.conclude.measures import Process, Timed
+from bench.keep.records import StudyRecord
+from bench.measure import conditions, timing
 from tests.summaries import summary
 
 CPU = torch.device("cpu")

@@ -12,10 +12,11 @@ import torch
 from fakes import study_of
 from test_models import SUITE
 
-from bench import build, components
-from bench.components import find
+from bench.ask import components
+from bench.ask.components import find
 from bench.errors import ComponentError
 from bench.examples import Data, Split
+from bench.measure import build
 
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
@@ -40,7 +41,7 @@ def test_a_library_that_is_absent_is_a_sentence_that_names_its_extra(monkeypatch
 @needs_timm
 def test_a_model_of_timm_is_found_without_importing_it():
     code = (
-        "import sys; from bench import components; print(components.find('models', 'timm:resnet10t').name); "
+        "import sys; from bench.ask import components; print(components.find('models', 'timm:resnet10t').name); "
         "print(sorted({'timm', 'torch'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,8 +14,8 @@ import weakref
 import torch
 from torch import nn
 
-from bench import checkpoint
 from bench.datasets.digits import digits
+from bench.measure import checkpoint
 
 
 def with_dropout(example_shape, classes, *, rate: float = 0.5):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from bench.forecast import step_seconds
-from bench.measures import Summary
-from bench.plan import apart_from_devices
+from bench.ask.forecast import step_seconds
+from bench.ask.plan import apart_from_devices
+from bench.conclude.measures import Summary
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bench.analyses._devices import Cell
 from bench.analyses._show import interval, number, seconds
-from bench.scaling import CurveFit
+from bench.conclude.scaling import CurveFit
 
 # Devices pay while an hour of one does at least half as much as where they are fewest. So much is left at the critical
 # batch size, where a run takes twice the least examples, and where half of each step is communication.

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from bench.measures import Summary, stated_target
-from bench.points import Point
+from bench.conclude.measures import Summary, stated_target
+from bench.conclude.points import Point
 from bench.stats import Interval, MedianInterval
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}

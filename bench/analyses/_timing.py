@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from bench.measures import Process, Summary, Timed
-from bench.plan import TimedMeasure
+from bench.ask.plan import TimedMeasure
+from bench.conclude.measures import Process, Summary, Timed
 
 # What a time depends on, of an environment.
 _WHERE = ("device", "threads", "torch", "node")

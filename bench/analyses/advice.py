@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from bench.analyses._show import interval, number, seconds_interval, workloads
-from bench.measures import Summary
-from bench.points import Curve, Point, curve_of
-from bench.scaling import CurveFit, fit_curve
+from bench.conclude.measures import Summary
+from bench.conclude.points import Curve, Point, curve_of
+from bench.conclude.scaling import CurveFit, fit_curve
 from bench.stats import median_interval
 from bench.table import Table
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
-from bench.measures import Summary
-from bench.points import Curve, curve_of
-from bench.slopes import MAXIMAL, PERFECT, slopes
+from bench.conclude.measures import Summary
+from bench.conclude.points import Curve, curve_of
+from bench.conclude.slopes import MAXIMAL, PERFECT, slopes
 from bench.stats import median_interval
 from bench.table import Table
 

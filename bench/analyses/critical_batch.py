@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
-from bench.measures import Summary
-from bench.points import curve_of
-from bench.scaling import CurveFit, fit_curve, power_law
+from bench.conclude.measures import Summary
+from bench.conclude.points import curve_of
+from bench.conclude.scaling import CurveFit, fit_curve, power_law
 from bench.table import Table
 
 _COLUMNS = ["batch size", "steps to target", "fitted", "measured / fitted"]

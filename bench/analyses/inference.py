@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.analyses._show import memory, number, raw_median, seconds, seconds_interval
 from bench.analyses._timing import doubt_notes, timed, where
-from bench.measures import Summary, Timed
+from bench.conclude.measures import Summary, Timed
 from bench.table import Table
 
 _COLUMNS = ["batch size", "latency", "examples/s", "of the best", "peak memory"]

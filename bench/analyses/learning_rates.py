@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.analyses._show import interval, number, workloads
-from bench.measures import Summary, searches
-from bench.scaling import power_law
+from bench.conclude.measures import Summary, searches
+from bench.conclude.scaling import power_law
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
 

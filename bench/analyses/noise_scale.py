@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench.analyses._show import interval, number, raw, raw_interval, workloads
-from bench.measures import Summary
+from bench.conclude.measures import Summary
 from bench.stats import Interval, ratio_of_means
 from bench.table import Table
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.analyses._show import raw, target, workloads
-from bench.measures import Summary
-from bench.plan import titled
-from bench.slopes import perfect_scaling_until
+from bench.ask.plan import titled
+from bench.conclude.measures import Summary
+from bench.conclude.slopes import perfect_scaling_until
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.

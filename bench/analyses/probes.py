@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from bench.analyses._show import number, workloads
-from bench.measures import Summary
+from bench.conclude.measures import Summary
 from bench.table import Table
 
 _COLUMNS = ["batch size", "reading", "at start", "at end"]

@@ -9,9 +9,9 @@ from bench.analyses._devices import Cell, Group, groups, threads_of
 from bench.analyses._paying import PAYS, left_of, paying
 from bench.analyses._show import missed, number, seconds
 from bench.analyses._timing import doubt_notes
-from bench.measures import Summary
-from bench.points import curve_of
-from bench.scaling import CurveFit, fit_curve
+from bench.conclude.measures import Summary
+from bench.conclude.points import curve_of
+from bench.conclude.scaling import CurveFit, fit_curve
 from bench.table import Table
 
 _COLUMNS = [

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from bench.analyses._show import seconds, seconds_interval, target, workloads
-from bench.measures import Confirmed, Summary
+from bench.conclude.measures import Confirmed, Summary
 from bench.table import Table
 
 COLUMNS = [

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.analyses._show import number, raw, raw_median, seconds, seconds_interval, workloads
-from bench.forecast import step_seconds
-from bench.measures import Summary
+from bench.ask.forecast import step_seconds
+from bench.conclude.measures import Summary
 from bench.table import Table
 
 _COLUMNS = ["batch size", "steps to target", "step time", "time to target", "examples/s"]

@@ -17,7 +17,7 @@ def executor_of(name: str, given: Sequence[str], devices: Sequence[str], stall_s
 
     given: `key=value`, or a YAML file of options.
     """
-    from bench import components
+    from bench.ask import components
 
     component = components.find("executors", name)
     options = {key: value for text in given for key, value in _read(text).items()}
@@ -36,7 +36,7 @@ def executor_of(name: str, given: Sequence[str], devices: Sequence[str], stall_s
 
 
 def _read(text: str) -> dict[str, Any]:
-    from bench import document
+    from bench.ask import document
 
     key, equals, value = text.partition("=")
     refusal = ComponentError(f"--executor-options: found '{text}'; should be key=value, or a YAML file of options")

@@ -26,21 +26,21 @@ def shown(incomplete: str) -> list[str]:
 
 def analyses(incomplete: str) -> list[str]:
     """Shell completion: the analyses."""
-    from bench import components
+    from bench.ask import components
 
     return [name for name in (ALL_ANALYSES, *components.known("analyses")) if name.startswith(incomplete)]
 
 
 def executors(incomplete: str) -> list[str]:
     """Shell completion: the executors."""
-    from bench import components
+    from bench.ask import components
 
     return [name for name in components.names("executors") if name.startswith(incomplete)]
 
 
 def component_names(context: typer.Context, incomplete: str) -> list[str]:
     """Shell completion: the components of the kind already typed."""
-    from bench import components
+    from bench.ask import components
 
     kind = context.params.get("kind")
     return [] if kind in (None, "archives") else [n for n in components.known(kind) if n.startswith(incomplete)]

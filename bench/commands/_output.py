@@ -11,11 +11,11 @@ from bench.commands._options import Format
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.archive import Archive
+    from bench.keep.archive import Archive
 
 
 def render(archive: Archive, output: Format, analysis: str | None = None) -> str:
-    from bench import report
+    from bench.show import report
 
     if output == "json":
         return report.as_json(archive, analysis)

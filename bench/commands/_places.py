@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from bench.errors import ArchiveError, BaselineError, BenchError
 
 if TYPE_CHECKING:
-    from bench.plan import Plan
-    from bench.sides import Side
+    from bench.ask.plan import Plan
+    from bench.conclude.sides import Side
 
 
 def plan_of(path: Path, plugins: list[Path] | None, *, timed: bool = False) -> Plan:
-    from bench import check, plan
+    from bench.ask import check, plan
 
     with own_components(plugins):
         made = plan.make(check.load(path), timed=timed)
@@ -33,8 +33,8 @@ def own_components(plugins: list[Path] | None) -> Iterator[list[str]]:
     is shown or compared.
     """
     # pydantic runs, once, what on the path calls itself its plugin: at its first model, before this folder is there.
-    import bench.suite  # noqa: F401
-    from bench import plugin
+    import bench.ask.suite  # noqa: F401
+    from bench.ask import plugin
 
     before = sys.path.copy()
     try:
@@ -75,8 +75,8 @@ def place_of(name: str, results: Path, suite: str | None = None) -> Path:
 
 def side_of(path: Path, refusal: type[BenchError]) -> Side:
     """One side of a comparison; raises `refusal` where it cannot be read."""
-    from bench import baseline, sides
-    from bench.archive import Archive
+    from bench.conclude import baseline, sides
+    from bench.keep.archive import Archive
 
     try:
         if path.suffix == ".json":

@@ -17,7 +17,7 @@ def save(source: ArchivePath, output: BaselinePath, results: Results = Path("res
 
     Example:  bench baseline save quick/main -o results/baselines/quick.json
     """
-    from bench import baseline
+    from bench.conclude import baseline
 
     baseline.save(side_of(place_of(source, results), ArchiveError), output)
     typer.echo(f"baseline: {output}")
@@ -33,7 +33,7 @@ def accept(
 
     Example:  bench baseline accept quick/main -o results/baselines/quick.json --reason "torch 2.15"
     """
-    from bench import baseline
+    from bench.conclude import baseline
 
     baseline.accept(side_of(place_of(source, results), ArchiveError), output, reason)
     typer.echo(f"baseline: {output}")

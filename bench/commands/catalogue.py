@@ -24,7 +24,7 @@ def list_(
 
     Examples:  bench list   |   bench list models   |   bench list optimizers adam
     """
-    from bench import components
+    from bench.ask import components
 
     with own_components(plugin) as own:
         if name is not None and kind not in (None, "archives"):
@@ -46,9 +46,9 @@ def _listed(kind: str, own: list[str]) -> Iterator[str]:
     """The components of a kind, a line each: bench's own, those that packages offer, those of plugins, and what else
     may be named.
     """
-    from bench import components
-    from bench.libraries import torch_optimizers
-    from bench.offers import offers
+    from bench.ask import components
+    from bench.ask.libraries import torch_optimizers
+    from bench.ask.offers import offers
 
     for name in components.names(kind):
         yield _line(kind, name)
@@ -71,7 +71,7 @@ def _listed(kind: str, own: list[str]) -> Iterator[str]:
 
 
 def _line(kind: str, name: str) -> str:
-    from bench import components
+    from bench.ask import components
     from bench.errors import ComponentError
 
     try:
@@ -87,6 +87,6 @@ def schema() -> None:
     """
     import json
 
-    from bench.suite import SuiteFile
+    from bench.ask.suite import SuiteFile
 
     typer.echo(json.dumps(SuiteFile.model_json_schema(), indent=2))

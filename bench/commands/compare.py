@@ -25,7 +25,7 @@ from bench.commands._places import place_of, plan_of, side_of
 from bench.errors import ArchiveError, BaselineError, IncompleteError, VerdictError
 
 if TYPE_CHECKING:
-    from bench.verdicts import Judgement
+    from bench.conclude.verdicts import Judgement
 
 EXIT_CODES = (
     "Exit codes: 0 passed; 1 a regression; 2 wrong usage; 3 inconclusive (only with --fail-on inconclusive); "
@@ -43,9 +43,9 @@ def compare(
 
     Examples:  bench compare quick/main quick/mine   |   bench compare baseline.json results/quick/main.sqlite
     """
-    from bench import report
-    from bench.compare import compare
-    from bench.publish.tables import comparison_table
+    from bench.conclude.compare import compare
+    from bench.show import report
+    from bench.show.publish.tables import comparison_table
 
     sides = [side_of(place_of(name, results), ArchiveError) for name in (base, candidate)]
     typer.echo(report.rendered([comparison_table(compare(*sides))], output, width()))
@@ -69,7 +69,7 @@ def gate(
 
     Example:  bench gate suites/quick.yaml results/baselines/quick.json main
     """
-    from bench.gate import gate
+    from bench.conclude.gate import gate
 
     plan = plan_of(suite, plugin)
     before = side_of(place_of(base, results, plan.suite.name), BaselineError)
@@ -98,10 +98,10 @@ def ab(
     from contextlib import ExitStack
     from dataclasses import replace
 
-    from bench import ab
-    from bench.compare import TIMING
+    from bench.conclude.compare import TIMING
+    from bench.conclude.gate import gate, rules_of
     from bench.errors import InterruptedRunError
-    from bench.gate import gate, rules_of
+    from bench.run import ab
 
     plan = plan_of(suite, plugin, timed=True)
     rules_of(plan, TIMING)  # refused before anything is timed
@@ -130,13 +130,13 @@ def ab(
 
 def _publish(judgement: Judgement, output: Format, fail_on: str, junit: Path | None, document: Path | None) -> None:
     """Shows a gate's answer everywhere it is asked for; raises VerdictError where it is no pass."""
-    from bench import report
-    from bench.publish.annotations import annotations
-    from bench.publish.document import document as as_document
-    from bench.publish.junit import junit as as_junit
-    from bench.publish.summary import summary
-    from bench.publish.tables import judgement_table, title
-    from bench.verdicts import INCONCLUSIVE
+    from bench.conclude.verdicts import INCONCLUSIVE
+    from bench.show import report
+    from bench.show.publish.annotations import annotations
+    from bench.show.publish.document import document as as_document
+    from bench.show.publish.junit import junit as as_junit
+    from bench.show.publish.summary import summary
+    from bench.show.publish.tables import judgement_table, title
 
     if document:
         write(document, as_document(judgement))

@@ -14,7 +14,7 @@ from bench.commands._places import place_of
 from bench.errors import ContradictionError, IncompleteError, InterruptedRunError
 
 if TYPE_CHECKING:
-    from bench.collect import Status
+    from bench.run.collect import Status
 
 
 def status(archive: ArchivePath, results: Results = Path("results")) -> None:
@@ -22,8 +22,8 @@ def status(archive: ArchivePath, results: Results = Path("results")) -> None:
 
     Example:  bench status results/mine/main.sqlite
     """
-    from bench import collect, detached
-    from bench.archive import Archive
+    from bench.keep.archive import Archive
+    from bench.run import collect, detached
 
     path = place_of(archive, results)
     with Archive.reading(path) as opened:
@@ -64,8 +64,8 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
 
     Example:  bench collect results/mine/main.sqlite
     """
-    from bench import collect
-    from bench.parts import folder_of
+    from bench.run import collect
+    from bench.run.parts import folder_of
 
     path = place_of(archive, results)
     interrupt_once()

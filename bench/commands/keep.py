@@ -20,8 +20,8 @@ def export(
 
     Examples:  bench export results/quick/main.sqlite quick.tar.zst   |   bench export results/quick/main.sqlite q.csv
     """
-    from bench import portable
-    from bench.archive import Archive
+    from bench.keep import portable
+    from bench.keep.archive import Archive
 
     with Archive.reading(archive, whole=True) as opened:
         portable.export(opened, target)
@@ -55,16 +55,16 @@ def import_(
     from rich.console import Console
     from rich.progress import Progress
 
-    from bench.archive import Archive
     from bench.errors import InterruptedRunError
-    from bench.importers.batch_science import batch_science
+    from bench.keep.archive import Archive
+    from bench.keep.importers.batch_science import batch_science
 
     if not folder.exists():
         raise ArchiveError(f"{folder}: is not there; name a folder or a file that 'bench export' wrote")
     if source is None:
         source = "bench" if folder.is_file() or (folder / "manifest.json").exists() else "batch-science"
     if source == "bench":
-        from bench import portable
+        from bench.keep import portable
 
         typer.echo(f"archive: {portable.read(folder, lambda suite: archive_path(results, suite, label))}")
         return
@@ -92,7 +92,7 @@ def verify(
 
     Examples:  bench verify results/quick/main.sqlite   |   bench verify torn.sqlite --repair saved.sqlite
     """
-    from bench import verify
+    from bench.keep import verify
 
     if repair is not None:
         saved = verify.repair(archive, repair)
@@ -115,6 +115,6 @@ def merge(
 
     Example:  bench merge here.sqlite there.sqlite --into both.sqlite
     """
-    from bench import merge
+    from bench.keep import merge
 
     typer.echo(f"{into}: {merge.merge(archives, into)} studies whole")

@@ -21,11 +21,11 @@ def doctor(
 
     Examples:  bench doctor   |   bench doctor --determinism --device cuda:0
     """
-    from bench.doctor import examine
+    from bench.prove.doctor import examine
 
     if determinism:
-        from bench.determinism import hashes
         from bench.errors import CalibrationError
+        from bench.prove.determinism import hashes
 
         first, second = hashes(device)
         if first != second:
@@ -43,8 +43,8 @@ def calibrate(
 
     Examples:  bench calibrate   |   bench calibrate --device cuda:0
     """
-    from bench import calibrate
     from bench.errors import CalibrationError
+    from bench.prove import calibrate
 
     passed = []
     for made in calibrate.calibrate(device):

@@ -57,10 +57,11 @@ def measure(
     """`bench run`, and `bench time`, which measures of a suite only what is timed."""
     from contextlib import closing
 
-    from bench import collect, detached, live, runner, storage
-    from bench.archive import Archive
     from bench.errors import InterruptedRunError
     from bench.events import Failed, Lost, Retried
+    from bench.keep import storage
+    from bench.keep.archive import Archive
+    from bench.run import collect, detached, live, runner
 
     only_timed = context.command.name == "time"
     plan = plan_of(suite, plugin, timed=only_timed)

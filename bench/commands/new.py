@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.new import PLURALS, Kind
+from bench.ask.new import PLURALS, Kind
 
 
 def new(
@@ -21,7 +21,7 @@ def new(
 
     Examples:  bench new model mine   |   bench new suite first
     """
-    from bench import new
+    from bench.ask import new
 
     written = new.write(kind, name, Path.cwd())
     for file in written.files:

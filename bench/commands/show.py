@@ -31,7 +31,7 @@ def show(
 
     Examples:  bench show suites/quick.yaml   |   bench show results/quick/main.sqlite --analysis critical_batch
     """
-    from bench.archive import Archive
+    from bench.keep.archive import Archive
 
     # Somebody's own runs where it is named here.
     named = own_components(plugin) if ":" in analysis else nullcontext()
@@ -39,7 +39,7 @@ def show(
         raise BenchError(f"--plot: found --format {output}; a picture in the terminal goes with a table")
     with Archive.reading(source_of(source, plugin, label, results)) as archive, named:
         if plot:
-            from bench import report
+            from bench.show import report
 
             typer.echo("\n\n".join(report.pictures(archive, width() or 80)) + "\n")
         typer.echo(render(archive, output, None if analysis == ALL_ANALYSES else analysis))
@@ -61,8 +61,8 @@ def plot(
 
     Example:  bench plot suites/quick.yaml --kind curves -o curves.png
     """
-    from bench import plot
-    from bench.archive import Archive
+    from bench.keep.archive import Archive
+    from bench.show import plot
 
     with Archive.reading(source_of(source, plugin, label, results)) as archive:
         plot.plot(archive, kind, output)
@@ -80,8 +80,8 @@ def report_(
 
     Example:  bench report suites/quick.yaml -o quick.html
     """
-    from bench.archive import Archive
-    from bench.page import page
+    from bench.keep.archive import Archive
+    from bench.show.page import page
 
     with Archive.reading(source_of(source, plugin, label, results)) as archive:
         write(output, page(archive))
@@ -105,7 +105,8 @@ def fit(
 
     Example:  bench fit curve.csv --reference 256
     """
-    from bench import curves, report
+    from bench.conclude import curves
+    from bench.show import report
 
     for name, value in (("--reference", reference), ("--overhead", overhead)):
         if value is not None and not math.isfinite(value):

@@ -16,7 +16,7 @@ def check(suite: SuitePath, plugin: Plugins = None) -> None:
 
     Example:  bench check suites/quick.yaml
     """
-    from bench.offers import offers_of
+    from bench.ask.offers import offers_of
 
     plan = plan_of(suite, plugin)
     timings = f", timings: {len(plan.timings)}" if plan.timings else ""
@@ -43,8 +43,9 @@ def plan(
 
     Examples:  bench plan suites/quick.yaml   |   bench plan suites/quick.yaml --devices 8
     """
-    from bench import report, runner
-    from bench.archive import Archive
+    from bench.keep.archive import Archive
+    from bench.run import runner
+    from bench.show import report
 
     planned = plan_of(suite, plugin)
     if devices is None:

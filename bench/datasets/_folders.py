@@ -13,7 +13,7 @@ from torchvision import datasets, transforms
 
 from bench.errors import DataError
 from bench.examples import Pixels
-from bench.feeds import Streamed
+from bench.measure.feeds import Streamed
 
 # Of ImageNet's pixels, 0 .. 1: what torchvision's models expect.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.ask.plan import Study, Timing
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import Event
 from bench.executors._node import NodeExecutor, RemoteTask
-from bench.plan import Study, Timing
 
 try:
     import ray

@@ -8,18 +8,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bench.ask.plan import Study, Timing
 from bench.contracts import Task
 from bench.errors import BenchError, DeviceError
 from bench.events import Event
-from bench.plan import Study, Timing
 
 
 def rehearse(connection: Connection, asked: list[str], studies: list[Study | Timing], folder: Path) -> None:
     """Says which devices there are and what would stop the studies, or what keeps it from finding out."""
     try:
-        from bench import environment, measure
+        from bench.measure import environment
+        from bench.measure.rehearsal import rehearse
 
-        connection.send((environment.devices(asked), measure.rehearse(studies, folder)))
+        connection.send((environment.devices(asked), rehearse(studies, folder)))
     except BenchError as error:
         connection.send(error)
     except (ImportError, OSError) as error:
@@ -43,7 +44,8 @@ def _said(task: Task, device: str, threads: int) -> Iterator[dict[str, Any] | Ev
     """What this process says of a task: the environment, then events."""
     import torch
 
-    from bench import environment, measure, memory, parallel
+    from bench.measure import environment, memory, parallel
+    from bench.measure.task import carry_out, prepare
 
     torch.set_num_threads(threads)
     if device.startswith("cuda"):
@@ -52,6 +54,6 @@ def _said(task: Task, device: str, threads: int) -> Iterator[dict[str, Any] | Ev
         memory.stop_at_what_is_free()
     if task.study.workload.devices > 1:
         parallel.join(torch.device(device))
-    measure.prepare(task)
+    prepare(task)
     yield environment.describe(torch.device(device))
-    yield from measure.carry_out(task, torch.device(device))
+    yield from carry_out(task, torch.device(device))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.ask.plan import Study, Timing, Trial
 from bench.contracts import OUT_OF_MEMORY, Task
 from bench.events import Ended, Evaluated, Event, Finished, Lost, Outcome, Started
 from bench.executors._worker import Worker
-from bench.plan import Study, Timing, Trial
 
 
 @dataclass

@@ -15,18 +15,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench import components
+from bench.ask import components
+from bench.ask.plan import Study, Timing
 from bench.contracts import Task
-from bench.environment import cores
 from bench.errors import BenchError, DeviceError
 from bench.events import TERMINAL, Event, Failed
 from bench.executors._in_worker import carry_out, rehearse
 from bench.executors._place import Place
 from bench.executors._worker import Worker, begin_server, end, wait_for_any
-from bench.plan import Study, Timing
+from bench.measure.environment import cores
 
 # Importing these in the server is what makes a worker cheap; the first optimizer step imports torch._dynamo.
-_PRELOAD = ["torch", "torch._dynamo", "scipy.stats.qmc", "bench.measure", "bench.environment", "bench.timing"]
+_PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "scipy.stats.qmc",
+    "bench.measure.task",
+    "bench.measure.environment",
+    "bench.measure.timing",
+]
 
 
 def local(devices: Sequence[str], stall_seconds: float) -> LocalExecutor:

@@ -14,12 +14,12 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.ask.plan import Study, Timing
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event, Failed
 from bench.executors._cluster import LOOK_SECONDS, Actor, Cluster, with_news
 from bench.executors.local import modules_of
-from bench.plan import Study, Timing
 
 
 def ray(devices: Sequence[str], stall_seconds: float, *, address: str = "auto") -> RayExecutor:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt
 
+from bench.ask.plan import Study, Timing
 from bench.contracts import Executor, Job, Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event
@@ -30,7 +31,6 @@ from bench.executors._job import Detached, work
 from bench.executors._node import RemoteTask
 from bench.executors._submitter import Submitter
 from bench.executors.local import LocalExecutor, modules_of
-from bench.plan import Study, Timing
 
 if TYPE_CHECKING:
     import submitit

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.errors import ComponentError
+from bench.measure.parallel import SyncNorm
 from bench.options import Norm
-from bench.parallel import SyncNorm
 
 _MOST_GROUPS, _FEWEST_CHANNELS = 32, 4
 

@@ -19,11 +19,14 @@ from markdown_it import MarkdownIt
 from test_archive import measure, plan_of, rows
 from test_run import bench
 
-from bench import check, document, plan, report, seals, table, verify
-from bench.archive import Archive
+from bench import table
+from bench.ask import check, document, plan
 from bench.errors import BenchError
 from bench.events import Ended, Evaluated, Finished, Started
-from bench.schema import SCHEMA_VERSION
+from bench.keep import seals, verify
+from bench.keep.archive import Archive
+from bench.keep.schema import SCHEMA_VERSION
+from bench.show import report
 
 RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sql"))
 
@@ -179,7 +182,7 @@ def test_repair_saves_what_is_sound_into_a_new_file_and_never_in_place(sound, tm
 
 @pytest.mark.parametrize("command", [["export", "a.sqlite", "copy"], ["merge", "a.sqlite", "--into", "copy"]])
 def test_what_is_sealed_anew_is_checked_first_however_large_it_is(sound, tmp_path, monkeypatch, command):
-    monkeypatch.setattr("bench.database.CHECKED_BYTES", 0)
+    monkeypatch.setattr("bench.keep.database.CHECKED_BYTES", 0)
     path = tmp_path / "a.sqlite"
     path.write_bytes(sound.content)
     with closing(sqlite3.connect(path)) as db, db:

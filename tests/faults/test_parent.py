@@ -18,7 +18,7 @@ from multiprocessing import forkserver
 import pytest
 from test_run import TESTS, archive, bench, contents, marked, start, wait_for_readings, write
 
-from bench.storage import PROBE_BYTES
+from bench.keep.storage import PROBE_BYTES
 
 KILLS = 50
 SEED = 6

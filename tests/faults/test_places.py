@@ -13,9 +13,9 @@ import pytest
 from test_archive import measure, plan_of
 from test_run import bench
 
-from bench.archive import Archive
 from bench.events import Ended, Evaluated, Started
-from bench.storage import PROBE_BYTES
+from bench.keep.archive import Archive
+from bench.keep.storage import PROBE_BYTES
 
 WRITERS = {
     "merge": ("merge", "a.sqlite", "--into", "new/b.sqlite"),

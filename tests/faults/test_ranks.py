@@ -20,7 +20,7 @@ from bench.contracts import OUT_OF_MEMORY, Task
 from bench.events import Ended, Failed, Finished, Lost, Started
 from bench.executors._place import Place
 from bench.executors.local import local
-from bench.retries import Retries
+from bench.run.retries import Retries
 
 
 def on_two(model, **options):

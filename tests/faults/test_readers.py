@@ -14,12 +14,13 @@ import torch
 from test_feeds import SUITE, study, told, write_pets
 from test_run import marked, start
 
-from bench import feeds, measure
+from bench.ask.plan import Timing
 from bench.contracts import Task
 from bench.datasets._folders import _Images
 from bench.events import Evaluated, Failed, Lost, Started
-from bench.plan import Timing
-from bench.retries import Retries
+from bench.measure import feeds
+from bench.measure.task import carry_out
+from bench.run.retries import Retries
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -32,7 +33,7 @@ def test_an_image_that_cannot_be_read_fails_the_study_with_its_name_and_blames_n
     broken = tmp_path / "pets" / part / "dog" / "1.png"
     broken.write_bytes(broken.read_bytes()[:60])
     of = study(more=f"input: {how}")
-    *_, last = measure.carry_out(Task(of, {}, tmp_path), CPU)
+    *_, last = carry_out(Task(of, {}, tmp_path), CPU)
     assert isinstance(last, Failed)
     assert last.of_data
     assert last.message.startswith(f"w at batch size 6: {broken}: cannot be read as an image: ")
@@ -61,7 +62,7 @@ def test_an_image_that_cannot_be_read_is_not_tried_again_with_fewer_trials(tmp_p
 def test_a_reader_that_is_killed_ends_its_study_and_the_study_begun_again_reads_the_same(tmp_path):
     write_pets(tmp_path)
     of, seen = study(more="input: loader"), []
-    for event in measure.carry_out(Task(of, {}, tmp_path), CPU):
+    for event in carry_out(Task(of, {}, tmp_path), CPU):
         if isinstance(event, Evaluated):
             # One: torch raises for each, and for a second while the first is told of.
             for reader in multiprocessing.active_children()[:1]:
@@ -85,7 +86,7 @@ def test_a_reader_that_is_killed_before_the_first_step_is_no_fault_of_the_study(
     if what == "a timing":
         timing = Timing(study(more="input: loader").workload, 6, "throughput")
         task = Task(timing, {}, tmp_path, process=timing.processes()[0])
-    *_, last = measure.carry_out(task, CPU)
+    *_, last = carry_out(task, CPU)
     assert isinstance(last, Lost), last
     assert last.outcome == "interrupted"
     assert "a process that reads examples ended early: DataLoader worker (pid" in last.message

@@ -14,12 +14,13 @@ from fakes import Curve
 from test_archive import measure, plan_of
 from test_run import archive, bench, contents, marked, start, write
 
-from bench import check, document, plan, runner
-from bench.archive import Archive
+from bench.ask import check, document, plan
 from bench.contracts import Task
 from bench.errors import FaultyDeviceError
 from bench.events import Ended, Failed, Finished, Lost, Started
 from bench.executors._place import Place
+from bench.keep.archive import Archive
+from bench.run import runner
 
 
 def rows(folder, query):

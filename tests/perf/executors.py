@@ -25,10 +25,11 @@ from pathlib import Path
 
 import torch
 
-from bench import check, document, measure, plan
+from bench.ask import check, document, plan
 from bench.contracts import Executor, Task
-from bench.events import Finished
+from bench.events import Failed, Finished
 from bench.executors.local import local
+from bench.measure.task import carry_out
 from bench.stats import median_interval
 
 SUITE = """
@@ -49,7 +50,7 @@ workloads:
 def here(task: Task) -> Iterator[None]:
     """Carries out the task in this process, once each time it is asked."""
     while True:
-        *_, last = measure.carry_out(task, torch.device("cpu"))
+        *_, last = carry_out(task, torch.device("cpu"))
         assert isinstance(last, Finished), last
         yield
 
@@ -62,7 +63,7 @@ def through(executor: Executor, task: Task) -> Generator[None]:
         if isinstance(event, Finished):
             yield
             tasks.append(task)  # while the executor still asks: it keeps what it has
-        assert not isinstance(event, measure.Failed), event
+        assert not isinstance(event, Failed), event
 
 
 def seconds(turns: Iterator[None]) -> float:

@@ -13,10 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import check, document, plan
-from bench.archive import Archive
-from bench.plan import Study
-from bench.records import ImportedTrial, StudyRecord, content_of
+from bench.ask import check, document, plan
+from bench.ask.plan import Study
+from bench.keep.archive import Archive
+from bench.keep.records import ImportedTrial, StudyRecord, content_of
 
 STUDIES, TRIALS, SEEDS, READINGS = 25, 94, 6, 4_000
 

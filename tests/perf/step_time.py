@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench import build, check, document, plan, timing
-from bench.clock import seconds_of
+from bench.ask import check, document, plan
+from bench.measure import build, timing
+from bench.measure.clock import seconds_of
 from bench.stats import median_interval
 
 SUITE = """

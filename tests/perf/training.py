@@ -29,12 +29,13 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from bench import build, check, cohort, document, plan, probing, study
-from bench.cohorts.one_by_one import OneByOne
-from bench.cohorts.stacked import Stacked
+from bench.ask import check, document, plan
 from bench.events import Started, Way
 from bench.examples import Data, Split
-from bench.order import Order
+from bench.measure import build, cohort, probing, study
+from bench.measure.cohorts.one_by_one import OneByOne
+from bench.measure.cohorts.stacked import Stacked
+from bench.measure.order import Order
 
 SUITE = """
 suite: perf

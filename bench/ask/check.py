@@ -1,0 +1,237 @@
+"""YAML -> Suite, or everything that is wrong with it at once, each with its line.
+
+What the types say is checked first; then what only the components can say (`together.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from bench.ask import components, document, together
+from bench.ask.document import Document, KeyPath
+from bench.ask.located import SECTIONS, as_list, at, shown
+from bench.ask.search import DIMENSIONS, HalfLife, Scaled
+from bench.ask.suite import (
+    MOST_EXAMPLES,
+    TARGETS,
+    Adaptive,
+    Augment,
+    BatchRange,
+    Confirm,
+    Doubling,
+    Entry,
+    Evaluate,
+    Gate,
+    Interconnect,
+    Measure,
+    Race,
+    Rule,
+    Rules,
+    Search,
+    StepsRule,
+    Suite,
+    SuiteFile,
+    Threshold,
+    ThroughputRule,
+    TimingOptions,
+)
+from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
+
+
+def load(path: Path) -> Suite:
+    """Reads and checks a suite; raises SuiteError with every problem. Runs no code of the components it names."""
+    return check(document.read(path))
+
+
+def check(source: Document) -> Suite:
+    """Checks what was read; raises SuiteError with every problem."""
+    if not isinstance(source.data, dict):
+        no_suite = Problem(1, "", "holds no mapping; a suite has the keys suite and workloads")
+        raise SuiteError(source.file, [*source.problems, no_suite])
+    data, problems = _with_defaults(source)
+    content = None
+    try:
+        content = SuiteFile.model_validate(data)
+        problems += _check_size(source, content) or [*_check_names(source, content), *_check_gate(source, content)]
+    except ValidationError as error:
+        problems += [_problem(source, detail, data) for detail in error.errors()]
+    for index, workload in enumerate(as_list(data.get("workloads"))):
+        problems += together.problems(source, ("workloads", index), workload) if isinstance(workload, dict) else []
+    # What could not be read as a value is said once, and not again as what it is no value of.
+    told = {(problem.line, problem.path) for problem in source.problems}
+    problems = source.problems + [problem for problem in problems if (problem.line, problem.path) not in told]
+    if problems or content is None:
+        raise SuiteError(source.file, problems)
+    return Suite(text=source.text, content=content)
+
+
+def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
+    """The data with `defaults` in place where a workload says nothing; sections are joined key by key."""
+    data = dict(source.data)
+    defaults = data.get("defaults", {})
+    if not isinstance(defaults, dict):
+        return data, []
+    known = [key for key in Entry.model_fields if key != "name"]
+    shared = {key: value for key, value in defaults.items() if key in known}
+    problems = [
+        at(source, ("defaults", key), "unknown here; a name belongs to one workload, so give it there")
+        if key == "name"
+        else at(source, ("defaults", key), f"unknown; {nearest(key, known)}")
+        for key in defaults
+        if key not in known
+    ]
+    problems += [
+        at(source, ("defaults", section), f"found {shown(shared[section])}; should be {_SHAPES[section]}")
+        for section in SECTIONS
+        if not isinstance(shared.get(section, {}), dict)
+    ]
+    merged = []
+    for workload in as_list(data.get("workloads")):
+        if not isinstance(workload, dict):
+            merged.append(workload)
+            continue
+        whole = {**shared, **workload}
+        for section in SECTIONS:
+            if isinstance(shared.get(section), dict) and isinstance(workload.get(section), dict):
+                whole[section] = {**shared[section], **workload[section]}
+        merged.append(whole)
+    return {**data, "workloads": merged} if merged else data, problems
+
+
+_KNOWN_KEYS: dict[str, type[BaseModel]] = {
+    "batch_sizes": BatchRange,
+    "search": Search,
+    "confirm": Confirm,
+    "evaluate": Evaluate,
+    "race": Race,
+    "timing": TimingOptions,
+    "interconnect": Interconnect,
+    "augment": Augment,
+    # By the names of their branches: these have no key of their own.
+    "a scaled value": Scaled,
+    "a half-life": HalfLife,
+    "growth by doubling": Doubling,
+    "adaptive growth": Adaptive,
+    "steps_to_target": StepsRule,
+    "throughput": ThroughputRule,
+    "peak_memory": Rule,
+}
+_SHAPES = {
+    "workloads": "a list of workloads, each begun by '- name:'",
+    "defaults": "what workloads share, such as {dataset: digits}",
+    "batch_sizes": "a list, such as [8, 16, 32], or a range, such as {from: 8, to: max, factor: 2}",
+    "measure": f"a list of {', '.join(get_args(Measure))}",
+    "target": "a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
+    **dict.fromkeys(TARGETS, "{at_most: number} or {below: number}"),
+    "augment": "what is done to training images, such as {crop: 4, flip: true, cutout: 8}",
+    "search": "a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}",
+    "confirm": "a mapping, such as {seeds: 5}",
+    "evaluate": "a mapping, such as {resolution: 0.05, cost: 1}",
+    "timing": "a mapping, such as {processes: 5, precision: 0.02, seconds: 1}",
+    "interconnect": "a mapping, such as {bandwidth_bytes_per_second: 25.0e9, latency_seconds: 1.0e-5}",
+    "probes": "a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}",
+    "gate": "a mapping of measures to rules, such as {steps_to_target: {tolerance: 0.25}}",
+    **dict.fromkeys(Rules.model_fields, "a rule, such as {tolerance: 0.1}"),
+    **dict.fromkeys(DIMENSIONS, "[low, high]"),
+    "choice": "a list of values, such as [0, 0.9]",
+}
+_SHAPE_ERRORS = ("dict_type", "list_type", "model_type", "too_long", "too_short", "tuple_type")
+_PATTERNS = {
+    "suite": "should be lower-case letters, digits, - and _, a letter or digit first",
+    "name": "should be letters, digits, spaces and . _ + -, a letter or digit first",
+}
+
+
+def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
+    """One of pydantic's errors as one of our sentences."""
+    # pydantic's location also names the branch of a union it tried: only what is in the file is kept.
+    path: KeyPath = ()
+    value: Any = data
+    for part in detail["loc"]:
+        inside = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
+        if inside:
+            value, path = value[part], (*path, part)
+    kind, key = detail["type"], str(path[-1]) if path else ""
+    if kind == "missing" and isinstance(value, dict):
+        owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
+        return at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
+    if kind == "extra_forbidden":
+        section = next((_KNOWN_KEYS[str(part)] for part in reversed(detail["loc"][:-1]) if part in _KNOWN_KEYS), None)
+        gate = (Rules if "workloads" in path else Gate) if path[0] == "gate" else None
+        section = section or gate or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
+        known = [field.alias or name for name, field in section.model_fields.items()]
+        return at(source, path, f"unknown; {nearest(key, known)}")
+    if kind == "literal_error" and "target" in path:
+        return at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
+    if kind == "space" and isinstance(value, dict) and len(value) == 1:
+        ((word, _),) = value.items()
+        return at(source, (*path, word), f"unknown; {nearest(word, [*DIMENSIONS, 'half_life'])}")
+    if kind == "string_pattern_mismatch":
+        message = _PATTERNS[key]
+    elif kind in _SHAPE_ERRORS and path[:1] == ("workloads",) and len(path) == 2:
+        message = "should be a workload, a mapping begun by 'name:'"
+    elif kind in (*_SHAPE_ERRORS, "missing") and key in _SHAPES:
+        message = f"should be {_SHAPES[key]}"
+    else:
+        message = expected(detail)
+    return at(source, path, f"found {shown(value)}; {message}")
+
+
+def _check_size(source: Document, content: SuiteFile) -> list[Problem]:
+    count = sum(entry.trial_count(_most_examples(entry)) for entry in content.workloads)
+    if count <= content.max_trials:
+        return []
+    message = f"found {count:,} trials; at most {content.max_trials:,} unless the suite gives a larger max_trials"
+    return [at(source, ("workloads",), message)]
+
+
+def _most_examples(entry: Entry) -> int:
+    """Of the datasets that say how much they have, the most; those that cannot be found are told of elsewhere."""
+    most = 0
+    for spec in entry.dataset:
+        try:
+            known = components.find("datasets", spec.name).train_examples(spec.options)
+            most = max(most, known or MOST_EXAMPLES)
+        except ComponentError:
+            most = MOST_EXAMPLES
+    return most
+
+
+def _check_names(source: Document, content: SuiteFile) -> list[Problem]:
+    problems = []
+    names: dict[str, int] = {}
+    for index, entry in enumerate(content.workloads):
+        # The entry's own name too: it is what seeds are made of.
+        for name in dict.fromkeys([entry.name, *(name for name, *_ in entry.combinations())]):
+            first = names.setdefault(name, index)
+            if first != index:
+                message = f"makes a workload '{name}', and so does workloads[{first}]; give one another name"
+                problems.append(at(source, ("workloads", index, "name"), message))
+    return problems
+
+
+def _check_gate(source: Document, content: SuiteFile) -> list[Problem]:
+    gate = content.gate
+    if gate is None:
+        return []
+    names = [name for entry in content.workloads for name, *_ in entry.combinations()]
+    problems = [
+        at(source, ("gate", "workloads", name), f"unknown workload; {nearest(name, names)}")
+        for name in gate.workloads
+        if name not in names
+    ]
+    for entry in content.workloads:
+        for name, *_ in entry.combinations():
+            for measure in gate.rules(name):
+                needed = "steps_to_target" if measure == "steps_to_target" else "throughput"
+                if needed not in entry.measure:
+                    own = getattr(gate.workloads.get(name), measure, None)
+                    path = ("gate", "workloads", name, measure) if own else ("gate", measure)
+                    message = f"a rule for '{name}', which does not measure {needed}; add it to its 'measure'"
+                    problems.append(at(source, path, message))
+    if not any(gate.rules(name) for name in names):
+        problems.append(at(source, ("gate",), f"holds no rule; should be {_SHAPES['gate']}"))
+    return problems

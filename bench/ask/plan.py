@@ -1,0 +1,369 @@
+"""Suite -> workloads, studies, trials: what would be measured, each with an id that says what it is.
+
+An id is a hash of content and a seed comes from names, so that adding a workload, a batch size or a trial leaves
+every other trial as it was, and a run can find in the archive what it need not do again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from bench.ask import components
+from bench.ask.description import STEP, Component
+from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
+from bench.ask.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
+from bench.options import EVERY
+
+_STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
+_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision", "augment")
+
+CONFIRM_BUDGET = 3
+MOST_DRAWS = 2
+
+# What is timed, and the phase of a trial that times it.
+TimedMeasure = Literal["throughput", "inference"]
+Phase = Literal["search", "confirm", "throughput", "inference"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run: a draw of metaparameters, two seeds and a budget. `number` counts within study and phase.
+
+    Of what is timed, one process is a trial: its budget is the steps it may take, which its clock ends, 0.
+    """
+
+    id: str
+    phase: Phase
+    number: int
+    metaparameters: dict[str, Value] = field(hash=False)
+    init_seed: int
+    order_seed: int
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One model, dataset, optimizer and schedule, with a target: what is measured at each batch size."""
+
+    name: str
+    entry: Entry
+    model: Spec
+    dataset: Spec
+    optimizer: Spec
+    schedule: Spec
+    devices: int = 1
+
+    @property
+    def reading(self) -> str:
+        """The name of the reading the target is about: what is stored, whatever the suite gives the target in."""
+        stated = next(iter(self.entry.target))
+        return "validation_loss" if stated in UNITS else stated
+
+    @cached_property
+    def threshold(self) -> Threshold:
+        """The target's threshold, in the unit of the reading."""
+        ((stated, threshold),) = self.entry.target.items()
+        if stated not in UNITS:
+            return threshold
+        return Threshold(
+            **{key: UNITS[stated].loss(value) for key, value in threshold.model_dump(exclude_none=True).items()}
+        )
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether batch sizes go on to the last that fits."""
+        return isinstance(self.entry.batch_sizes, BatchRange) and self.entry.batch_sizes.to == "max"
+
+    def batch_sizes(self) -> list[int]:
+        """Every batch size asked for, none larger than the training set where its size is known."""
+        known = components.find("datasets", self.dataset.name).train_examples(self.dataset.options)
+        return self.entry.sizes(known or MOST_EXAMPLES)
+
+    @property
+    def slack(self) -> float | None:
+        """How many times the best step trials may go; None where each goes on to its budget."""
+        race = self.entry.race
+        return race.slack if isinstance(race, Race) else 1.0 if race else None
+
+    @cached_property
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """The options of each probe, without `every`, which is the harness's."""
+        return {
+            name: {key: value for key, value in options.items() if key != "every"}
+            for name, options in self.entry.probes.items()
+        }
+
+    @cached_property
+    def space(self) -> dict[str, Dimension | ScalingRule | Value]:
+        """The part of the search space that this workload's optimizer, its schedule and the step take."""
+        takers = [
+            components.find("optimizers", self.optimizer.name),
+            components.find("schedules", self.schedule.name),
+            STEP,
+        ]
+        space = self.entry.search.space
+        return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
+
+    def space_at(self, batch_size: int) -> dict[str, Dimension | Value]:
+        """The space at a batch size, where each rule has given a constant."""
+        return {
+            name: value.resolve(batch_size) if isinstance(value, ScalingRule) else value
+            for name, value in self.space.items()
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What makes a trial's readings what they are, but for its draw, its seeds and its budget."""
+        entry = self.entry
+        return {
+            "name": entry.name,
+            **{key: getattr(self, key).model_dump() for key in ("model", "dataset", "optimizer", "schedule")},
+            "target": {name: threshold.model_dump(exclude_none=True) for name, threshold in entry.target.items()},
+            "evaluate": entry.evaluate.model_dump(),
+            "slack": self.slack,
+            "sources": [
+                components.find(f"{key}s", getattr(self, key).name).source
+                for key in ("model", "dataset", "optimizer", "schedule")
+            ],
+            "precision": entry.precision,
+            "training": entry.training,
+            **self._step(),
+            **self._examples(),
+        }
+
+    def _step(self) -> dict[str, Any]:
+        """How a step is taken, where the suite says anything of it: what was measured without keeps its ids."""
+        growth = {"growth": self.entry.growth.model_dump()} if self.entry.growth else {}
+        devices = {"devices": self.devices} if self.devices > 1 else {}
+        keys = {key: getattr(self.entry, key) for key in _STEP_KEYS}
+        said = {key: value for key, value in keys.items() if value != Entry.model_fields[key].default}
+        return {**said, **devices, **growth}
+
+    def _examples(self) -> dict[str, Any]:
+        """How examples are drawn and changed, where the suite says anything of it, for the same reason."""
+        entry = self.entry
+        said = {"augment": entry.augment.model_dump(exclude_defaults=True)} if entry.augment else {}
+        return {**said, **({"order": entry.order} if entry.order != "reshuffle" else {})}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One workload at one batch size."""
+
+    workload: Workload
+    batch_size: int
+
+    @cached_property
+    def id(self) -> str:
+        entry = self.workload.entry
+        extent = {
+            "trials": entry.search.trials,
+            "seeds": entry.confirm.seeds,
+            "max_steps": entry.max_steps,
+            "probes": self._probes(),
+        }
+        return _hash([self.workload.identity(), self.batch_size, as_plain(self.workload.space), extent])
+
+    @property
+    def largest_batch(self) -> int:
+        """The most examples that a step takes: more than the batch size where the batch grows."""
+        growth = self.workload.entry.growth
+        return growth.largest(self.batch_size) if growth else self.batch_size
+
+    @property
+    def most_steps(self) -> int:
+        """The steps the study takes if every trial diverges or goes to the end, and every confirmation too."""
+        entry = self.workload.entry
+        return entry.max_steps * (MOST_DRAWS * entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
+
+    @property
+    def expected_cost(self) -> float:
+        """A guess at how long it takes, in no unit, from the batch size B and the devices alone, so that the longest
+        studies can be begun first.
+
+        Steps fall as 1/B down to a floor, here as if the critical batch size were 256; a step costs a device its part
+        of the examples, and an overhead, here of 64 more.
+        """
+        entry = self.workload.entry
+        steps, step = 1 / self.batch_size + 1 / 256, self.batch_size / self.workload.devices + 64
+        return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
+
+    def draws(self) -> list[Trial]:
+        """The trials of the search in order, and after them as many replacements for those that diverge."""
+        entry = self.workload.entry
+        space = self.workload.space_at(self.batch_size)
+        values = draw(space, self._seed("space"), MOST_DRAWS * entry.search.trials)
+        order = self._seed("order")
+        return [
+            self._trial("search", number, point, self._seed("init", number), order, entry.max_steps)
+            for number, point in enumerate(values)
+        ]
+
+    def confirmations(self, winner: Trial, steps: int) -> list[Trial]:
+        """The winner again, with seeds and data orders of their own, for at most three times its steps to target."""
+        return [
+            self._trial(
+                "confirm",
+                number,
+                winner.metaparameters,
+                self._seed("confirm", "init", number),
+                self._seed("confirm", "order", number),
+                CONFIRM_BUDGET * steps,
+            )
+            for number in range(self.workload.entry.confirm.seeds)
+        ]
+
+    def evaluation_steps(self, validation_examples: int, until: int) -> Iterator[int]:
+        """The steps at which a trial is evaluated, the last of them `until`.
+
+        Gaps grow in proportion to the step, so that the relative resolution is alike at every batch size, and are
+        never so small that more examples are evaluated than `cost` times those trained on.
+        """
+        evaluate = self.workload.entry.evaluate
+        least = max(1, math.ceil(validation_examples / (evaluate.cost * self.batch_size)))
+        step = 0
+        while step < until:
+            step = min(until, step + max(least, math.floor(evaluate.resolution * step)))
+            yield step
+
+    def probe_steps(self, until: int) -> dict[int, list[str]]:
+        """The steps before `until` at which probes look, and which: 0, 1, f, f^2 .., f being a probe's `every`."""
+        due: dict[int, list[str]] = {}
+        for name, options in self.workload.entry.probes.items():
+            factor = float(options.get("every", EVERY).removesuffix("x"))
+            step, power = 0, 1.0
+            while step < until:
+                due.setdefault(step, []).append(name)
+                while step >= power:
+                    power *= factor
+                step = math.ceil(power)
+        return dict(sorted(due.items()))
+
+    def _probes(self) -> dict[str, Any]:
+        probes = self.workload.entry.probes
+        return {name: [options, components.find("probes", name).source] for name, options in probes.items()}
+
+    def _seed(self, *names: object) -> int:
+        workload = self.workload
+        parts = (workload.model, workload.dataset, workload.optimizer, workload.schedule)
+        return seed_of(workload.entry.name, *parts, self.batch_size, *names)
+
+    def _trial(
+        self, phase: Phase, number: int, values: dict[str, Value], init_seed: int, order_seed: int, max_steps: int
+    ) -> Trial:
+        what = [self.workload.identity(), self.batch_size, phase, number, values, init_seed, order_seed, max_steps]
+        if phase == "confirm":  # where probes look: one that looked at nothing has nothing to tell
+            what.append(self._probes())
+        return Trial(_hash(what), phase, number, values, init_seed, order_seed, max_steps)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A workload's step at one batch size, timed: of training (throughput), or of a forward pass alone (inference)."""
+
+    workload: Workload
+    batch_size: int
+    what: TimedMeasure
+
+    @cached_property
+    def id(self) -> str:
+        return _hash([self._identity(), self.workload.entry.timing.processes])
+
+    def processes(self) -> list[Trial]:
+        """The fresh processes to time it in, a trial each."""
+        return [
+            Trial(_hash([self._identity(), number]), self.what, number, self._metaparameters, number, number, 0)
+            for number in range(self.workload.entry.timing.processes)
+        ]
+
+    @cached_property
+    def _metaparameters(self) -> dict[str, Value]:
+        """A corner of the space: nothing that takes time, such as momentum, is switched off, and the rate is gentle."""
+        return {
+            name: dimension.extremes()[0 if name == "learning_rate" else -1]
+            if isinstance(dimension, Dimension)
+            else dimension
+            for name, dimension in self.workload.space_at(self.batch_size).items()
+        }
+
+    def _identity(self) -> list[Any]:
+        """What makes a step take the time that it takes, and how well that is known; not where it leads."""
+        whole, entry = self.workload.identity(), self.workload.entry
+        step = {key: whole[key] for key in (*_TIMED_KEYS, *_STEP_KEYS, "devices") if key in whole}
+        clock = entry.timing.model_dump(include={"precision", "seconds"})
+        return [step, self.batch_size, self.what, entry.input, self._metaparameters, clock]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a suite asks for: studies to train, and what is to be timed."""
+
+    suite: Suite
+    workloads: tuple[Workload, ...]
+    studies: tuple[Study, ...]
+    timings: tuple[Timing, ...]
+
+    @property
+    def units(self) -> tuple[Study | Timing, ...]:
+        """What is measured apart from all else, in the order of the suite."""
+        return (*self.studies, *self.timings)
+
+    def components(self) -> list[Component]:
+        """Every component that a workload names, once."""
+        named = {
+            (f"{key}s", getattr(workload, key).name)
+            for workload in self.workloads
+            for key in ("model", "dataset", "optimizer", "schedule")
+        }
+        probes = {("probes", name) for workload in self.workloads for name in workload.entry.probes}
+        return [components.find(kind, name) for kind, name in sorted(named | probes)]
+
+    def outside(self) -> list[Component]:
+        """The components that are anybody's own code: what a run would run of it."""
+        return [component for component in self.components() if component.source]
+
+
+def make(suite: Suite, *, timed: bool = False) -> Plan:
+    """Spreads a suite's lists out into workloads, and these into what is measured at each batch size.
+
+    timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
+    """
+    workloads = tuple(
+        Workload(name, entry, model, dataset, optimizer, schedule, devices)
+        for entry in suite.content.workloads
+        for name, model, dataset, optimizer, schedule, devices in entry.combinations()
+    )
+    studies: list[Study] = []
+    timings: list[Timing] = []
+    for workload in workloads:
+        measures: list[Measure] = workload.entry.measure
+        if timed and measures == ["steps_to_target"] and not workload.entry.growth:
+            measures = ["steps_to_target", "throughput"]
+        for measure in measures:
+            for size in workload.batch_sizes():
+                if measure == "steps_to_target":
+                    studies.append(Study(workload, size))
+                else:
+                    timings.append(Timing(workload, size, measure))
+    return Plan(suite, workloads, tuple(studies), tuple(timings))
+
+
+def apart_from_devices(name: str, devices: int) -> str:
+    """A workload's name without what a list of devices adds to it: one name for all that differ in nothing else."""
+    return name.removesuffix(f"-devices={devices}")
+
+
+def titled(name: str, devices: int) -> str:
+    """A workload's name, and on how many devices each trial trains, where on several and the name does not say so."""
+    said = devices == 1 or apart_from_devices(name, devices) != name
+    return name if said else f"{name} on {devices:,} devices"
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

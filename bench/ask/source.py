@@ -1,0 +1,98 @@
+"""Python files, read and not run: where a module lies, what its functions take, and which file it was."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from bench.errors import ComponentError
+
+
+def locate(module: str) -> Path | None:
+    """The file of a module, found as the import system finds it but importing none of its parents."""
+    top, *parts = module.split(".")
+    if not all(part.isidentifier() for part in (top, *parts)):
+        return None
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not parts:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    folders = [Path(place, *parts[:-1]) for place in spec.submodule_search_locations or ()]
+    files = (file for folder in folders for file in (folder / parts[-1] / "__init__.py", folder / f"{parts[-1]}.py"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def require(path: Path | None, module: str) -> Path:
+    """The file that was located; raises ComponentError where the module is not installed."""
+    if path is None:
+        raise ComponentError(f"{module} is not installed beside bench")
+    return path
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """What a file says; raises ComponentError where that is not Python."""
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ComponentError(f"{path.name} cannot be read as Python: {error}") from error
+
+
+def digest(path: Path) -> str:
+    """Which file it is: a hash of what it holds."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def from_here(path: Path) -> str:
+    """Where a file lies, as one would say it in this folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def signature_of(definition: ast.FunctionDef | ast.ClassDef) -> ast.arguments | None:
+    """What a function, or a class's own constructor, takes; None of a class that has none."""
+    if isinstance(definition, ast.FunctionDef):
+        return definition.args
+    methods = (node.args for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    return next(methods, None)
+
+
+def constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
+    """The constructors of a class and of its bases in the same file, for one may hand on to the next."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            if signature := signature_of(node):
+                yield signature
+            for base in node.bases:
+                if isinstance(base, ast.Name):
+                    yield from constructors(tree, base.id)
+
+
+def sizes_of(path: Path, tree: ast.Module) -> dict[str, int]:
+    """A dataset's constant `SIZES`: how many examples each split holds, so that a check needs no data."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="SIZES")], value=ast.expr() as value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id="SIZES"), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        try:
+            return TypeAdapter(dict[str, int]).validate_python(ast.literal_eval(value), strict=True)
+        except (ValueError, TypeError):
+            raise ComponentError(
+                f"{path.name}: found a SIZES that is not written out; write it as "
+                "{'train': 1000, 'validation': 100, 'test': 100}"
+            ) from None
+    return {}

@@ -1,0 +1,303 @@
+"""Do the parts of a workload go together? What only its components can say, none of which is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.ask import components
+from bench.ask.description import STEP, Component
+from bench.ask.document import Document, KeyPath
+from bench.ask.located import as_list, at, place_of, shown
+from bench.ask.search import Dimension, ScalingRule, Space
+from bench.ask.suite import MOST_EXAMPLES, BatchRange, Growth, Spec, one_or_more, spec_of
+from bench.errors import ComponentError, Problem, nearest
+from bench.options import WARM_UPS
+
+
+def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    """What only the components can say: their names, options, metaparameters, and how large a batch can be.
+
+    It looks at whatever can be read of a workload, so that what is wrong elsewhere in it hides nothing.
+    """
+    found: dict[str, list[tuple[Spec, Component]]] = {}
+    complete = True
+    for key in ("model", "dataset", "optimizer", "schedule"):
+        found[key] = []
+        for position, raw in enumerate(one_or_more(workload.get(key, "constant" if key == "schedule" else None))):
+            path = _spec_path(source, (*here, key), position)
+            try:
+                spec = spec_of(raw)
+                component = components.find(f"{key}s", spec.name)
+            except ValueError:
+                complete = False
+            except ComponentError as error:
+                complete = False
+                yield at(source, path, str(error))
+            else:
+                found[key].append((spec, component))
+                yield from _check_options(source, (*path, spec.name), spec, component)
+    for position, (spec, dataset) in enumerate(found["dataset"]):
+        yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
+        yield from _check_labels(source, _spec_path(source, (*here, "dataset"), position), spec)
+    most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
+    sizes = _sizes(workload.get("batch_sizes"), most)
+    for position, (spec, _) in enumerate(found["model"]):
+        yield from _check_ghost_batch(source, _spec_path(source, (*here, "model"), position), spec, workload, sizes)
+    yield from _check_growth(source, (*here, "growth"), workload, most, sizes)
+    yield from _check_devices(source, here, workload, sizes)
+    yield from _check_needs(source, here, workload)
+    yield from _check_probes(source, here, workload)
+    yield from _check_decay(source, here, workload, found["optimizer"])
+    search = workload.get("search", {})
+    if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
+        takers = found["optimizer"] + found["schedule"]
+        yield from _check_search(source, (*here, "search"), search, takers, complete)
+        taking = [*(component for _, component in takers), STEP]
+        yield from _check_rules(source, (*here, "search"), search, taking, sizes)
+
+
+def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, dataset: Component) -> Iterator[Problem]:
+    """None may be larger than the training set, nor may the subset of it that is asked for."""
+    known, most = dataset.sizes.get("train"), dataset.train_examples(spec.options)
+    places: dict[Any, Any] = {"from": raw.get("from")} if isinstance(raw, dict) else dict(enumerate(as_list(raw)))
+    for place, size in places.items():
+        if most is not None and isinstance(size, int) and size > most:
+            message = (
+                f"found {size:,}; {spec if most != known else spec.name} has {most:,} training examples to draw from"
+            )
+            yield at(source, (*path, place), message)
+    subset = spec.options.get("subset")
+    if known is not None and isinstance(subset, int) and most == known < subset:
+        message = f"found the subset {subset:,}; {spec.name} has {known:,} training examples"
+        yield at(source, (*path[:-1], "dataset"), message)
+
+
+def _check_labels(source: Document, path: KeyPath, spec: Spec) -> Iterator[Problem]:
+    """Labels that are made noisy are those of the task."""
+    task = spec.options.get("task")
+    if "label_noise" in spec.options and task is not None:
+        message = f"found it with task: {task}, which has no labels; leave out one of them"
+        yield at(source, (*path, spec.name, "label_noise"), message)
+
+
+def _check_ghost_batch(
+    source: Document, path: KeyPath, spec: Spec, workload: dict[str, Any], sizes: list[int]
+) -> Iterator[Problem]:
+    """What is normalised together, of a device's share, is cut into whole ghost batches, or is no larger than one."""
+    ghost, micro_batch = spec.options.get("ghost_batch"), workload.get("micro_batch")
+    if spec.options.get("norm") != "ghost" or type(ghost) is not int or ghost < 1:
+        return
+    counts = [count for count in one_or_more(workload.get("devices", 1)) if type(count) is int and count > 0]
+    for size, share in ((size, size // count) for size in sizes for count in counts if size % count == 0):
+        part = min(share, micro_batch) if type(micro_batch) is int and micro_batch > 0 else share
+        uneven = next((each for each in (part, share % part) if each > ghost and each % ghost), None)
+        if uneven or (workload.get("growth") and size % ghost):
+            parts = f", of which {uneven:,} pass at once" if uneven not in (None, size) else ""
+            message = f"found {ghost:,}, which does not divide the batch size {size:,}{parts}"
+            yield at(source, (*path, spec.name, "ghost_batch"), message)
+            return
+
+
+def _check_growth(
+    source: Document, path: KeyPath, workload: dict[str, Any], most: dict[str, int], sizes: list[int]
+) -> Iterator[Problem]:
+    """A batch that grows is never larger than the training set, and its steps have no one time."""
+    try:
+        growth = _GROWTH.validate_python(workload.get("growth"))
+    except ValidationError:
+        return
+    if growth is None:
+        return
+    for dataset, examples in most.items():
+        largest = max(map(growth.largest, sizes), default=0)
+        # A batch size that is itself too large is told of where it stands.
+        if largest > examples >= max(sizes):
+            message = f"grows to {largest:,}; {dataset} has {examples:,} training examples to draw from"
+            yield at(source, path, message)
+    if timed := [measure for measure in as_list(workload.get("measure")) if measure in ("throughput", "inference")]:
+        message = f"found growth where {timed[0]} is measured, of a step whose batch stays; leave out one of them"
+        yield at(source, path, message)
+
+
+def _check_devices(source: Document, here: KeyPath, workload: dict[str, Any], sizes: list[int]) -> Iterator[Problem]:
+    """Several devices share a batch evenly, and a trial that has them trains by itself."""
+    counts = [count for count in one_or_more(workload.get("devices", 1)) if isinstance(count, int) and count > 1]
+    if not counts:
+        return
+    for count in counts:
+        uneven = next((size for size in sizes if size % count), None)
+        if uneven:
+            message = f"found {count}, which cannot share a batch of {uneven:,} evenly"
+            yield at(source, (*here, "devices"), message)
+    if workload.get("training") == "stacked":
+        message = "found training: stacked, which trains many trials on one device; on several, leave it out"
+        yield at(source, (*here, "devices"), message)
+    if workload.get("growth"):
+        yield at(source, (*here, "devices"), "found growth; a batch that grows is trained on one device")
+    if workload.get("input") == "loader":
+        yield at(source, (*here, "devices"), "found input: loader; several devices have their examples on them")
+    if "inference" in as_list(workload.get("measure")):
+        yield at(source, (*here, "devices"), "found inference among what is measured; it is timed on one device")
+
+
+def _check_needs(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    """What only some measures need."""
+    measures = workload.get("measure", ["steps_to_target"])
+    if isinstance(measures, list) and "steps_to_target" in measures:
+        for key in ("target", "max_steps"):
+            if key not in workload:
+                yield at(source, here, f"has no '{key}'; to measure steps to target a workload needs one")
+        search, target = workload.get("search"), workload.get("target")
+        averaged = isinstance(search, dict) and "ema" in search
+        for reading in target if isinstance(target, dict) and not averaged else ():
+            if str(reading).startswith("ema_"):
+                message = "found no 'ema' under 'search', which asks for the average that it reads: {ema: 0.99}"
+                yield at(source, (*here, "target", reading), message)
+    elif isinstance(workload.get("probes"), dict) and workload["probes"]:
+        message = "found probes and no steps_to_target among what is measured; probes look at its confirmations"
+        yield at(source, (*here, "probes"), message)
+
+
+def _check_decay(
+    source: Document, here: KeyPath, workload: dict[str, Any], optimizers: list[tuple[Spec, Component]]
+) -> Iterator[Problem]:
+    """What leaves some parameters without decay needs some decay."""
+    if workload.get("decay") != "matrices":
+        return
+    search = workload.get("search")
+    for spec, component in optimizers:
+        given = {**spec.options, **(search if isinstance(search, dict) else {})}.get("weight_decay")
+        if component.option("weight_decay") is None:
+            message = f"found matrices; {component.name} has no weight_decay, so leave it out"
+            yield at(source, (*here, "decay"), message)
+        elif not given:
+            message = f"found matrices and no weight_decay for {component.name}; give one under 'search', such as 0.01"
+            yield at(source, (*here, "decay"), message)
+
+
+def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
+    probes, confirm = workload.get("probes"), workload.get("confirm")
+    if not isinstance(probes, dict) or not probes:
+        return
+    if isinstance(confirm, dict) and confirm.get("seeds") == 0:
+        message = "found probes and confirm: {seeds: 0}; probes look at the confirmations, so ask for one seed or more"
+        yield at(source, (*here, "probes"), message)
+    for name, options in probes.items():
+        path = (*here, "probes", name)
+        try:
+            component = components.find("probes", str(name))
+        except ComponentError as error:
+            yield at(source, path, str(error))
+        else:
+            given = options if isinstance(options, dict) else {}
+            yield from _check_options(source, path, Spec(name=str(name), options=given), component)
+
+
+def _spec_path(source: Document, path: KeyPath, position: int) -> KeyPath:
+    placed = place_of(source, path)
+    return (*path, position) if (*placed, position) in source.lines else path
+
+
+def _check_options(source: Document, path: KeyPath, spec: Spec, component: Component) -> Iterator[Problem]:
+    for key, value in spec.options.items():
+        option = component.option(key)
+        if option is None:
+            known = [option.name for option in component.options]
+            yield at(source, (*path, key), f"unknown option of {component.name}; {nearest(key, known)}")
+        elif problem := option.problem(value):
+            yield at(source, (*path, key), f"found {shown(value)}; {problem}")
+    if component.kind in ("models", "datasets"):
+        for option in component.options:
+            if option.required and option.name not in spec.options:
+                yield at(source, path, f"{component.name} has no '{option.name}'; it needs one")
+
+
+def _check_search(
+    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[tuple[Spec, Component]], complete: bool
+) -> Iterator[Problem]:
+    """A metaparameter must be one of some component listed, and each component must get those it requires.
+
+    Where a component could not be found (`complete` is false), nothing is said of keys that might be its.
+    """
+    for key in raw.keys() - {"trials"}:
+        able = [*(component for _, component in takers), STEP]
+        taking = [(component, option) for component in able if (option := component.option(key))]
+        if not taking and complete:
+            known = sorted({option.name for component in able for option in component.options} | {"trials"})
+            named = ", ".join(component.name for _, component in takers)
+            yield at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
+        for value in _extremes(raw[key]):
+            for component, option in taking:
+                if problem := option.problem(value):
+                    if isinstance(value, float) and value.is_integer() and not option.problem(int(value)):
+                        problem = "should be whole numbers, as in {integer: [low, high]}"
+                    yield at(source, (*path, key), f"found {shown(value)}; for {component.name} it {problem}")
+    for spec, component in takers:
+        for option in component.options:
+            if option.required and option.name not in raw and option.name not in spec.options:
+                yield at(source, path, f"has no '{option.name}'; {component.name} needs one")
+            if option.name in raw and option.name in spec.options:
+                yield at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
+        if component.kind == "schedules" and all(name in raw or name in spec.options for name in WARM_UPS):
+            both = " and ".join(WARM_UPS)
+            yield at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
+
+
+def _check_rules(
+    source: Document, path: KeyPath, raw: dict[str, Any], takers: list[Component], sizes: list[int]
+) -> Iterator[Problem]:
+    """A scaling rule must give its takers a value that they allow at every batch size; the first where not is told."""
+    for key, value in raw.items():
+        rule = _space(value)
+        taking = [(component, option) for component in takers if (option := component.option(key))]
+        if not isinstance(rule, ScalingRule) or not taking:
+            continue
+        for size in sizes:
+            try:
+                resolved = rule.resolve(size)
+            except ValueError as error:
+                yield at(source, (*path, key), str(error))
+                break
+            told = [
+                f"gives {resolved:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                for component, option in taking
+                if (problem := option.problem(resolved))
+            ]
+            yield from (at(source, (*path, key), sentence) for sentence in told)
+            if told:
+                break
+
+
+def _sizes(raw: Any, most: dict[str, int]) -> list[int]:
+    """Every batch size asked for, as far as that can be read; most: the training examples of each dataset."""
+    if isinstance(raw, dict):
+        try:
+            return BatchRange.model_validate(raw).sizes(max(most.values(), default=MOST_EXAMPLES))
+        except ValidationError:
+            return []
+    return [size for size in as_list(raw) if type(size) is int and size > 0]
+
+
+_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+_GROWTH: TypeAdapter[Any] = TypeAdapter(Growth | None)
+
+
+def _space(raw: Any) -> Any:
+    """What a metaparameter is given as; None where it cannot be read."""
+    try:
+        return _SPACE.validate_python(raw)
+    except ValidationError:
+        return None
+
+
+def _extremes(raw: Any) -> list[Any]:
+    """The values that decide whether a component takes all of a metaparameter's; none where it cannot be read, or where
+    they depend on the batch size.
+    """
+    dimension = _space(raw)
+    if dimension is None or isinstance(dimension, ScalingRule):
+        return []
+    return dimension.extremes() if isinstance(dimension, Dimension) else [dimension]

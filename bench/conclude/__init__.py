@@ -1,0 +1,1 @@
+"""What an archive's readings say: computed on reading, never stored."""

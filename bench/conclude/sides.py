@@ -1,0 +1,147 @@
+"""What a comparison reads of each side: an archive, or a file that was written of one, as samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.ask.suite import Threshold
+from bench.conclude.measures import Status, Summary, stated_target, summaries
+from bench.keep.archive import Archive
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A study, as raw values.
+
+    study: its id, a hash of all that makes it what it is.  target: dataset, reading and threshold, in words.
+    seeds: how many confirmations were asked for.  found: the search's steps to target, None where no trial of it met
+    the target in `max_steps`.  steps: of every seed, math.inf for a miss: beyond `budget`.  test_errors: of the seeds
+    that met it.  trajectory: a hash of every reading of every seed.  step_seconds and peak_memory_bytes: a value for
+    each process, in their order.  timed_in: the environments of these processes, each once; training may have another,
+    since it may share the processor with other trainings.  timing: the id of what was timed.  infeasible: whether it
+    did not fit in memory.  devices: on how many each trial trains.
+    """
+
+    workload: str
+    batch_size: int
+    study: str
+    status: Status
+    target: str
+    precision: str | None
+    seeds: int
+    found: int | None
+    max_steps: int
+    steps: tuple[float, ...]
+    budget: int
+    test_errors: tuple[float, ...]
+    trajectory: str
+    step_seconds: tuple[float, ...]
+    peak_memory_bytes: tuple[float, ...]
+    timed_in: tuple[dict[str, Any], ...]
+    timing: str | None
+    infeasible: bool
+    devices: int = 1
+
+    @property
+    def key(self) -> Key:
+        return self.workload, self.batch_size
+
+    @property
+    def fits(self) -> bool:
+        return not self.infeasible and self.status != "infeasible"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: where it came from, its environments, and its samples by workload and batch size."""
+
+    name: str
+    suite: str
+    environments: tuple[dict[str, Any], ...]
+    samples: dict[Key, Sample]
+
+
+def of_archive(archive: Archive) -> Side:
+    """Everything a comparison may ask of an archive."""
+    samples = map(sample_of, summaries(archive))
+    environments = tuple(archive.environments().values())
+    return Side(str(archive.path), archive.suite_name(), environments, {sample.key: sample for sample in samples})
+
+
+def sample_of(summary: Summary) -> Sample:
+    """A study's raw values."""
+    content, confirmed, timed = summary.study.content, summary.confirmed, summary.timed
+    return Sample(
+        workload=summary.study.workload,
+        batch_size=summary.study.batch_size,
+        study=summary.study.id,
+        status=summary.status,
+        # What is only timed has none of these.
+        target=_target(content) if "threshold" in content else "",
+        precision=timed.study.content["precision"] if timed else content.get("precision"),
+        seeds=content.get("seeds", 0),
+        found=summary.found.steps if summary.found else None,
+        max_steps=content.get("max_steps", 0),
+        steps=confirmed.each if confirmed else (),
+        budget=confirmed.budget if confirmed else 0,
+        test_errors=confirmed.tested if confirmed else (),
+        trajectory=confirmed.digest if confirmed else "",
+        step_seconds=timed.step_seconds if timed else (),
+        peak_memory_bytes=timed.peak_memory_bytes if timed else (),
+        timed_in=each_once(process.environment for process in timed.processes) if timed else (),
+        timing=timed.study.id if timed else None,
+        infeasible=bool(timed and timed.infeasible),
+        devices=summary.study.devices,
+    )
+
+
+def _target(content: Mapping[str, Any]) -> str:
+    ((reading, threshold),) = stated_target(content).items()
+    return f"{reading} {Threshold(**threshold)} of {content['dataset']}"
+
+
+def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A sample for JSON: a miss is null, and an environment its place among those of the whole file."""
+    steps = [value if math.isfinite(value) else None for value in sample.steps]
+    timed_in = sorted(environments.index(environment) for environment in sample.timed_in)
+    return {**asdict(sample), "steps": steps, "timed_in": timed_in}
+
+
+def each_once(environments: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Environments without repeats, in their order."""
+    return tuple({repr(environment): environment for environment in environments}.values())
+
+
+def other_devices(base: Sample, candidate: Sample) -> str | None:
+    """Why nothing of the two is compared, as the end of a sentence; None where they train on as many devices."""
+    alike = base.devices == candidate.devices
+    return None if alike else f"a trial's devices were {base.devices:,} and are {candidate.devices:,}"
+
+
+# What must be alike for one time or amount of memory to be compared with another.
+TIMING_CONDITIONS = ("device_type", "device", "threads", "cuda", "torch")
+
+
+def unlike(base: Sample, candidate: Sample, conditions: tuple[str, ...] = TIMING_CONDITIONS) -> str | None:
+    """Why times of the two cannot be compared, as the end of a sentence; None where they can."""
+    if base.precision != candidate.precision:
+        return f"the precision was {base.precision} and is {candidate.precision}"
+    found = [
+        {tuple(environment.get(name) for name in conditions) for environment in sample.timed_in}
+        for sample in (base, candidate)
+    ]
+    for seen, side in zip(found, ("base", "candidate"), strict=True):
+        if len(seen) > 1:
+            return f"the {side} was timed in {len(seen)} environments; time it in one"
+    if not all((*base.timed_in, *candidate.timed_in)) or not all(found):
+        return "where they were timed is not known"
+    (here,), (there,) = found
+    differ = [
+        f"{name} {one} and {other}" for name, one, other in zip(conditions, here, there, strict=True) if one != other
+    ]
+    return f"timed under unlike conditions: {', '.join(differ)}" if differ else None

@@ -1,0 +1,1 @@
+"""The archive: every reading, appended, verified, merged, exported."""

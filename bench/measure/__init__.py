@@ -1,0 +1,1 @@
+"""One study, or one timing, on one device: the only stage that trains."""

@@ -1,0 +1,67 @@
+"""Trials that several ranks train together: one by one, the first rank saying to the others what it does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bench.ask.plan import Study, Trial
+from bench.events import Way
+from bench.examples import Data
+from bench.measure import parallel
+from bench.measure.cohorts.one_by_one import OneByOne
+
+
+class Parallel(OneByOne):
+    """Keeps the contract of `contracts.Cohort` in the first rank; the others `follow`.
+
+    What takes all ranks is told; they train what it trains, hold what it holds, and evaluate nothing.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, study: Study, data: Data, device: torch.device, trials: Sequence[Trial], way: Way) -> None:
+        self._number = next(self._numbers)
+        self._tell("make", list(trials), way)
+        super().__init__(study, data, device, trials, way)
+
+    def train(self, step: int) -> None:
+        self._tell("train", step)
+        super().train(step)
+
+    def drop(self, trials: Sequence[Trial]) -> None:
+        self._tell("drop", list(trials))
+        super().drop(trials)
+
+    def state(self) -> dict[str, Any]:
+        self._tell("state")
+        return super().state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._tell("restore", state)
+        super().restore(state)
+
+    def _tell(self, name: str, *arguments: Any) -> None:
+        parallel.tell((self._number, name, arguments))
+
+
+class _Following(OneByOne):
+    """A cohort of the first rank in one of the others."""
+
+    def train(self, step: int) -> None:
+        super().train(step)
+        self._losses = {trial.id: [] for trial in self._runs}  # the first rank looks at them
+
+
+def follow(study: Study, data: Data, device: torch.device) -> None:
+    """Does what the first rank says until it says None."""
+    cohorts: dict[int, _Following] = {}
+    while (told := parallel.hear()) is not None:
+        number, name, arguments = told
+        if name == "make":
+            cohorts[number] = _Following(study, data, device, *arguments)
+        else:
+            getattr(cohorts[number], name)(*arguments)

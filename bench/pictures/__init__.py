@@ -1,1 +1,0 @@
-"""Kinds of pictures, one a file: each draws one workload, by a function named like its file (see bench/plot.py)."""

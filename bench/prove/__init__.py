@@ -1,0 +1,1 @@
+"""Can this machine, and bench on it, be believed?"""

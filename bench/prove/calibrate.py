@@ -1,0 +1,333 @@
+"""Holds bench to workloads with exact answers, measured as any other is: plan, runner, archive, measures.
+
+`CHECKS`, at the end, is the list of what is held to what.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from bench.ask import check, document, plan
+from bench.ask.plan import Plan, Study, Timing
+from bench.conclude import measures
+from bench.conclude.fit import fit
+from bench.conclude.measures import Summary
+from bench.contracts import Task
+from bench.errors import BenchError, IncompleteError
+from bench.events import Event, Failed
+from bench.keep.archive import Archive
+from bench.measure import build, clock, cohort, environment
+from bench.measure.rehearsal import rehearse
+from bench.measure.task import carry_out
+from bench.prove import exact
+from bench.run import runner
+from bench.stats import ratio_of_means
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number that was measured, what it should be, and how far from that it may lie."""
+
+    what: str
+    measured: str
+    exact: str
+    tolerance: str
+    passed: bool
+
+
+# ---- the clock ------------------------------------------------------------------------------------------------------
+
+
+def clock_time(device: torch.device, seconds: float = 0.2) -> Iterator[Check]:
+    """The clock around work whose length another clock knows."""
+    around = _around_busy_gpu if device.type == "cuda" else _around_busy_loop
+    measured, known = around(device, seconds)
+    yield Check(
+        f"the clock around {seconds:g} s of work",
+        f"{measured:.5f} s",
+        f"{known:.5f} s",
+        "1 %",
+        abs(measured / known - 1) <= 0.01,
+    )
+
+
+def _around_busy_loop(device: torch.device, seconds: float) -> tuple[float, float]:
+    """Seconds by the clock, and by the system's raw one, of a loop that is busy: a process that sleeps is woken late.
+
+    Both count one oscillator, the raw one without the system's corrections: what this can show is a clock in another
+    unit, stopped, or corrected beyond belief, not an oscillator that is off.
+    """
+    started = clock.now(device)
+    begun = time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+    while (known := time.clock_gettime(time.CLOCK_MONOTONIC_RAW) - begun) < seconds:
+        pass
+    return clock.now(device) - started, known
+
+
+def _around_busy_gpu(device: torch.device, seconds: float) -> tuple[float, float]:
+    """Seconds by the clock, and by the device's own events, of a kernel that spins while the host goes on at once.
+
+    Another kernel is under way when the clock is first read: one that did not wait for it would count it in.
+    """
+    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def spin(cycles: int) -> None:
+        begun.record()
+        torch.cuda._sleep(cycles)
+        ended.record()
+
+    spin(10_000_000)
+    ended.synchronize()
+    cycles = int(10_000_000 * seconds / (begun.elapsed_time(ended) / 1000))
+    spin(cycles)
+    started = clock.now(device)
+    spin(cycles)
+    measured = clock.now(device) - started
+    ended.synchronize()  # for the sake of a clock that did not wait
+    return measured, begun.elapsed_time(ended) / 1000
+
+
+# ---- the trade-off between steps and examples -----------------------------------------------------------------------
+
+
+def synthetic_curves(device: torch.device) -> Iterator[Check]:  # noqa: ARG001 (a fit knows no device)
+    """S = S_min + E_min/B where it is so: the fit gives back what the curve was made of."""
+    for steps, examples in ((100.0, 1e4), (1_294.0, 2.8e6), (50.0, 1e7)):
+        sizes = [2.0**power for power in range(4, 19)]
+        found = fit(sizes, [steps + examples / size for size in sizes])
+        apart = max(abs(found.minimum_steps / steps - 1), abs(found.minimum_examples / examples - 1))
+        yield Check(
+            f"fit of S = S_min + E_min/B where B_crit = {examples / steps:,.0f}",
+            f"S_min {found.minimum_steps:.9g}, E_min {found.minimum_examples:.9g}",
+            f"S_min {steps:.9g}, E_min {examples:.9g}",
+            "1e-6 of it",
+            apart <= 1e-6,
+        )
+
+
+def published_curve(device: torch.device) -> Iterator[Check]:  # noqa: ARG001
+    """The 85M model of Zhang et al. 2024, arXiv 2410.21676: S_min, E_min and the 20 % critical batch size."""
+    steps = (46_000, 23_000, 13_282, 7_000, 3_840, 2_528, 1_917, 1_600, 1_600)
+    found = fit([64 * 2**power for power in range(len(steps))], steps)
+    published = {
+        "S_min": (found.minimum_steps, 1_293.827),
+        "E_min": (found.minimum_examples, 2_834_258.1),
+        "critical batch size": (found.overhead_batch(0.2, 256), 745.320),
+    }
+    for name, (measured, answer) in published.items():
+        passed = abs(measured / answer - 1) <= 5e-7
+        yield Check(f"{name} of the published 85M curve", f"{measured:,.3f}", f"{answer:,.3f}", "six digits", passed)
+
+
+# ---- the two ways to train ------------------------------------------------------------------------------------------
+
+
+def stacked_against_one_by_one(device: torch.device) -> Iterator[Check]:
+    """The same trials both ways in float64: the largest difference of any weight after 50 steps."""
+    both = []
+    for training in ("stacked", "one_by_one"):
+        study = _plan(_BOTH_WAYS.format(training=training)).studies[0]
+        data, trials = build.data(study.workload, Path(), device), study.draws()[:4]
+        trained = cohort.maker(study, data, device)(trials)
+        trained.train(50)
+        both.append([trained.weights(trial) for trial in trials])
+    apart = max(
+        float((stacked[name] - weights).abs().max())
+        for stacked, alone in zip(*both, strict=True)
+        for name, weights in alone.items()
+    )
+    yield Check("stacked against one by one, largest difference of a weight", f"{apart:.1e}", "0", "1e-9", apart < 1e-9)
+
+
+_BOTH_WAYS = """
+suite: calibrate
+workloads:
+  - name: both-ways
+    model: {{mlp: {{hidden: [32]}}}}
+    dataset: teacher_student
+    optimizer: momentum
+    schedule: linear
+    batch_sizes: [16]
+    target: {{validation_loss: {{below: 0.6}}}}
+    max_steps: 100
+    search: {{trials: 4, learning_rate: {{log_uniform: [1e-4, 1e-2]}}}}
+    precision: fp64
+    training: {training}
+"""
+
+
+# ---- probes ---------------------------------------------------------------------------------------------------------
+
+
+def noise_scale(device: torch.device) -> Iterator[Check]:
+    """The noise scale of the linear teacher, to a student that all but stands still and is looked at over and over."""
+    summary = _measured(_plan(_LINEAR_TEACHER), device)[0]
+    seeds = summary.confirmed.probed if summary.confirmed else ()
+    traces, squares = (
+        [value for seen in seeds for _, value in sorted(seen.get(f"noise_scale.{name}", {}).items())]
+        for name in ("noise_trace", "gradient_squared")
+    )
+    found = ratio_of_means(traces, squares, confidence=0.999)
+    answer = exact.LinearTeacher(dimensions=32).noise_scale
+    yield Check(
+        f"noise scale of the linear teacher in {len(traces)} looks",
+        f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]",
+        f"{answer:g}",
+        "5 %, and its 99.9% interval holds it",
+        abs(found.value / answer - 1) <= 0.05 and found.low <= answer <= found.high,
+    )
+
+
+# A rate of 1e-6 moves nothing, and the target, which the student meets as it stands, is first looked for at step 128. A
+# look at so few examples gives a ratio that is off by a third, and the average of such ratios is a tenth too large.
+_LINEAR_TEACHER = """
+suite: calibrate
+workloads:
+  - name: linear-teacher
+    model: linear_student
+    dataset: {teacher_student: {dimensions: 32, noise: 1.0}}
+    optimizer: sgd
+    batch_sizes: [32]
+    target: {validation_loss: {below: 10}}
+    max_steps: 128
+    search: {trials: 1, learning_rate: 1e-6}
+    confirm: {seeds: 5}
+    probes: {noise_scale: {small: 8, large: 128, every: 1.01x}}
+"""
+
+
+def gradient_noise(device: torch.device) -> Iterator[Check]:
+    """The noise of the noisy quadratic's gradient: steps to target alone hardly tell a half of it from the whole."""
+    model = exact.NoisyQuadratic(dimensions=2_000, batch_size=16, learning_rate=0.8)
+    text = _noisy_quadratic("sgd", model, target=2.0, most_steps=1_000, seeds=5)
+    summary = _measured(_plan(f"{text}    probes: {{noise_scale: {{small: 8, large: 512, every: 1.3x}}}}\n"), device)[0]
+    seeds = summary.confirmed.probed if summary.confirmed else ()
+    traces = [value for seen in seeds for value in seen["noise_scale.noise_trace"].values()]
+    found = sum(traces) / len(traces)
+    yield Check(
+        f"trace of the noisy quadratic's gradient noise in {len(traces)} looks",
+        f"{found:.3f}",
+        f"{model.noise_trace:.3f}",
+        "5 %",
+        abs(found / model.noise_trace - 1) <= 0.05,
+    )
+
+
+# ---- steps to target ------------------------------------------------------------------------------------------------
+
+
+def steps_to_target(
+    device: torch.device, batch_sizes: Sequence[int] = (16, 64, 1024), seeds: int = 11
+) -> Iterator[Check]:
+    """The noisy quadratic model by SGD and by momentum: the median over seeds against the expected loss.
+
+    The target is so low that a learning rate a tenth too small, or twice the noise, is out of tolerance somewhere.
+    """
+    rates = {"sgd": {"learning_rate": 0.8}, "momentum": {"learning_rate": 0.1, "momentum": 0.9}}
+    target, most_steps = 0.4, 5_000
+    for optimizer, metaparameters in rates.items():
+        for batch_size in batch_sizes:
+            model = exact.NoisyQuadratic(2_000, batch_size, **metaparameters)
+            planned = _plan(_noisy_quadratic(optimizer, model, target, most_steps, seeds))
+            evaluated = list(planned.studies[0].evaluation_steps(validation_examples=1, until=most_steps))
+            low, high = model.evaluated_between(target, evaluated, seeds)
+            steps = _measured(planned, device)[0].steps_to_target
+            yield Check(
+                f"steps to target of the noisy quadratic by {optimizer} at batch size {batch_size:,}",
+                "none" if steps is None else f"{steps:,.0f}",
+                f"{model.steps_to_target(target, most_steps):,}",
+                f"an evaluation from {low:,} to {high:,}",
+                steps is not None and low <= steps <= high,
+            )
+
+
+def _noisy_quadratic(optimizer: str, model: exact.NoisyQuadratic, target: float, most_steps: int, seeds: int) -> str:
+    momentum = f", momentum: {model.momentum}" if model.momentum else ""
+    return f"""
+suite: calibrate
+workloads:
+  - name: noisy-quadratic
+    model: {{noisy_quadratic: {{dimensions: {model.dimensions}}}}}
+    dataset: noisy_quadratic
+    optimizer: {optimizer}
+    batch_sizes: [{model.batch_size}]
+    target: {{validation_loss: {{below: {target}}}}}
+    max_steps: {most_steps}
+    search: {{trials: 1, learning_rate: {model.learning_rate}{momentum}}}
+    confirm: {{seeds: {seeds}}}
+    evaluate: {{resolution: 0.02}}
+"""
+
+
+# ---- how a suite is measured here -----------------------------------------------------------------------------------
+
+
+def _plan(text: str) -> Plan:
+    return plan.make(check.check(document.parse(text)))
+
+
+def _measured(planned: Plan, device: torch.device) -> list[Summary]:
+    """What an archive shows of a plan's studies; raises IncompleteError where one could not be carried out."""
+    with TemporaryDirectory() as folder, Archive.writing(Path(folder) / "calibrate.sqlite") as archive:
+        for _, event in runner.run(planned, list(planned.studies), archive, _InThisProcess(device), Path(folder)):
+            if isinstance(event, Failed):
+                raise IncompleteError(event.message)
+        return measures.summaries(archive)
+
+
+class _InThisProcess:
+    """Carries out tasks here, one after another; see `contracts.Executor`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
+        return rehearse(studies, folder)
+
+    def run(
+        self,
+        tasks: deque[Task],
+        *,
+        alone: bool = False,  # noqa: ARG002 (so are all)
+    ) -> Generator[tuple[Task, dict[str, Any], Event]]:
+        where: dict[str, Any] = {**environment.describe(self._device)}
+        while tasks:
+            task = tasks.popleft()
+            for event in carry_out(task, self._device):
+                yield task, where, event
+
+
+# ---- all of it ------------------------------------------------------------------------------------------------------
+
+CHECKS = (
+    clock_time,
+    synthetic_curves,
+    published_curve,
+    stacked_against_one_by_one,
+    noise_scale,
+    gradient_noise,
+    steps_to_target,
+)
+
+
+def calibrate(device: str = "cpu") -> Iterator[Check]:
+    """Every check, each as soon as it is made; raises DeviceError where the device is not there."""
+    (name,) = environment.devices([device])
+    on = torch.device(name)
+    torch.set_num_threads(1)  # as a worker has
+    if on.type == "cuda":
+        torch.cuda.set_device(on)
+    for each in CHECKS:
+        try:
+            yield from each(on)
+        except Exception as error:  # a check that cannot be made is one that failed, and the others go on
+            sentence = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            yield Check(each.__name__.replace("_", " "), f"nothing ({sentence})", "-", "-", passed=False)

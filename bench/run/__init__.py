@@ -1,0 +1,1 @@
+"""What is missing, carried out by an executor and written to the archive."""

@@ -1,0 +1,165 @@
+"""What a run shows while it goes on: one live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from bench.ask.plan import Phase, Plan, Study, Timing
+from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
+
+
+@dataclass
+class _State:
+    """What is to be said of one study."""
+
+    study: Study | Timing
+    word: str = "waiting"
+    phase: Phase = "search"
+    training: dict[str, Phase] = field(default_factory=dict)
+    step: int = 0
+    budget: int = 0
+    best: int | None = None
+    confirmed: int = 0
+    process: int = 0
+    begun: float = 0.0
+    took: float = 0.0
+
+    def apply(self, event: Event) -> None:
+        match event:
+            case Started(trials):
+                if self.word == "waiting":
+                    self.word, self.begun = "training", time.monotonic()
+                if isinstance(self.study, Timing):
+                    self.word, self.process = "timing", trials[0].number + 1
+                if trials[0].phase != self.phase:
+                    self.phase, self.step, self.training = trials[0].phase, 0, {}
+                self.training |= {trial.id: trial.phase for trial in trials}
+                self.budget = trials[0].max_steps
+            case Recalled(known):
+                for trial, what in known.items():
+                    self._reach(trial.phase, what.reached_at)
+            case Evaluated(step, readings):
+                self.step = max(self.step, step)
+                if isinstance(self.study, Timing):
+                    return
+                workload = self.study.workload
+                for name, seen in readings.items():
+                    if workload.threshold.met(seen.get(workload.reading, math.nan)):
+                        self._reach(self.training[name], step)
+            case Ended(trial, outcome):
+                self.training.pop(trial.id, None)
+                if outcome == "infeasible":
+                    self.word = "out of memory"
+            case Finished():
+                self.word = "done" if self.word != "out of memory" else self.word
+            case Retried():
+                # What ended is in hand; what was training is begun again.
+                self.training, self.step = {}, 0
+            case Failed() | Lost():
+                self.word = "failed"
+        if isinstance(event, TERMINAL) and self.begun:
+            self.took = time.monotonic() - self.begun
+
+    @property
+    def over(self) -> bool:
+        return self.word in ("done", "failed", "out of memory") and not self.training
+
+    def _reach(self, phase: Phase, step: int | None) -> None:
+        if step is None:
+            return
+        if phase == "search":
+            self.best = min(step, self.best or step)
+        else:
+            self.confirmed += 1
+
+    def line(self) -> str:
+        """The study in a few words, for a log."""
+        name = f"{self.study.workload.name}, batch size {self.study.batch_size:,}"
+        seeds = self.study.workload.entry.confirm.seeds
+        if isinstance(self.study, Timing):
+            name += f", {self.study.what}"
+        if self.word != "done" or isinstance(self.study, Timing):
+            return f"{name}: {self.word} ({self.took:.1f} s)"
+        found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
+        confirmed = f", {self.confirmed} of {seeds} seeds confirm" if self.best is not None and seeds else ""
+        return f"{name}: done, {found}{confirmed} ({self.took:.1f} s)"
+
+
+class Progress:
+    """Follows the studies of a run."""
+
+    def __init__(self, plan: Plan, missing: Sequence[Study | Timing]) -> None:
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+        self._name = plan.suite.name
+        self._kept = len(plan.units) - len(missing)
+        self._states = {study.id: _State(study) for study in missing}
+        self._begun = time.monotonic()
+
+    def apply(self, study: Study | Timing, event: Event) -> None:
+        state = self._states[study.id]
+        state.apply(event)
+        if isinstance(event, Retried):
+            self._console.print(event.message, highlight=False, soft_wrap=True, markup=False)
+        if self._live is None and isinstance(event, TERMINAL):
+            self._console.print(state.line(), highlight=False, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Shows the display while inside, on a terminal; afterwards it is gone, for the tables say more."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with Live(
+            get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4
+        ) as self._live:
+            yield self
+        self._live = None
+
+    def _render(self) -> Group:
+        states = list(self._states.values())
+        ended = [state for state in states if state.over]
+        training = [state for state in states if state.word in ("training", "timing")]
+        head = f"{self._name}: {len(ended)} of {len(states)} studies done, {len(training)} running{self._time_left()}"
+        if not ended and not training:
+            head = f"{self._name}: trying out models and data"
+        if self._kept:
+            head += f"; {self._kept} more were measured before"
+        table = Table(box=None, pad_edge=False)
+        table.add_column("workload", no_wrap=True)
+        table.add_column("batch size", no_wrap=True, justify="right")
+        table.add_column("now", no_wrap=True)
+        table.add_column("best", no_wrap=True, justify="right")
+        # A long suite would not fit: what trains now, what came last, what comes next.
+        waiting = [state for state in states if state.word == "waiting"]
+        for state in [*ended[-8:], *training[:16], *waiting[:4]]:
+            table.add_row(state.study.workload.name, f"{state.study.batch_size:,}", self._now(state), self._best(state))
+        return Group(Text(head, style="bold"), table)
+
+    def _now(self, state: _State) -> str:
+        if state.word == "timing":
+            of = state.study.workload.entry.timing.processes
+            return f"timing {state.study.what if isinstance(state.study, Timing) else ''}, process {state.process}/{of}"
+        if state.word != "training":
+            return f"{state.word} ({state.took:.1f} s)" if state.took else state.word
+        return f"{state.phase} {len(state.training)} x {state.step:,}/{state.budget:,}"
+
+    def _best(self, state: _State) -> str:
+        return "" if state.best is None else f"{state.best:,}"
+
+    def _time_left(self) -> str:
+        """From the pace so far, a study counting as a study: a guess, and said to be one."""
+        ended = sum(state.over for state in self._states.values())
+        if not ended:
+            return ""
+        left = (time.monotonic() - self._begun) * (len(self._states) - ended) / ended
+        return f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"

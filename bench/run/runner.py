@@ -1,0 +1,210 @@
+"""plan - archive = what is missing -> executor -> archive. A worker that ends early ends no run: see `retries.py`."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from bench.ask.plan import Plan, Study, Timing, Trial
+from bench.contracts import Executor, Task
+from bench.errors import ComponentError, FaultyDeviceError
+from bench.events import Ended, Event, Failed, Finished, Lost
+from bench.keep import storage
+from bench.keep.archive import Archive
+from bench.run.retries import Retries
+
+# So many times in a row the device failed, or a worker died that timed or had no trial in its seat, and no trial came
+# to its end between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
+MOST_DEVICE_ERRORS = 10
+# A timing whose workers fell so many times in a row is given up, and its other processes are not tried.
+MOST_FALLS = 2
+
+
+def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
+    """What the plan asks for and the archive does not hold whole, in the plan's order."""
+    finished, infeasible = archive.finished(), archive.infeasible()
+    dropped = _Dropped([unit for unit in plan.units if unit.id in infeasible])
+    return [unit for unit in plan.units if unit.id not in finished and not dropped.too_large(unit)]
+
+
+def run(
+    plan: Plan, units: list[Study | Timing], archive: Archive, executor: Executor, data_folder: Path
+) -> Generator[tuple[Study | Timing, Event]]:
+    """Measures studies and timings of a plan and keeps what they say; each event is yielded once it is in the archive.
+
+    Raises ComponentError, before anything is trained or written, with everything that would stop a study, and
+    FaultyDeviceError where the device fails again and again. Closing the iterator ends what is running, and marks it
+    interrupted.
+    """
+    problems = executor.rehearse(units, data_folder) if units else []
+    if problems:
+        raise ComponentError("\n".join(problems))
+    archive.plan(plan)
+    for study in archive.finished():  # a run may have been killed before it came to that
+        storage.forget_checkpoint(storage.checkpoint(archive.path, study))
+    # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
+    folder = data_folder.resolve()  # a node of a cluster may run in another folder
+    timings = _timed([unit for unit in units if isinstance(unit, Timing)], archive, folder)
+    studies = _trained([unit for unit in units if isinstance(unit, Study)], archive, folder)
+    dropped = _Dropped([])
+    yield from _carry_out(timings, archive, executor, dropped, alone=True)
+    dropped.remove_from(studies)
+    yield from _carry_out(studies, archive, executor, dropped, alone=False)
+
+
+class _Dropped:
+    """What need not be tried, or not again: what does not fit in memory, of `to: max` all above it, and what failed."""
+
+    def __init__(self, infeasible: Iterable[Study | Timing]) -> None:
+        self._ids: set[str] = set()
+        self._least: dict[tuple[str, bool], int] = {}
+        for unit in infeasible:
+            self.does_not_fit(unit)
+
+    def does_not_fit(self, unit: Study | Timing) -> None:
+        key = (unit.workload.name, _trains(unit))
+        self._ids.add(unit.id)
+        self._least[key] = min(unit.batch_size, self._least.get(key, unit.batch_size))
+
+    def failed(self, unit: Study | Timing) -> None:
+        self._ids.add(unit.id)
+
+    def remove_from(self, tasks: deque[Task]) -> None:
+        kept = [task for task in tasks if task.study not in self]
+        tasks.clear()
+        tasks.extend(kept)
+
+    def __contains__(self, unit: Study | Timing) -> bool:
+        return unit.id in self._ids or self.too_large(unit)
+
+    def too_large(self, unit: Study | Timing) -> bool:
+        """Whether a smaller one did not fit. What is too large for a forward pass is too large to train, and not the
+        other way round.
+        """
+        smaller = [self._least.get((unit.workload.name, trains)) for trains in {False, _trains(unit)}]
+        return unit.workload.open_ended and any(least and least < unit.batch_size for least in smaller)
+
+
+def _trains(unit: Study | Timing) -> bool:
+    return not (isinstance(unit, Timing) and unit.what == "inference")
+
+
+def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[Task]:
+    """A task for each process of each timing: every timing once, then once more, so that drift falls on all alike."""
+    smallest_first = sorted(timings, key=lambda timing: timing.batch_size)
+    waiting = [(timing, archive.recall(timing)) for timing in smallest_first]
+    turns = range(max((len(processes) for _, processes in waiting), default=0))
+    return deque(
+        Task(timing, {}, folder, process=processes[turn])
+        for turn in turns
+        for timing, processes in waiting
+        if turn < len(processes)
+    )
+
+
+def in_order(studies: Sequence[Study]) -> list[Study]:
+    """The order in which studies are begun: those on fewer devices first, and of these the longest.
+
+    A short one fits in where a long one begun last would be waited for. One on several devices waits until as many are
+    free, and no other is begun meanwhile, so that it need not wait for ever; among others on as many, the devices that
+    one leaves are those the next one takes. Of `to: max` the smallest come first, so that those which do not fit are
+    found before larger ones are begun.
+    """
+
+    def turn(study: Study) -> tuple[int, int, float]:
+        workload = study.workload
+        return workload.devices, study.batch_size if workload.open_ended else 0, -study.expected_cost
+
+    return sorted(studies, key=turn)
+
+
+def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
+    return deque(
+        Task(study, archive.known(study), folder, checkpoint=storage.checkpoint(archive.path.resolve(), study.id))
+        for study in in_order(studies)
+    )
+
+
+def _carry_out(
+    tasks: deque[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
+) -> Generator[tuple[Study | Timing, Event]]:
+    begun: dict[str, Retries] = {}
+    places: dict[str, str] = {}  # ids of environments, by what they hold
+    device_errors = 0
+    falls: Counter[str] = Counter()
+    short: dict[str, Trial] = {}
+    with closing(executor.run(tasks, alone=alone)) as events:
+        try:
+            for task, environment, event in events:
+                unit = task.study
+                if unit.id not in begun:
+                    begun[unit.id] = Retries(task)
+                retries = begun[unit.id]
+                where = str(environment)
+                if environment and where not in places:
+                    places[where] = archive.environment(environment)
+                if isinstance(event, Ended) and event.outcome == "infeasible":
+                    dropped.does_not_fit(unit)
+                    dropped.remove_from(tasks)
+                if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
+                    continue
+                if isinstance(event, Finished) and unit.id in short:
+                    event = _fell_short(unit, short[unit.id])
+                    archive.unfinish(unit)
+                archive.record(unit, places.get(where, ""), event)
+                retries.apply(event)
+                if isinstance(event, Finished) or (isinstance(event, Lost) and event.outcome == "timed out"):
+                    storage.forget_checkpoint(storage.checkpoint(archive.path, unit.id))
+                if isinstance(event, Ended | Finished):
+                    device_errors = falls[unit.id] = 0
+                    if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):
+                        short[unit.id] = event.trial  # it was overtaken elsewhere, and does not fit here
+                elif isinstance(event, Failed | Lost):
+                    archive.fault(unit, event, retries.training)
+                    gone = isinstance(event, Lost) and event.outcome == "interrupted"  # with the machine it was on
+                    falls[unit.id] += not gone
+                    device_errors += event.of_device if isinstance(event, Failed) else _at_device(unit, retries, event)
+                    if device_errors >= MOST_DEVICE_ERRORS:
+                        raise FaultyDeviceError(
+                            f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
+                            "between them; run the suite again when the device is well"
+                        )
+                    if (isinstance(unit, Study) or gone) and (retried := retries.after(event)):
+                        if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
+                            short[unit.id] = retried.blamed
+                        # Next, and not last: the longest were begun first, and nobody should wait for one at the end.
+                        known = archive.known(unit, retries.settled) if isinstance(unit, Study) else {}
+                        tasks.appendleft(replace(retries.next_task(known), process=task.process))
+                        yield unit, retried
+                        continue
+                    retries.training.clear()
+                    if isinstance(event, Failed) or (isinstance(unit, Timing) and falls[unit.id] >= MOST_FALLS):
+                        dropped.failed(unit)
+                        dropped.remove_from(tasks)
+                yield unit, event
+        finally:
+            for retries in begun.values():
+                archive.interrupt(retries.task.study, retries.training)
+
+
+def _at_device(unit: Study | Timing, retries: Retries, lost: Lost) -> bool:
+    """Whether a worker that died may have died of its device: no trial with values of its own was in the seat, and it
+    was not the machine that went.
+    """
+    return lost.outcome != "interrupted" and (isinstance(unit, Timing) or not retries.training)
+
+
+def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:
+    """What is said of a study that ended without a trial of which too little is known for its answer."""
+    return Failed(
+        f"{unit.workload.name} at batch size {unit.batch_size:,}: trial {trial.id} was overtaken in another study and "
+        "could not go further, as this one needs it to"
+    )
+
+
+def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:
+    """Whether other processes of a timing are to come, now that one is done."""
+    return isinstance(unit, Timing) and unit not in dropped and bool(archive.recall(unit))

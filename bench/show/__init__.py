@@ -1,0 +1,1 @@
+"""Tables, pictures, pages and reports of what was concluded."""
