@@ -8,7 +8,6 @@ import math
 import pytest
 from summaries import summary
 
-from bench.analyses._show import interval
 from bench.analyses.advice import advice
 from bench.analyses.batch_scaling import batch_scaling
 from bench.analyses.critical_batch import critical_batch
@@ -17,6 +16,7 @@ from bench.analyses.noise_scale import adaptive_gain, average, noise_scale
 from bench.analyses.probes import probes
 from bench.analyses.steps_to_target import steps_to_target
 from bench.ask import components
+from bench.numbers import interval
 from bench.show import report
 from bench.stats import Interval
 

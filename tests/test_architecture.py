@@ -16,6 +16,7 @@ ALLOWED = {
     "errors": set(),
     "stats": set(),
     "table": set(),
+    "numbers": {"stats"},
     "examples": set(),
     "options": {"errors"},
     "ask": {"errors", "options"},
@@ -28,14 +29,14 @@ ALLOWED = {
     "schedules": {"contracts", "options"},
     "probes": {"contracts", "errors", "examples", "stats"},
     "measure": {
-        *("__init__", "ask", "contracts", "datasets", "errors", "events", "examples", "keep.storage", "options"),
+        *("__init__", "ask", "contracts", "datasets", "errors", "events", "examples", "keep.checkpoints", "options"),
         *("probes", "stats"),
     },
     "executors": {"ask", "contracts", "errors", "events", "measure"},
     "conclude": {"ask", "errors", "keep", "stats"},
-    "analyses": {"ask", "conclude", "stats", "table"},
+    "analyses": {"ask", "conclude", "numbers", "stats", "table"},
     "run": {"ask", "conclude.sides", "contracts", "errors", "events", "executors", "keep"},
-    "show": {"analyses", "ask", "conclude", "errors", "events", "keep", "stats", "table"},
+    "show": {"analyses", "ask", "conclude", "errors", "events", "keep", "numbers", "stats", "table"},
     "prove": {"ask", "conclude", "contracts", "errors", "events", "keep", "measure", "run", "stats"},
     "commands": {
         *("ask", "conclude", "contracts", "errors", "events", "executors", "keep", "prove", "run", "show", "table"),
@@ -55,7 +56,7 @@ HOMES = {
     "sklearn": {"datasets"},
     "safetensors": {"datasets"},
     "scipy": {
-        *("ask.search", "stats", "conclude.doubts", "conclude.evidence", "conclude.scaling", "conclude.settle"),
+        *("ask.search", "stats", "conclude.doubts", "conclude.evidence", "conclude.curve_fit", "conclude.settle"),
         *("datasets", "probes"),
     },
     "sqlite3": {

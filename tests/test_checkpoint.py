@@ -16,7 +16,7 @@ from fakes import Curve, FakeCohort, fake_study, look, study_of
 
 from bench.contracts import OutOfMemory, Task
 from bench.events import Ended, Evaluated, Failed, Finished, Known, Started
-from bench.keep.storage import checkpoint_files
+from bench.keep import checkpoints
 from bench.measure import checkpoint, cohort, study
 from bench.measure.journal import Journal
 from bench.measure.order import Order
@@ -335,7 +335,7 @@ def cut(tmp_path):
 
 def test_the_one_before_the_newest_is_kept_and_gone_on_from_where_the_newest_is_torn(cut, steps_taken, caplog):
     of, path, whole = cut
-    newest, _, begun = checkpoint_files(path)
+    newest, _, begun = checkpoints.files(path)
     assert not begun.exists()
     list(events(of))
     from_the_start = steps_taken()
@@ -349,7 +349,7 @@ def test_the_one_before_the_newest_is_kept_and_gone_on_from_where_the_newest_is_
 
 def test_where_both_are_torn_the_study_begins_again_and_says_so(cut, caplog):
     of, path, whole = cut
-    for file in checkpoint_files(path)[:2]:
+    for file in checkpoints.files(path)[:2]:
         file.write_bytes(b"torn")
     assert untimed(events(of, path)) == whole
     assert "begins again from its first step" in caplog.text
@@ -368,7 +368,7 @@ def alike(left, right):
 @pytest.mark.parametrize("how", ["flipped", "cut short"])
 def test_a_file_that_is_not_what_was_written_is_read_as_it_was_or_not_at_all(cut, caplog, how):
     of, path, _ = cut
-    newest, previous, _ = checkpoint_files(path)
+    newest, previous, _ = checkpoints.files(path)
     previous.unlink()
     good, content = newest.read_bytes(), torch.load(newest, weights_only=True)
     identity = {key: content[key] for key in ("study", "environment", "source")}
@@ -390,7 +390,7 @@ def test_a_file_that_is_not_what_was_written_is_read_as_it_was_or_not_at_all(cut
 @pytest.mark.parametrize("key", ["study", "environment", "source"])
 def test_what_was_written_elsewhere_or_by_another_program_is_refused(cut, monkeypatch, caplog, key):
     of, path, whole = cut
-    for file in checkpoint_files(path)[:2]:
+    for file in checkpoints.files(path)[:2]:
         content = torch.load(file, weights_only=True)
         torch.save({**content, key: "another"}, file)
     assert untimed(events(of, path)) == whole
@@ -403,7 +403,7 @@ def test_a_checkpoint_that_runs_code_when_it_is_read_is_refused_and_runs_none(cu
             return Path.touch, (tmp_path / "ran",)
 
     of, path, whole = cut
-    for file in checkpoint_files(path)[:2]:
+    for file in checkpoints.files(path)[:2]:
         torch.save({"study": of.id, "calls": Hostile()}, file)
     assert untimed(events(of, path)) == whole
     assert "cannot be gone on from" in caplog.text
@@ -465,11 +465,11 @@ def test_a_model_or_optimizer_that_keeps_what_cannot_be_restored_is_said_and_not
 
 def test_a_state_that_does_not_fit_is_removed_and_said_in_a_sentence(cut):
     of, path, _ = cut
-    for file in checkpoint_files(path)[:2]:
+    for file in checkpoints.files(path)[:2]:
         content = torch.load(file, weights_only=True)
         states = {number: (left, {**state, "runs": {}}) for number, (left, state) in content["states"].items()}
         torch.save({**content, "states": states}, file)
     *_, last = events(of, path)
     assert isinstance(last, Failed)
     assert "s.pt: cannot be gone on from: its state does not fit" in last.message
-    assert not any(file.exists() for file in checkpoint_files(path))
+    assert not any(file.exists() for file in checkpoints.files(path))

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.events import Ended, Evaluated, Finished, Started
 from bench.keep.archive import Archive
 from bench.run import runner
-from bench.show import report
+from bench.show import plans, report
 from bench.show.publish.annotations import annotations
 from bench.show.publish.junit import junit
 from bench.show.publish.tables import comparison_table, judgement_table
@@ -214,7 +214,7 @@ def test_scaling_is_told_of_what_an_archive_holds(archive):
 
 def test_a_plan_on_paper_takes_each_study_as_long_as_its_step_was_timed(archive):
     """2,000 steps a study at most: (1 + 2 + 1.5 + 2 + 1.25 + 1.5) ms of a step, on 1, 1, 2, 2, 4 and 4 devices."""
-    table = report.forecast_table(runner.in_order(made_of().studies), archive, 8)
+    table = plans.forecast_table(runner.in_order(made_of().studies), archive, 8)
     device_seconds = 2000 * (1e-3 + 2e-3 + 2 * (1.5e-3 + 2e-3) + 4 * (1.25e-3 + 1.5e-3))
     cells = dict(zip(table.columns, table.rows[0], strict=True))
     assert cells["device time"] == f"{device_seconds:.0f} s"
@@ -229,7 +229,7 @@ def test_a_step_that_was_not_timed_on_several_devices_is_that_of_its_part_on_one
     with Archive.writing(tmp_path / "a.sqlite") as written:
         list(runner.run(made, alone, written, Clock(lambda unit: unit.batch_size / 64e3), tmp_path))
     with Archive.reading(tmp_path / "a.sqlite") as opened:
-        table = report.forecast_table(runner.in_order(made.studies), opened, 8)
+        table = plans.forecast_table(runner.in_order(made.studies), opened, 8)
     assert table.title == "6 studies on 8 devices"
     (said,) = [note for note in table.notes if "without communication" in note]
     assert said.endswith("w-devices=2, w-devices=4")
@@ -237,14 +237,14 @@ def test_a_step_that_was_not_timed_on_several_devices_is_that_of_its_part_on_one
 
 def test_a_study_on_more_devices_than_there_are_is_told_in_a_sentence(archive):
     with pytest.raises(BenchError, match=r"^--devices: found 2; a study of w-devices=4 takes 4 at once, so as many or"):
-        report.forecast_table(runner.in_order(made_of().studies), archive, 2)
+        plans.forecast_table(runner.in_order(made_of().studies), archive, 2)
 
 
 def test_a_plan_has_a_column_of_devices_where_any_are_several():
-    studies, _, timings = report.plan_tables(made_of())
+    studies, _, timings = plans.plan_tables(made_of())
     assert [row[studies.columns.index("devices")] for row in studies.rows] == ["1", "1", "2", "2", "4", "4"]
     assert [row[timings.columns.index("devices")] for row in timings.rows] == ["1", "1", "2", "2", "4", "4"]
-    alone = report.plan_tables(made_of(SUITE.replace("[1, 2, 4]", "1")))
+    alone = plans.plan_tables(made_of(SUITE.replace("[1, 2, 4]", "1")))
     assert not any("devices" in table.columns for table in alone)
 
 

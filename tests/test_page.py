@@ -11,8 +11,8 @@ import pytest
 from test_archive import measure
 from test_run import bench
 
-from bench.analyses._show import sort_key
 from bench.keep.archive import Archive
+from bench.numbers import sort_key
 from bench.show.page import page
 
 pytest.importorskip("plotly")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import optimize
 from summaries import summary
 
+from bench.conclude.curve_fit import fit_curve, power_law
 from bench.conclude.fit import fit
 from bench.conclude.points import Curve, Point, curve_of
-from bench.conclude.scaling import fit_curve, power_law
 from bench.conclude.slopes import perfect_scaling_until, slopes
 from bench.prove.exact import best_learning_rate
 

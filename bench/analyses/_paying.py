@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench.analyses._devices import Cell
-from bench.analyses._show import interval, number, seconds
-from bench.conclude.scaling import CurveFit
+from bench.conclude.curve_fit import CurveFit
+from bench.numbers import interval, number, seconds
 
 # Devices pay while an hour of one does at least half as much as where they are fewest. So much is left at the critical
 # batch size, where a run takes twice the least examples, and where half of each step is communication.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import interval, number, seconds_interval, workloads
-from bench.conclude.measures import Summary
+from bench.conclude.curve_fit import CurveFit, fit_curve
+from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import Curve, Point, curve_of
-from bench.conclude.scaling import CurveFit, fit_curve
+from bench.numbers import interval, number, seconds_interval
 from bench.stats import median_interval
 from bench.table import Table
 
@@ -18,7 +18,7 @@ _COLUMNS = ["choice", "batch size", "steps to target", "examples", "steps saved"
 def advice(summaries: Sequence[Summary]) -> list[Table]:
     """A sentence for each workload that met its target at two batch sizes or more, with its evidence and its doubt."""
     tables = []
-    for _, rows in workloads(summaries):
+    for _, rows in by_workload(summaries):
         curve = curve_of(rows)
         fitted = fit_curve(curve)
         tables += [_table(curve, fitted, rows)] if fitted else []

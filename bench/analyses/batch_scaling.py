@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
-from bench.conclude.measures import Summary
+from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import Curve, curve_of
 from bench.conclude.slopes import MAXIMAL, PERFECT, slopes
+from bench.numbers import interval, number, raw, raw_interval
 from bench.stats import median_interval
 from bench.table import Table
 
@@ -17,7 +17,7 @@ _COLUMNS = ["batch size", "steps to target", "examples", "slope from the row abo
 
 def batch_scaling(summaries: Sequence[Summary]) -> list[Table]:
     """Slope and regime from each batch size to the next, a table for each workload measured at two or more."""
-    curves = [curve_of(rows) for _, rows in workloads(summaries)]
+    curves = [curve_of(rows) for _, rows in by_workload(summaries)]
     return [_table(curve) for curve in curves if len(curve.points) > 1]
 
 
@@ -31,7 +31,7 @@ def _table(curve: Curve) -> Table:
         rows.append(
             [
                 f"{point.batch_size:,.0f}",
-                missed(point) if miss else number(steps.median, 6) + spread,
+                point.missed if miss else number(steps.median, 6) + spread,
                 f">{point.tried * point.batch_size:,.0f}" if miss else f"{steps.median * point.batch_size:,.0f}",
                 interval(slope.slope) if slope else "",
                 slope.regime if slope else "",

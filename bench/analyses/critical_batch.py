@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bench.analyses._show import interval, missed, number, raw, raw_interval, workloads
-from bench.conclude.measures import Summary
+from bench.conclude.curve_fit import CurveFit, fit_curve, power_law
+from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import curve_of
-from bench.conclude.scaling import CurveFit, fit_curve, power_law
+from bench.numbers import interval, number, raw, raw_interval
 from bench.table import Table
 
 _COLUMNS = ["batch size", "steps to target", "fitted", "measured / fitted"]
@@ -17,7 +17,7 @@ _COLUMNS = ["batch size", "steps to target", "fitted", "measured / fitted"]
 
 def critical_batch(summaries: Sequence[Summary]) -> list[Table]:
     """The fit of each workload that met its target at two batch sizes or more."""
-    fits = [fit_curve(curve_of(rows)) for _, rows in workloads(summaries)]
+    fits = [fit_curve(curve_of(rows)) for _, rows in by_workload(summaries)]
     return [table_of(fit) for fit in fits if fit]
 
 
@@ -28,7 +28,7 @@ def table_of(fitted: CurveFit) -> Table:
         rows.append(
             [
                 f"{point.batch_size:,.0f}",
-                missed(point) if math.isinf(point.median) else number(point.median, 6),
+                point.missed if math.isinf(point.median) else number(point.median, 6),
                 number(fitted.fit.steps(point.batch_size), 6),
                 "" if math.isinf(point.median) else f"{math.exp(residual):.2f}",
             ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.analyses._show import memory, number, raw_median, seconds, seconds_interval
 from bench.analyses._timing import doubt_notes, timed, where
 from bench.conclude.measures import Summary, Timed
+from bench.numbers import memory, number, raw_median, seconds, seconds_interval
 from bench.table import Table
 
 _COLUMNS = ["batch size", "latency", "examples/s", "of the best", "peak memory"]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.analyses._show import interval, number, workloads
-from bench.conclude.measures import Summary, searches
-from bench.conclude.scaling import power_law
+from bench.conclude.curve_fit import power_law
+from bench.conclude.measures import Summary, by_workload, searches
+from bench.numbers import interval, number
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
 
@@ -72,7 +72,7 @@ def learning_rates(summaries: Sequence[Summary]) -> list[Table]:
     # A rate that was given is the best of one.
     searched = [row for row in summaries if row.trained and not row.grows and searches(row.study, "learning_rate")]
     tables, fits = [], {}
-    for name, rows in workloads(searched):
+    for name, rows in by_workload(searched):
         bests = [_best(row) for row in rows]
         fits[name] = _fit([best for best in bests if best])
         tables.append(_table(name, rows, bests, fits[name]))

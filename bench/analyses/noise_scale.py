@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from bench.analyses._show import interval, number, raw, raw_interval, workloads
-from bench.conclude.measures import Summary
+from bench.conclude.measures import Summary, by_workload
+from bench.numbers import interval, number, raw, raw_interval
 from bench.stats import Interval, ratio_of_means
 from bench.table import Table
 
@@ -38,7 +38,7 @@ class _Row(NamedTuple):
 def noise_scale(summaries: Sequence[Summary]) -> list[Table]:
     """B_simple at start, on average and at the end, for each workload that was probed for it."""
     tables = []
-    for name, studies in workloads(summaries):
+    for name, studies in by_workload(summaries):
         rows = [row for row in map(_row, studies) if row]
         tables += [_table(name, rows)] if rows else []
     return tables

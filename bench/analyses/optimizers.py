@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.analyses._show import raw, target, workloads
 from bench.ask.plan import titled
-from bench.conclude.measures import Summary
+from bench.conclude.measures import Summary, by_workload, target_in_words
 from bench.conclude.slopes import perfect_scaling_until
+from bench.numbers import raw
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.
@@ -78,7 +78,7 @@ def score(ratios: Sequence[float]) -> float:
 
 def _groups(summaries: Sequence[Summary]) -> list[_Group]:
     alike: dict[str, dict[str, list[Summary]]] = {}
-    for name, rows in workloads(summaries):
+    for name, rows in by_workload(summaries):
         content = rows[0].study.content
         alike.setdefault(json.dumps([content.get(key) for key in ALIKE], sort_keys=True), {})[name] = rows
     groups = []
@@ -117,7 +117,7 @@ def _cells(rows: Sequence[Summary]) -> dict[int, _Cell]:
 def _described(group: _Group) -> str:
     study = next(iter(group.rows.values()))[0].study
     parts = ", ".join(str(study.content[key]) for key in ("model", "dataset", "schedule"))
-    return f"{titled(parts, study.devices)}; {target(study.content)}"
+    return f"{titled(parts, study.devices)}; {target_in_words(study.content)}"
 
 
 def _steps_table(group: _Group) -> Table:

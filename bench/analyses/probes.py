@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from bench.analyses._show import number, workloads
-from bench.conclude.measures import Summary
+from bench.conclude.measures import Summary, by_workload
+from bench.numbers import number
 from bench.table import Table
 
 _COLUMNS = ["batch size", "reading", "at start", "at end"]
@@ -17,7 +17,7 @@ _ELSEWHERE = ("noise_scale.", "curvature_noise.")
 def probes(summaries: Sequence[Summary]) -> list[Table]:
     """Each reading at the first and at the last step looked at, medians over seeds, for each workload with any."""
     tables = []
-    for name, studies in workloads(summaries):
+    for name, studies in by_workload(summaries):
         records = [record for summary in studies for record in _records(summary)]
         tables += [_table(name, records)] if records else []
     return tables

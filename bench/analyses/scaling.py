@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from bench.analyses._devices import Cell, Group, groups, threads_of
 from bench.analyses._paying import PAYS, left_of, paying
-from bench.analyses._show import missed, number, seconds
 from bench.analyses._timing import doubt_notes
+from bench.conclude.curve_fit import CurveFit, fit_curve
 from bench.conclude.measures import Summary
 from bench.conclude.points import curve_of
-from bench.conclude.scaling import CurveFit, fit_curve
+from bench.numbers import number, seconds
 from bench.table import Table
 
 _COLUMNS = [
@@ -80,7 +80,7 @@ def _row(cell: Cell, base: Cell) -> list[str]:
         "" if cell.communication is None else f"{cell.communication:.0%}",
         number(cell.batch_size / cell.step_seconds, 4),
         f"{left.step:.0%}",
-        number(cell.steps, 6) if cell.steps else missed(curve_of([cell.summary]).points[0]) if cell.missed else "",
+        number(cell.steps, 6) if cell.steps else curve_of([cell.summary]).points[0].missed if cell.missed else "",
         "" if cell.seconds_to_target is None else seconds(cell.seconds_to_target),
         "" if left.examples is None else f"{left.whole:.0%}",
     ]

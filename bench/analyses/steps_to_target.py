@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from bench.analyses._show import seconds, seconds_interval, target, workloads
-from bench.conclude.measures import Confirmed, Summary
+from bench.conclude.measures import Confirmed, Summary, by_workload, target_in_words
+from bench.numbers import seconds, seconds_interval
 from bench.table import Table
 
 COLUMNS = [
@@ -27,13 +27,13 @@ _NUMERIC = {*COLUMNS, *GROWING} - {"trials", "best"}
 
 def steps_to_target(summaries: Sequence[Summary]) -> list[Table]:
     """Steps to target against batch size, a table for each workload."""
-    return [_table(name, rows) for name, rows in workloads(summaries)]
+    return [_table(name, rows) for name, rows in by_workload(summaries)]
 
 
 def _table(name: str, rows: list[Summary]) -> Table:
     content = rows[0].study.content
     parts = [content[key] for key in ("model", "dataset", "optimizer", "schedule")]
-    title = f"{name}: {', '.join(parts)}; {target(content)}"
+    title = f"{name}: {', '.join(parts)}; {target_in_words(content)}"
     if rows[0].grows:
         return Table(title, GROWING, [_growing_row(row) for row in rows], _NUMERIC, _growing_notes(rows), _SPARE)
     timed = any(summary.timed for summary in rows)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bench.analyses._show import number, raw, raw_median, seconds, seconds_interval, workloads
 from bench.ask.forecast import step_seconds
-from bench.conclude.measures import Summary
+from bench.conclude.measures import Summary, by_workload
+from bench.numbers import number, raw, raw_median, seconds, seconds_interval
 from bench.table import Table
 
 _COLUMNS = ["batch size", "steps to target", "step time", "time to target", "examples/s"]
@@ -28,7 +28,7 @@ class _Met(NamedTuple):
 def time_to_target(summaries: Sequence[Summary]) -> list[Table]:
     """Time to target against batch size, for each workload both trained and timed, and what more devices would buy."""
     tables = []
-    for name, rows in workloads(summaries):
+    for name, rows in by_workload(summaries):
         met = [
             _Met(row.study.batch_size, steps, row.timed.seconds.median, row)
             for row in rows

@@ -59,7 +59,7 @@ def measure(
 
     from bench.errors import InterruptedRunError
     from bench.events import Failed, Lost, Retried
-    from bench.keep import storage
+    from bench.keep import checkpoints
     from bench.keep.archive import Archive
     from bench.run import collect, detached, live, runner
 
@@ -95,7 +95,7 @@ def measure(
         typer.echo(render(archive, output))
         if output == "table":
             typer.echo(f"\narchive: {archive.path}")
-        if others := storage.checkpoints_of_others(archive.path, {study.id for study in plan.studies}):
+        if others := checkpoints.of_others(archive.path, {study.id for study in plan.studies}):
             typer.echo(f"warning: {others}", err=True)
     if failures:
         if os.environ["BENCH_DEBUG"]:

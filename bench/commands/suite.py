@@ -45,13 +45,13 @@ def plan(
     """
     from bench.keep.archive import Archive
     from bench.run import runner
-    from bench.show import report
+    from bench.show import plans
 
     planned = plan_of(suite, plugin)
     if devices is None:
-        tables = report.plan_tables(planned)
+        tables = plans.plan_tables(planned)
     else:
         with Archive.reading(archive_path(results, planned.suite.name, label)) as archive:
-            tables = [report.forecast_table(runner.in_order(planned.studies), archive, devices)]
+            tables = [plans.forecast_table(runner.in_order(planned.studies), archive, devices)]
     for table in tables:
         typer.echo(table.render("table") + "\n")

@@ -6,8 +6,9 @@ import hashlib
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -330,6 +331,19 @@ def stated_target(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """The target of a study as its suite gives it, such as {validation_perplexity: {at_most: 20}}."""
     stated: dict[str, dict[str, float]] = content.get("target") or {content["reading"]: content["threshold"]}
     return stated
+
+
+def target_in_words(content: Mapping[str, Any]) -> str:
+    """A study's target in words: `validation error at most 0.05`."""
+    ((reading, threshold),) = stated_target(content).items()
+    return " ".join([reading, *(f"{key} {value:g}" for key, value in threshold.items())]).replace("_", " ")
+
+
+def by_workload(rows: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
+    """(title, its studies) of each workload that was trained."""
+    trained = (row for row in rows if row.trained)
+    for title, group in groupby(trained, key=lambda row: row.study.title):
+        yield title, list(group)
 
 
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:

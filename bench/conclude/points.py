@@ -35,6 +35,11 @@ class Point:
     def median(self) -> float:
         return median(self.steps)
 
+    @property
+    def missed(self) -> str:
+        """What a miss is written as: beyond what was tried, where that is known."""
+        return f">{self.tried:,.0f}" if self.tried else "missed"
+
 
 @dataclass(frozen=True)
 class Curve:

@@ -18,7 +18,7 @@ from bench.ask.plan import Study, Timing
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event, Failed
-from bench.executors._cluster import LOOK_SECONDS, Actor, Cluster, with_news
+from bench.executors._ray_cluster import LOOK_SECONDS, Actor, Cluster, with_news
 from bench.executors.local import modules_of
 
 

@@ -26,10 +26,10 @@ from bench.ask.plan import Study, Timing
 from bench.contracts import Executor, Job, Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event
-from bench.executors._door import let_in, news
-from bench.executors._job import Detached, work
 from bench.executors._node import RemoteTask
-from bench.executors._submitter import Submitter
+from bench.executors._slurm_door import let_in, news
+from bench.executors._slurm_job import Detached, work
+from bench.executors._slurm_submitter import Submitter
 from bench.executors.local import LocalExecutor, modules_of
 
 if TYPE_CHECKING:

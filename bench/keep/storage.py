@@ -11,8 +11,8 @@ import signal
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,48 +147,6 @@ def beside(path: Path) -> Iterator[Path]:
 
 def _free(path: Path) -> str:
     return f"{shutil.disk_usage(path.parent).free:,} bytes are free there"
-
-
-def checkpoint(path: Path, study: str) -> Path:
-    """Where a study of an archive is kept while it goes on."""
-    return _checkpoints(path) / f"{study}.pt"
-
-
-def _checkpoints(path: Path) -> Path:
-    return path.with_suffix(".checkpoints")
-
-
-def checkpoints_of_others(path: Path, studies: Collection[str]) -> str | None:
-    """What is kept beside an archive of other studies than these, in a sentence: their suite may ask for them again."""
-    left = [file for file in _checkpoints(path).glob("*") if file.name.partition(".")[0] not in studies]
-    if not left:
-        return None
-    size = sum(file.stat().st_size for file in left)
-    return (
-        f"{_checkpoints(path)}: keeps {size:,} bytes of studies that were cut off and that the suite does not ask for "
-        "any more; remove it, or ask for them again"
-    )
-
-
-def checkpoint_files(checkpoint: Path) -> tuple[Path, Path, Path]:
-    """A checkpoint's files: the newest, the one before, and the one that is being written."""
-    return checkpoint, checkpoint.with_suffix(".previous.pt"), checkpoint.with_suffix(".begun")
-
-
-def bring_checkpoint(here: Path, there: Path) -> None:
-    """Copies a checkpoint, where there is one, to be gone on from with another archive."""
-    for file, place in zip(checkpoint_files(here)[:2], checkpoint_files(there)[:2], strict=True):
-        if file.exists():
-            place.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, place)
-
-
-def forget_checkpoint(checkpoint: Path) -> None:
-    """Removes a checkpoint, and the folder when it was the last."""
-    for file in checkpoint_files(checkpoint):
-        file.unlink(missing_ok=True)
-    with suppress(OSError):  # there are others, or there never was a folder
-        checkpoint.parent.rmdir()
 
 
 @contextmanager

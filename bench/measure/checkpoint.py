@@ -25,7 +25,7 @@ from torch import Tensor
 from bench.contracts import Look, OutOfMemory
 from bench.errors import ComponentError
 from bench.events import Started, StudyEvent
-from bench.keep.storage import checkpoint_files, forget_checkpoint
+from bench.keep import checkpoints
 from bench.measure import journal
 from bench.measure.journal import Call, Carry, CohortState, Journal, Strayed
 from bench.measure.memory import out_of_memory_named
@@ -55,7 +55,7 @@ def kept(
         for event in carry(going_on.make, going_on.look):
             yield keeper.started(event) if isinstance(event, Started) else event
     except Strayed as error:
-        forget_checkpoint(path)
+        checkpoints.forget(path)
         raise ComponentError(f"{path}: cannot be gone on from: {error}; it is removed, run the suite again") from error
 
 
@@ -104,7 +104,7 @@ class _Keeper:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Raises OSError where the disk does not take it; what was kept before is still there then."""
-    newest, previous, begun = checkpoint_files(path)
+    newest, previous, begun = checkpoints.files(path)
     path.parent.mkdir(exist_ok=True)
     try:
         with begun.open("wb") as file:
@@ -154,7 +154,7 @@ def _read(path: Path, identity: dict[str, Any], carry: Carry) -> _Content:
     """The newest checkpoint that can be gone on from; nothing where there is none. What cannot is said in a line."""
     unfit = []
     found: _Content = [], {}, []
-    for file in checkpoint_files(path)[:2]:
+    for file in checkpoints.files(path)[:2]:
         if file.exists():
             try:
                 found = _fit(file, identity, carry)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import ArchiveError, DeviceError
-from bench.executors import _queue
-from bench.executors._queue import Queued
-from bench.keep import merge, storage
+from bench.executors import _slurm_queue
+from bench.executors._slurm_queue import Queued
+from bench.keep import checkpoints, merge, storage
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord
 from bench.run.detached import PartRecord, is_detached, read, record_of
@@ -66,7 +66,7 @@ def _held(path: Path) -> Iterator[Status]:
     """
     record = read(path)
     try:
-        queue, unanswered = _queue.queued([part.job for part in record.parts]), ""
+        queue, unanswered = _slurm_queue.queued([part.job for part in record.parts]), ""
     except DeviceError as error:
         queue, unanswered = None, str(error)
     files = [PartFiles(folder_of(path), number) for number in range(len(record.parts))]
@@ -139,7 +139,7 @@ def collect(path: Path) -> Collected:
         if seen and not seen.alive and not refused:
             _remove(record_of(path))
         for name in archive.finished():
-            storage.forget_checkpoint(storage.checkpoint(archive.path, name))
+            checkpoints.forget(checkpoints.place(archive.path, name))
         return Collected(len(unmeasured(archive)), len(archive.studies()), seen, tuple(refused))
 
 
@@ -154,8 +154,8 @@ def _take(archive: Archive) -> tuple[Status, list[ArchiveError]]:
         if not seen.alive and not refused:
             for study in unmeasured(archive):
                 for part in files:
-                    there = storage.checkpoint(archive.path, study.id)
-                    storage.bring_checkpoint(storage.checkpoint(part.archive, study.id), there)
+                    there = checkpoints.place(archive.path, study.id)
+                    checkpoints.bring(checkpoints.place(part.archive, study.id), there)
             locks = {part.archive.with_suffix(".lock") for part in files}
             for file in sorted({*folder.iterdir()} - {*locks, record_of(archive.path)}):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()

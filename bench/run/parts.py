@@ -20,7 +20,7 @@ from bench.ask import check, document, plan
 from bench.ask.plan import Plan, Study, Timing
 from bench.contracts import Executor
 from bench.errors import ComponentError
-from bench.keep import archive, storage
+from bench.keep import archive, checkpoints
 from bench.keep.archive import Archive
 from bench.run import runner
 from bench.run.live import Progress
@@ -95,7 +95,7 @@ def begin(whole: Archive, units: Sequence[Study | Timing], files: PartFiles) -> 
     )
     shutil.copyfile(files.archive, files.copy)
     for unit in units:
-        storage.bring_checkpoint(storage.checkpoint(whole.path, unit.id), storage.checkpoint(files.archive, unit.id))
+        checkpoints.bring(checkpoints.place(whole.path, unit.id), checkpoints.place(files.archive, unit.id))
 
 
 @dataclass(frozen=True)

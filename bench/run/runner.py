@@ -12,7 +12,7 @@ from bench.ask.plan import Plan, Study, Timing, Trial
 from bench.contracts import Executor, Task
 from bench.errors import ComponentError, FaultyDeviceError
 from bench.events import Ended, Event, Failed, Finished, Lost
-from bench.keep import storage
+from bench.keep import checkpoints
 from bench.keep.archive import Archive
 from bench.run.retries import Retries
 
@@ -44,7 +44,7 @@ def run(
         raise ComponentError("\n".join(problems))
     archive.plan(plan)
     for study in archive.finished():  # a run may have been killed before it came to that
-        storage.forget_checkpoint(storage.checkpoint(archive.path, study))
+        checkpoints.forget(checkpoints.place(archive.path, study))
     # What is timed has the machine to itself, and comes first: it is short, and finds the batch sizes that do not fit.
     folder = data_folder.resolve()  # a node of a cluster may run in another folder
     timings = _timed([unit for unit in units if isinstance(unit, Timing)], archive, folder)
@@ -123,7 +123,7 @@ def in_order(studies: Sequence[Study]) -> list[Study]:
 
 def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[Task]:
     return deque(
-        Task(study, archive.known(study), folder, checkpoint=storage.checkpoint(archive.path.resolve(), study.id))
+        Task(study, archive.known(study), folder, checkpoint=checkpoints.place(archive.path.resolve(), study.id))
         for study in in_order(studies)
     )
 
@@ -157,7 +157,7 @@ def _carry_out(
                 archive.record(unit, places.get(where, ""), event)
                 retries.apply(event)
                 if isinstance(event, Finished) or (isinstance(event, Lost) and event.outcome == "timed out"):
-                    storage.forget_checkpoint(storage.checkpoint(archive.path, unit.id))
+                    checkpoints.forget(checkpoints.place(archive.path, unit.id))
                 if isinstance(event, Ended | Finished):
                     device_errors = falls[unit.id] = 0
                     if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):

@@ -13,13 +13,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from bench.analyses._show import sort_key
+from bench.conclude.curve_fit import fit_curve
 from bench.conclude.measures import Summary, curve_of_trial, stated_target, summaries
 from bench.conclude.points import Point, curve_of
-from bench.conclude.scaling import fit_curve
 from bench.errors import BenchError
 from bench.keep.archive import Archive
 from bench.keep.records import TrialRecord
+from bench.numbers import sort_key
 from bench.show.report import tables
 from bench.stats import median_interval
 from bench.table import Table

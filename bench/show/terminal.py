@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bench.conclude.curve_fit import fit_curve
 from bench.conclude.points import Curve
-from bench.conclude.scaling import fit_curve
 from bench.errors import BenchError
 
 _HEIGHT, _MOST_WIDTH = 18, 100

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy
 from matplotlib.axes import Axes
 
+from bench.conclude.curve_fit import fit_curve
 from bench.conclude.measures import Summary
 from bench.conclude.points import Curve, curve_of
-from bench.conclude.scaling import fit_curve
 from bench.conclude.slopes import Regime, slopes
 from bench.keep.archive import Archive
 from bench.show.pictures._axes import BLUE, GREEN, GREY, ORANGE, YELLOW, amounts, batch_sizes, legend

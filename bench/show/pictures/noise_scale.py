@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from bench.analyses.noise_scale import noise_scale as tables
+from bench.conclude.curve_fit import fit_curve
 from bench.conclude.measures import Summary
 from bench.conclude.points import curve_of
-from bench.conclude.scaling import fit_curve
 from bench.keep.archive import Archive
 from bench.show.pictures._axes import BLUE, ORANGE, amounts, batch_sizes, legend
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bench.analyses._show import interval, number, raw, raw_interval
 from bench.conclude.compare import ALPHA, Comparison, Measure, Row, Values
 from bench.conclude.verdicts import VERDICTS, Judgement, Ruling
+from bench.numbers import interval, number, raw, raw_interval
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
 

@@ -1,28 +1,16 @@
-"""Numbers as analyses write them."""
+"""Numbers as people read them, and as JSON takes them."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
-from typing import Any
 
-from bench.conclude.measures import Summary, stated_target
-from bench.conclude.points import Point
 from bench.stats import Interval, MedianInterval
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 _BYTES = {"GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10}
 _UNITS = {**_SECONDS, "ns": 1e-9, **_BYTES, "B": 1.0}
 _AMOUNT = re.compile(rf"(>?)(-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?: ({'|'.join(_UNITS)})\b)?")
-
-
-def workloads(summaries: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
-    """(title, its studies) of each workload that was trained."""
-    trained = (summary for summary in summaries if summary.trained)
-    for name, rows in groupby(trained, key=lambda summary: summary.study.title):
-        yield name, list(rows)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -47,11 +35,6 @@ def interval(value: Interval) -> str:
     if value.low == value.high or says_nothing:
         return number(value.value)
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
-
-
-def missed(point: Point) -> str:
-    """Steps to target of a miss: beyond what was tried, where that is known."""
-    return f">{point.tried:,.0f}" if point.tried else "missed"
 
 
 def raw(value: float | None) -> float | None:
@@ -101,9 +84,3 @@ def raw_median(value: MedianInterval | None) -> dict[str, float | None] | None:
         return None
     ends = {"median": raw(value.median), "low": raw(value.low), "high": raw(value.high)}
     return {**ends, "confidence": value.confidence}
-
-
-def target(content: Mapping[str, Any]) -> str:
-    """A study's target in words: `validation error at most 0.05`."""
-    ((reading, threshold),) = stated_target(content).items()
-    return " ".join([reading, *(f"{key} {value:g}" for key, value in threshold.items())]).replace("_", " ")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from bench.errors import DeviceError
-from bench.executors import _queue
+from bench.executors import _slurm_queue
 
 try:
     import submitit
@@ -50,7 +50,7 @@ class Submitter:
     def left(self, jobs: Sequence[submitit.Job[None]]) -> int:
         """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""
         if self.cluster == "slurm":
-            return _queue.left([job.job_id for job in jobs])
+            return _slurm_queue.left([job.job_id for job in jobs])
         return sum(not job.done() for job in jobs)
 
     def end(self, jobs: Sequence[submitit.Job[None]]) -> None:

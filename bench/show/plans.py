@@ -1,0 +1,138 @@
+"""What a plan asks for and how long it takes, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.ask.forecast import forecast, step_seconds
+from bench.ask.plan import Plan, Study, apart_from_devices
+from bench.conclude.measures import summaries
+from bench.errors import BenchError
+from bench.keep.archive import Archive
+from bench.numbers import seconds
+from bench.table import Table
+
+
+def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> Table:
+    """How long studies, in the order in which they are begun, take at most on so many devices, from the step times that
+    an archive holds of their workloads; those without one are named. Raises BenchError where one takes more devices
+    than there are, or no step time is held.
+    """
+    if wide := [study.workload for study in studies if study.workload.devices > devices]:
+        widest = max(wide, key=lambda workload: workload.devices)
+        raise BenchError(
+            f"--devices: found {devices:,}; a study of {widest.name} takes {widest.devices:,} at once, so as many or "
+            "more would be right"
+        )
+    known: dict[str, dict[int, float]] = {}
+    for row in summaries(archive):
+        if row.timed and row.timed.seconds:
+            known.setdefault(row.study.workload, {})[row.study.batch_size] = row.timed.seconds.median
+    steps = [(study, _step_seconds(study, known)) for study in studies]
+    timed = [(study, step) for study, step in steps if step is not None]
+    unknown = dict.fromkeys(study.workload.name for study, step in steps if step is None)
+    if not timed:
+        raise BenchError(f"{archive.path}: holds no step time of {', '.join(unknown)}; measure it with 'bench time'")
+    made = forecast(((study.most_steps * step, study.workload.devices) for study, step in timed), devices)
+    notes = [
+        "For as many steps as the plan has at most, each as long as it was timed, with its devices to itself (on a CPU "
+        "all cores, where a study has one); evaluation is not counted. No schedule ends before the least."
+    ]
+    if split := dict.fromkeys(study.workload.name for study, _ in timed if study.workload.name not in known):
+        notes.append(
+            "step time not known, and taken to be that of its part of the batch on one device, without communication "
+            f"('bench time' measures it): {', '.join(split)}"
+        )
+    if unknown:
+        notes.append(f"left out, since their step time is not known ('bench time' measures it): {', '.join(unknown)}")
+    columns = ["ends after", "least", "devices used", "device time", "longest study"]
+    return Table(
+        f"{len(timed):,} studies on {devices:,} devices",
+        columns,
+        [
+            [
+                seconds(made.makespan_seconds),
+                seconds(made.least_seconds),
+                f"{made.utilisation:.0%}",
+                seconds(made.device_seconds),
+                seconds(made.longest_seconds),
+            ]
+        ],
+        set(columns),
+        notes,
+    )
+
+
+def _step_seconds(study: Study, known: Mapping[str, Mapping[int, float]]) -> float | None:
+    """A step of a study, from those timed of its workload; else one of a device's part, from those of the same workload
+    on one device.
+    """
+    name, devices = study.workload.name, study.workload.devices
+    if name in known:
+        return step_seconds(known[name], study.batch_size)
+    alone = known.get(f"{apart_from_devices(name, devices)}-devices=1")
+    return step_seconds(alone, study.batch_size / devices) if alone else None
+
+
+def plan_tables(plan: Plan) -> list[Table]:
+    """Every study with what it can cost at most, and every trial with what it draws."""
+    devices = ["devices"] if any(workload.devices > 1 for workload in plan.workloads) else []
+    studies = Table(
+        f"{plan.suite.name}: {len(plan.studies)} studies",
+        ["study", "workload", *devices, "batch size", "trials", "seeds", "steps at most", "examples at most"],
+        [
+            [
+                study.id,
+                study.workload.name,
+                *(f"{study.workload.devices:,}" for _ in devices),
+                f"{study.batch_size:,}",
+                f"{study.workload.entry.search.trials:,}",
+                f"{study.workload.entry.confirm.seeds:,}",
+                f"{study.most_steps:,}",
+                f"{study.most_steps * study.batch_size:,}",
+            ]
+            for study in plan.studies
+        ],
+        {*devices, "batch size", "trials", "seeds", "steps at most", "examples at most"},
+        ["At most: each trial diverges at its last step and is replaced, and each confirmation misses."],
+    )
+    trials = Table(
+        "trials of the search",
+        ["trial", "workload", "batch size", "number", "steps at most", "examples at most", "metaparameters"],
+        [
+            [
+                trial.id,
+                study.workload.name,
+                f"{study.batch_size:,}",
+                str(trial.number),
+                f"{trial.max_steps:,}",
+                f"{trial.max_steps * study.batch_size:,}",
+                ", ".join(
+                    f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in trial.metaparameters.items()
+                ),
+            ]
+            for study in plan.studies
+            for trial in study.draws()[: study.workload.entry.search.trials]
+        ],
+        {"batch size", "number", "steps at most", "examples at most"},
+    )
+    timings = Table(
+        "timings",
+        ["study", "workload", *devices, "batch size", "what", "processes", "seconds at most"],
+        [
+            [
+                timing.id,
+                timing.workload.name,
+                *(f"{timing.workload.devices:,}" for _ in devices),
+                f"{timing.batch_size:,}",
+                timing.what,
+                f"{timing.workload.entry.timing.processes:,}",
+                f"{2 * timing.workload.entry.timing.seconds * timing.workload.entry.timing.processes:g}",
+            ]
+            for timing in plan.timings
+        ],
+        {*devices, "batch size", "processes", "seconds at most"},
+        ["At most: warm-up and windows; a few windows of steps that take longer than that are timed all the same."],
+    )
+    return [table for table in (studies, trials, timings) if table.rows]
