@@ -357,6 +357,14 @@ def test_what_is_no_archive_is_a_sentence(tmp_path):
     assert "cannot be used as an archive" in bench("show", "torn.sqlite", folder=tmp_path, code=2)[1]
 
 
+@pytest.mark.parametrize("command", ["show", "report", "verify", "status"])
+def test_every_command_finds_an_archive_by_its_suite_and_label(finished, tmp_path, command):
+    (tmp_path / "results").symlink_to(finished[0] / "results")
+    names = ("small/main", "results/small/main.sqlite")
+    by_name, by_path = (bench(command, name, folder=tmp_path)[0] for name in names)
+    assert by_name == by_path != ""
+
+
 def test_the_schema_is_json_and_names_every_key_of_a_workload(tmp_path):
     out, _ = bench("schema", folder=tmp_path)
     schema = json.loads(out)

@@ -47,7 +47,10 @@ def component_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 SuitePath = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite's YAML file.", autocompletion=suites)]
-ShownPath = Annotated[str, typer.Argument(metavar="ARCHIVE-or-SUITE", autocompletion=shown)]
+ShownPath = Annotated[
+    str,
+    typer.Argument(metavar="ARCHIVE-or-SUITE", help="An archive, SUITE/LABEL, or a suite.", autocompletion=shown),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file or folder whose components the suite names; may be given again."),

@@ -48,9 +48,15 @@ def own_components(plugins: list[Path] | None) -> Iterator[list[str]]:
 def source_of(source: str, plugins: list[Path] | None, label: str, results: Path) -> Path:
     """The archive that is meant: itself, or a suite's."""
     path = Path(source)
-    if path.suffix not in (".yaml", ".yml"):
-        return path
-    return archive_path(results, plan_of(path, plugins).suite.name, label)
+    if path.suffix in (".yaml", ".yml"):
+        return archive_path(results, plan_of(path, plugins).suite.name, label)
+    return archive_of(source, results)
+
+
+def archive_of(name: str, results: Path) -> Path:
+    """Where an archive lies: a file as it is, and SUITE/LABEL in the folder of archives."""
+    path = Path(name)
+    return path if path.exists() else place_of(name, results)
 
 
 def archive_path(results: Path, suite: str, label: str) -> Path:

@@ -10,7 +10,7 @@ import typer
 from bench.commands._interrupt import interrupt_once
 from bench.commands._options import ArchivePath, Results
 from bench.commands._output import width
-from bench.commands._places import place_of
+from bench.commands._places import archive_of
 from bench.errors import ContradictionError, IncompleteError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def status(archive: ArchivePath, results: Results = Path("results")) -> None:
     from bench.keep.archive import Archive
     from bench.run import collect, detached
 
-    path = place_of(archive, results)
+    path = archive_of(archive, results)
     with Archive.reading(path) as opened:
         if not detached.is_detached(path):
             studies, left = len(opened.studies()), len(collect.unmeasured(opened))
@@ -67,7 +67,7 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
     from bench.run import collect
     from bench.run.parts import folder_of
 
-    path = place_of(archive, results)
+    path = archive_of(archive, results)
     interrupt_once()
     try:
         got = collect.collect(path)

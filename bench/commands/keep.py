@@ -7,23 +7,24 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.commands._options import Label, Results
-from bench.commands._places import archive_path
+from bench.commands._options import ArchivePath, Label, Results
+from bench.commands._places import archive_of, archive_path
 from bench.errors import ArchiveError, BrokenArchiveError
 
 
 def export(
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    archive: ArchivePath,
     target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A folder, or a .tar.zst, .csv or .json file.")],
+    results: Results = Path("results"),
 ) -> None:
     """Writes an archive as Parquet with a manifest of hashes, or its readings as CSV or JSON.
 
-    Examples:  bench export results/quick/main.sqlite quick.tar.zst   |   bench export results/quick/main.sqlite q.csv
+    Examples:  bench export quick/main quick.tar.zst   |   bench export results/quick/main.sqlite quick.csv
     """
     from bench.keep import portable
     from bench.keep.archive import Archive
 
-    with Archive.reading(archive, whole=True) as opened:
+    with Archive.reading(archive_of(archive, results), whole=True) as opened:
         portable.export(opened, target)
     typer.echo(f"exported: {target}")
 
@@ -85,8 +86,9 @@ def import_(
 
 
 def verify(
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive, such as results/quick/main.sqlite.")],
+    archive: ArchivePath,
     repair: Annotated[Path | None, typer.Option(help="Write what can be saved into this new archive.")] = None,
+    results: Results = Path("results"),
 ) -> None:
     """Says whether an archive is what was written, and what of it can be saved; exit code 1 where it is not.
 
@@ -94,22 +96,24 @@ def verify(
     """
     from bench.keep import verify
 
+    path = archive_of(archive, results)
     if repair is not None:
-        saved = verify.repair(archive, repair)
+        saved = verify.repair(path, repair)
         studies = f"{saved.studies} of {saved.of_studies} studies whole"
         trials = f"{saved.trials} of {saved.of_trials} trials"
         typer.echo(f"{repair}: {studies}, {trials}; 'bench run' measures what is missing")
         return
-    found = verify.problems(archive)
+    found = verify.problems(path)
     if found:
-        sentences = "\n".join(f"{archive}: {sentence}" for sentence in found)
-        raise BrokenArchiveError(f"{sentences}\nsave what is sound with: bench verify {archive} --repair NEW.sqlite")
-    typer.echo(f"{archive}: nothing wrong")
+        sentences = "\n".join(f"{path}: {sentence}" for sentence in found)
+        raise BrokenArchiveError(f"{sentences}\nsave what is sound with: bench verify {path} --repair NEW.sqlite")
+    typer.echo(f"{path}: nothing wrong")
 
 
 def merge(
-    archives: Annotated[list[Path], typer.Argument(metavar="ARCHIVE..", help="Archives, the first with the suite.")],
+    archives: Annotated[list[str], typer.Argument(metavar="ARCHIVE..", help="Archives, the first with the suite.")],
     into: Annotated[Path, typer.Option(help="The new archive.")],
+    results: Results = Path("results"),
 ) -> None:
     """Joins archives made on several machines into a new one, by trial; refuses those that contradict each other.
 
@@ -117,4 +121,4 @@ def merge(
     """
     from bench.keep import merge
 
-    typer.echo(f"{into}: {merge.merge(archives, into)} studies whole")
+    typer.echo(f"{into}: {merge.merge([archive_of(each, results) for each in archives], into)} studies whole")
