@@ -12,7 +12,7 @@ import pytest
 from test_run import archive, bench, contents, start
 
 from bench.ask import components, offers, plugin
-from bench.ask.source import tree_of
+from bench.ask.source import digest, tree_of
 from bench.errors import ComponentError
 
 ROOT = Path(__file__).parent.parent
@@ -108,11 +108,57 @@ def test_the_source_of_an_offered_component_is_part_of_what_its_trials_are(site)
 
     ids = set()
     install(site, "acme", {"bench.models": {"tiny_net": "acme.models:tiny"}})
-    for text in (MODEL, MODEL + "# edited\n"):
+    for text in (MODEL, MODEL + "EDITED = True\n"):
         (site / "acme" / "models.py").write_text(text)
         forget()
         ids.add(study_of(SUITE.format(model="tiny_net")).draws()[0].id)
     assert len(ids) == 2
+
+
+NETS = """\
+from . import layers
+
+
+def net(example_shape, classes):
+    return layers.act(2.0)
+"""
+LAYERS = "import torch\nfrom pk.shapes import wide\n\n\ndef act(x):\n    return x * 1.5\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "is_other"),
+    [
+        ("nets.py", NETS + "# a comment\n", False),
+        ("nets.py", NETS.replace("    return", '    """A docstring."""\n\n    return'), False),
+        ("nets.py", NETS.replace("2.0", "2.5"), True),
+        ("layers.py", LAYERS.replace("1.5", "2.5"), True),
+        ("shapes.py", "wide = 4\n", True),
+        ("__init__.py", "NAME = 'pk'\n", True),
+        ("unrelated.py", "wide = 5\n", False),
+    ],
+)
+def test_the_source_of_a_component_is_what_its_files_say_and_those_of_its_package_that_it_imports(
+    tmp_path, file, text, is_other
+):
+    folder = tmp_path / "pk"
+    folder.mkdir()
+    files = {"__init__.py": "", "nets.py": NETS, "layers.py": LAYERS, "shapes.py": "wide = 3\n", "unrelated.py": ""}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    before = digest(folder / "nets.py", "pk.nets", folder)
+    (folder / file).write_text(text)
+    tree_of.cache_clear()
+    assert (digest(folder / "nets.py", "pk.nets", folder) != before) == is_other
+
+
+def test_what_a_component_of_benchs_own_imports_of_its_folder_is_part_of_its_source(monkeypatch):
+    (path, folder), module = components.find("models", "resnet8").files, "bench.models.resnet8"
+    before = digest(path, module, folder)
+    read = tree_of.__wrapped__
+    monkeypatch.setattr(
+        "bench.ask.source.tree_of", lambda file: read(folder / "mlp.py" if "_norms" in file.name else file)
+    )
+    assert digest(path, module, folder) != before
 
 
 def test_a_name_of_benchs_own_wins_and_the_clash_is_told(site, tmp_path):

@@ -28,7 +28,7 @@ from bench.ask.libraries import (
     torchvision_dataset,
 )
 from bench.ask.offers import offers, offers_of
-from bench.ask.source import digest, from_here, locate, require, tree_of
+from bench.ask.source import from_here, locate, require, tree_of
 from bench.errors import ComponentError, nearest
 from bench.options import GIVEN, positional
 
@@ -54,7 +54,8 @@ def known(kind: str) -> list[str]:
 def find(kind: str, name: str) -> Component:
     """Describes the component of that name; raises ComponentError with the nearest known name."""
     if name in names(kind):
-        return describe(kind, name, f"bench.{kind}.{name}", _folder(kind) / f"{name}.py", name)
+        path = _folder(kind) / f"{name}.py"
+        return replace(describe(kind, name, f"bench.{kind}.{name}", path, name), files=(path, path.parent))
     if kind == "models" and of_library(name):
         return library_model(name)
     if kind == "datasets" and name.startswith("torchvision:"):
@@ -95,8 +96,15 @@ def _find_own(kind: str, name: str, place: str) -> Component:
         message = "is installed, in this folder or in a --plugin; write package.module:name"
         raise ComponentError(f"found {name!r}; no module {module!r} written in Python {message}")
     component = describe(kind, name, module, path, attribute)
-    own = replace(component, source=digest(path), origin=from_here(path))
+    own = replace(component, files=(path, _own_folder(path, module)), origin=from_here(path))
     return with_learning_rate(own) if kind == "optimizers" else own
+
+
+def _own_folder(path: Path, module: str) -> Path:
+    """Where the files of somebody's component lie: in its package, or beside it, where it was not installed."""
+    if packages := path.parents[: module.count(".") + (path.name == "__init__.py")]:
+        return packages[-1]
+    return path if path.parent.name in ("site-packages", "dist-packages") else path.parent
 
 
 def _folder(kind: str) -> Path:

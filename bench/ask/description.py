@@ -6,12 +6,13 @@ import ast
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import PositiveFloat
 
-from bench.ask.source import signature_of, sizes_of, tree_of
+from bench.ask.source import digest, signature_of, sizes_of, tree_of
 from bench.errors import ComponentError
 from bench.options import DONE_BY_HARNESS, GIVEN, Momentum, Option, declared, positional
 
@@ -21,7 +22,8 @@ class Component:
     """What the source of a component says of it.
 
     `open` components take keywords that their source does not list, but for those the harness gives (`hidden`).
-    Of code from outside bench, `source` is a hash of its file and `origin` says where that lies.
+    files: its file, and the folder of those that belong to it; None of a library's.  origin: where code from outside
+    bench lies.
     """
 
     kind: str
@@ -33,8 +35,13 @@ class Component:
     sizes: dict[str, int]
     open: bool = False
     hidden: frozenset[str] = frozenset()
-    source: str | None = None
+    files: tuple[Path, Path] | None = None
     origin: str = ""
+
+    @cached_property
+    def source(self) -> str | None:
+        """Which code it is, as a hash; None of a library's, which has its version."""
+        return digest(self.files[0], self.module, self.files[1]) if self.files else None
 
     def option(self, name: str) -> Option | None:
         """The option of that name; an open component has every option."""

@@ -325,7 +325,7 @@ class Plan:
 
     def outside(self) -> list[Component]:
         """The components that are anybody's own code: what a run would run of it."""
-        return [component for component in self.components() if component.source]
+        return [component for component in self.components() if component.origin]
 
 
 def make(suite: Suite, *, timed: bool = False) -> Plan:

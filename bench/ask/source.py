@@ -48,9 +48,55 @@ def tree_of(path: Path) -> ast.Module:
         raise ComponentError(f"{path.name} cannot be read as Python: {error}") from error
 
 
-def digest(path: Path) -> str:
-    """Which file it is: a hash of what it holds."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def digest(path: Path, module: str, within: Path) -> str:
+    """Which code it is: a hash of what a module's file says, and those in a folder that it imports, or these in turn.
+
+    Comments and docstrings are no part of it: no trial is trained anew for a better word.
+    """
+    root = path.parents[module.count(".") + (path.name == "__init__.py")]
+    found, new = {path}, [path]
+    while new:
+        file = new.pop()
+        beside = {place for name in _imported(file, root) for place in _files(root, name) if within in place.parents}
+        new += beside - found
+        found |= beside
+    said = "\n".join(_said(tree_of(file)) for file in (path, *sorted(found - {path})))
+    return hashlib.sha256(said.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def _said(value: object) -> str:
+    """A syntax tree as text, the same for every version of Python that reads it: `ast.dump` is not."""
+    match value:
+        case ast.Expr(value=ast.Constant()):
+            return ""
+        case ast.AST():
+            fields = {name: _said(field) for name, field in ast.iter_fields(value)}
+            return f"{type(value).__name__}({','.join(f'{name}={said}' for name, said in fields.items() if said)})"
+        case list():
+            return ";".join(filter(None, map(_said, value)))
+        case None:
+            return ""
+        case _:
+            return repr(value)
+
+
+def _imported(path: Path, root: Path) -> Iterator[str]:
+    """The dotted names that a file under `root` imports, whether they are modules or what is in one."""
+    package = path.relative_to(root).parent.parts
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _files(root: Path, name: str) -> Iterator[Path]:
+    """The files that importing a dotted name runs, of those that lie under `root`."""
+    parts = name.split(".")
+    for place in (root.joinpath(*parts[: n + 1]) for n in range(len(parts))):
+        yield from (file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file())
 
 
 def from_here(path: Path) -> str:

@@ -25,7 +25,7 @@ def check(suite: SuitePath, plugin: Plugins = None) -> None:
         named = ", ".join(f"{component.name} ({component.origin})" for component in outside)
         typer.echo(f"running it runs code from outside bench: {named}")
     for component in plan.components():
-        for offer in [] if component.source else offers_of(component.kind, component.name):
+        for offer in [] if component.origin else offers_of(component.kind, component.name):
             typer.echo(f"{component.name} is bench's own; that of {offer.package} is named {offer.place}")
 
 

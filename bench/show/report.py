@@ -174,7 +174,7 @@ def _analysed(name: str, rows: Sequence[Summary]) -> list[Table]:
     """What an analysis makes of the rows; raises ComponentError where one from outside bench fails."""
     component = components.find("analyses", name)
     analyse = component.load()
-    if not component.source:
+    if not component.origin:
         return list(analyse(rows))
     try:
         found = list(analyse(rows))
