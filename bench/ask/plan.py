@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.ask import components
 from bench.ask.description import STEP, Component
@@ -157,6 +157,7 @@ class Study:
 
     workload: Workload
     batch_size: int
+    measure: ClassVar[Measure] = "steps_to_target"
 
     @cached_property
     def id(self) -> str:
@@ -268,7 +269,7 @@ class Timing:
 
     workload: Workload
     batch_size: int
-    what: TimedMeasure
+    measure: TimedMeasure
 
     @cached_property
     def id(self) -> str:
@@ -277,7 +278,7 @@ class Timing:
     def processes(self) -> list[Trial]:
         """The fresh processes to time it in, a trial each."""
         return [
-            Trial(_hash([self._identity(), number]), self.what, number, self._metaparameters, number, number, 0)
+            Trial(_hash([self._identity(), number]), self.measure, number, self._metaparameters, number, number, 0)
             for number in range(self.workload.entry.timing.processes)
         ]
 
@@ -296,7 +297,7 @@ class Timing:
         whole, entry = self.workload.identity(), self.workload.entry
         step = {key: whole[key] for key in (*_TIMED_KEYS, *_STEP_KEYS, "devices") if key in whole}
         clock = entry.timing.model_dump(include={"precision", "seconds"})
-        return [step, self.batch_size, self.what, entry.input, self._metaparameters, clock]
+        return [step, self.batch_size, self.measure, entry.input, self._metaparameters, clock]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def _alone(unit: Study | Timing) -> str | None:
     """What has a model in training mode see one example alone: a batch, a device's share or what micro-batches leave of
     it, or a probe; None where nothing does.
     """
-    if isinstance(unit, Timing) and unit.what == "inference":
+    if unit.measure == "inference":
         return None
     micro_batch, share = unit.workload.entry.micro_batch, unit.batch_size // unit.workload.devices
     if share == 1:

@@ -86,7 +86,7 @@ class _State:
         name = f"{self.study.workload.name}, batch size {self.study.batch_size:,}"
         seeds = self.study.workload.entry.confirm.seeds
         if isinstance(self.study, Timing):
-            name += f", {self.study.what}"
+            name += f", {self.study.measure}"
         if self.word != "done" or isinstance(self.study, Timing):
             return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
@@ -148,7 +148,7 @@ class Progress:
     def _now(self, state: _State) -> str:
         if state.word == "timing":
             of = state.study.workload.entry.timing.processes
-            return f"timing {state.study.what if isinstance(state.study, Timing) else ''}, process {state.process}/{of}"
+            return f"timing {state.study.measure}, process {state.process}/{of}"
         if state.word != "training":
             return f"{state.word} ({state.took:.1f} s)" if state.took else state.word
         return f"{state.phase} {len(state.training)} x {state.step:,}/{state.budget:,}"

@@ -89,7 +89,7 @@ class _Dropped:
 
 
 def _trains(unit: Study | Timing) -> bool:
-    return not (isinstance(unit, Timing) and unit.what == "inference")
+    return not (isinstance(unit, Timing) and unit.measure == "inference")
 
 
 def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[Task]:
