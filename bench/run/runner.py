@@ -14,6 +14,7 @@ from bench.errors import ComponentError, FaultyDeviceError
 from bench.events import Ended, Event, Failed, Finished, Lost
 from bench.keep import checkpoints
 from bench.keep.archive import Archive
+from bench.run.ceilings import Ceilings
 from bench.run.retries import Retries
 
 # So many times in a row the device failed, or a worker died that timed or had no trial in its seat, and no trial came
@@ -60,14 +61,13 @@ class _Dropped:
 
     def __init__(self, infeasible: Iterable[Study | Timing]) -> None:
         self._ids: set[str] = set()
-        self._least: dict[tuple[str, bool], int] = {}
+        self._ceilings = Ceilings()
         for unit in infeasible:
             self.does_not_fit(unit)
 
     def does_not_fit(self, unit: Study | Timing) -> None:
-        key = (unit.workload.name, _trains(unit))
         self._ids.add(unit.id)
-        self._least[key] = min(unit.batch_size, self._least.get(key, unit.batch_size))
+        self._ceilings.lower(unit.workload.name, unit.measure, unit.batch_size)
 
     def failed(self, unit: Study | Timing) -> None:
         self._ids.add(unit.id)
@@ -81,15 +81,9 @@ class _Dropped:
         return unit.id in self._ids or self.too_large(unit)
 
     def too_large(self, unit: Study | Timing) -> bool:
-        """Whether a smaller one did not fit. What is too large for a forward pass is too large to train, and not the
-        other way round.
-        """
-        smaller = [self._least.get((unit.workload.name, trains)) for trains in {False, _trains(unit)}]
-        return unit.workload.open_ended and any(least and least < unit.batch_size for least in smaller)
-
-
-def _trains(unit: Study | Timing) -> bool:
-    return not (isinstance(unit, Timing) and unit.measure == "inference")
+        """Whether a smaller one did not fit."""
+        beyond = self._ceilings.below(unit.workload.name, unit.measure, unit.batch_size)
+        return unit.workload.open_ended and beyond
 
 
 def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[Task]:
