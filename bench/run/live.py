@@ -28,7 +28,8 @@ class _State:
     step: int = 0
     budget: int = 0
     best: int | None = None
-    confirmed: int = 0
+    # Ids of confirmations that met the target: a fresh worker says it of them again.
+    confirmed: set[str] = field(default_factory=set)
     process: int = 0
     begun: float = 0.0
     took: float = 0.0
@@ -46,7 +47,7 @@ class _State:
                 self.budget = trials[0].max_steps
             case Recalled(known):
                 for trial, what in known.items():
-                    self._reach(trial.phase, what.reached_at)
+                    self._reach(trial.id, trial.phase, what.reached_at)
             case Evaluated(step, readings):
                 self.step = max(self.step, step)
                 if isinstance(self.study, Timing):
@@ -54,7 +55,7 @@ class _State:
                 workload = self.study.workload
                 for name, seen in readings.items():
                     if workload.threshold.met(seen.get(workload.reading, math.nan)):
-                        self._reach(self.training[name], step)
+                        self._reach(name, self.training[name], step)
             case Ended(trial, outcome):
                 self.training.pop(trial.id, None)
                 if outcome == "infeasible":
@@ -73,13 +74,13 @@ class _State:
     def over(self) -> bool:
         return self.word in ("done", "failed", "out of memory") and not self.training
 
-    def _reach(self, phase: Phase, step: int | None) -> None:
+    def _reach(self, trial: str, phase: Phase, step: int | None) -> None:
         if step is None:
             return
         if phase == "search":
             self.best = min(step, self.best or step)
         else:
-            self.confirmed += 1
+            self.confirmed.add(trial)
 
     def line(self) -> str:
         """The study in a few words, for a log."""
@@ -90,7 +91,7 @@ class _State:
         if self.word != "done" or isinstance(self.study, Timing):
             return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
-        confirmed = f", {self.confirmed} of {seeds} seeds confirm" if self.best is not None and seeds else ""
+        confirmed = f", {len(self.confirmed)} of {seeds} seeds confirm" if self.best is not None and seeds else ""
         return f"{name}: done, {found}{confirmed} ({self.took:.1f} s)"
 
 
