@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from bench.ask.plan import Plan, Study, Timing, Trial
 from bench.contracts import Executor, Task
 from bench.errors import ComponentError, FaultyDeviceError
-from bench.events import Ended, Event, Failed, Finished, Lost
+from bench.events import Ended, Event, Failed, Finished, Lost, Retried
 from bench.keep import checkpoints
 from bench.keep.archive import Archive
 from bench.run.ceilings import Ceilings
-from bench.run.retries import Retries
+from bench.run.retries import Retries, gone
 
 # So many times in a row the device failed, or a worker died that timed or had no trial in its seat, and no trial came
 # to its end between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
@@ -128,15 +127,11 @@ def _carry_out(
     begun: dict[str, Retries] = {}
     places: dict[str, str] = {}  # ids of environments, by what they hold
     device_errors = 0
-    falls: Counter[str] = Counter()
-    short: dict[str, Trial] = {}
     with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
                 unit = task.study
-                if unit.id not in begun:
-                    begun[unit.id] = Retries(task)
-                retries = begun[unit.id]
+                retries = begun.setdefault(unit.id, Retries(unit))
                 where = str(environment)
                 if environment and where not in places:
                     places[where] = archive.environment(environment)
@@ -145,50 +140,53 @@ def _carry_out(
                     dropped.remove_from(tasks)
                 if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
                     continue
-                if isinstance(event, Finished) and unit.id in short:
-                    event = _fell_short(unit, short[unit.id])
+                if isinstance(event, Finished) and retries.short:
+                    event = _fell_short(unit, retries.short)
                     archive.unfinish(unit)
                 archive.record(unit, places.get(where, ""), event)
                 retries.apply(event)
                 if isinstance(event, Finished) or (isinstance(event, Lost) and event.outcome == "timed out"):
                     checkpoints.forget(checkpoints.place(archive.path, unit.id))
                 if isinstance(event, Ended | Finished):
-                    device_errors = falls[unit.id] = 0
+                    device_errors = 0
                     if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):
-                        short[unit.id] = event.trial  # it was overtaken elsewhere, and does not fit here
+                        retries.short = event.trial  # it was overtaken elsewhere, and does not fit here
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
-                    gone = isinstance(event, Lost) and event.outcome == "interrupted"  # with the machine it was on
-                    falls[unit.id] += not gone
-                    device_errors += event.of_device if isinstance(event, Failed) else _at_device(unit, retries, event)
+                    device_errors += _at_device(retries, event)
                     if device_errors >= MOST_DEVICE_ERRORS:
                         raise FaultyDeviceError(
                             f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
                             "between them; run the suite again when the device is well"
                         )
-                    if (isinstance(unit, Study) or gone) and (retried := retries.after(event)):
-                        if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
-                            short[unit.id] = retried.blamed
+                    if retried := retries.after(event):
                         # Next, and not last: the longest were begun first, and nobody should wait for one at the end.
-                        known = archive.known(unit, retries.settled) if isinstance(unit, Study) else {}
-                        tasks.appendleft(replace(retries.next_task(known), process=task.process))
-                        yield unit, retried
-                        continue
-                    retries.training.clear()
-                    if isinstance(event, Failed) or (isinstance(unit, Timing) and falls[unit.id] >= MOST_FALLS):
+                        tasks.appendleft(_again(task, retries, retried, archive))
+                        event = retried
+                    elif isinstance(event, Failed) or retries.falls >= MOST_FALLS:
                         dropped.failed(unit)
                         dropped.remove_from(tasks)
                 yield unit, event
         finally:
             for retries in begun.values():
-                archive.interrupt(retries.task.study, retries.training)
+                archive.interrupt(retries.study, retries.training)
 
 
-def _at_device(unit: Study | Timing, retries: Retries, lost: Lost) -> bool:
-    """Whether a worker that died may have died of its device: no trial with values of its own was in the seat, and it
-    was not the machine that went.
+def _again(task: Task, retries: Retries, retried: Retried, archive: Archive) -> Task:
+    """What is tried next of a task whose worker ended early."""
+    if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
+        retries.short = retried.blamed
+    known = archive.known(task.study, retries.settled) if isinstance(task.study, Study) else {}
+    return retries.next_task(task, known)
+
+
+def _at_device(retries: Retries, fault: Failed | Lost) -> bool:
+    """Whether a worker may have ended early of its device: torch said so, or it died, no trial with values of its own
+    was in the seat, and it was not the machine that went.
     """
-    return lost.outcome != "interrupted" and (isinstance(unit, Timing) or not retries.training)
+    if isinstance(fault, Failed):
+        return fault.of_device
+    return not gone(fault) and (isinstance(retries.study, Timing) or not retries.training)
 
 
 def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:

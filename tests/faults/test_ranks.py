@@ -89,14 +89,14 @@ def test_a_rank_that_runs_out_of_memory_is_an_outcome_and_fewer_trials_may_fit(t
 
 def test_trials_that_do_not_fit_together_are_halved_as_often_as_it_takes_and_none_is_blamed():
     one = fake_study(trials=64)
-    trials, retries, sizes = list(one.draws()[:64]), Retries(Task(one, {}, Path())), []
+    trials, retries, sizes = list(one.draws()[:64]), Retries(one), []
     while len(trials) > 1:
         sizes.append(len(trials))
         retries.apply(Started(tuple(trials)))
         retried = retries.after(Lost("too many", "infeasible"))
         assert retried is not None
         assert retried.blamed is None
-        again = retries.next_task({})
+        again = retries.next_task(Task(one, {}, Path()), {})
         smallest = min(again.apart, key=len)
         trials = [trial for trial in trials if trial.id in smallest]
     assert sizes == [64, 32, 16, 8, 4, 2]
