@@ -152,11 +152,20 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Study:
-    """One workload at one batch size."""
+class _AtBatchSize:
+    """A workload at one batch size, as a sentence names it: `mnist-sgd at batch size 1,024`."""
 
     workload: Workload
     batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.workload.name} at batch size {self.batch_size:,}"
+
+
+@dataclass(frozen=True)
+class Study(_AtBatchSize):
+    """One workload at one batch size, trained until it meets its target."""
+
     measure: ClassVar[Measure] = "steps_to_target"
 
     @cached_property
@@ -264,11 +273,9 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Timing:
+class Timing(_AtBatchSize):
     """A workload's step at one batch size, timed: of training (throughput), or of a forward pass alone (inference)."""
 
-    workload: Workload
-    batch_size: int
     measure: TimedMeasure
 
     @cached_property
@@ -300,6 +307,10 @@ class Timing:
         return [step, self.batch_size, self.measure, entry.input, self._metaparameters, clock]
 
 
+# One of `Plan.units`.
+PlanUnit = Study | Timing
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything a suite asks for: studies to train, and what is to be timed."""
@@ -310,8 +321,8 @@ class Plan:
     timings: tuple[Timing, ...]
 
     @property
-    def units(self) -> tuple[Study | Timing, ...]:
-        """What is measured apart from all else, in the order of the suite."""
+    def units(self) -> tuple[PlanUnit, ...]:
+        """What is measured apart from all else: studies, then timings, each in the order of the suite."""
         return (*self.studies, *self.timings)
 
     def components(self) -> list[Component]:

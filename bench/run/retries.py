@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.ask.plan import Study, Timing, Trial
+from bench.ask.plan import PlanUnit, Timing, Trial
 from bench.contracts import Task
 from bench.events import Ended, Evaluated, Event, Failed, Finished, Known, Lost, Retried, Started
 
@@ -31,8 +31,8 @@ class Retries:
     short: a trial of which too little is known for the study's answer, and that could not go further.
     """
 
-    def __init__(self, study: Study | Timing) -> None:
-        self.study = study
+    def __init__(self, unit: PlanUnit) -> None:
+        self.unit = unit
         self.training: dict[Trial, int] = {}
         self.settled: set[str] = set()
         self.falls = 0
@@ -70,7 +70,7 @@ class Retries:
             self._interrupted += 1
             again = self._interrupted < MOST_INTERRUPTED
             return Retried(f"{fault.message}; the study begins again elsewhere") if again else None
-        if isinstance(self.study, Timing):
+        if isinstance(self.unit, Timing):
             return None
         # Half as many trials need half the memory: that comes to an end by itself, and blames nobody.
         too_many = isinstance(fault, Lost) and fault.outcome == "infeasible"
@@ -83,7 +83,7 @@ class Retries:
         self._falls_of.update(trial.id for trial in trials if not too_many)
         blamed = trials[0] if len(trials) == 1 and self._falls_of[trials[0].id] > 1 else None
         if blamed:
-            if not self.settled and len(self._blamed) + 1 >= self.study.workload.entry.search.trials:
+            if not self.settled and len(self._blamed) + 1 >= self.unit.workload.entry.search.trials:
                 return None  # nobody would be left
             self._blamed[blamed.id] = Known("crashed", training[blamed], None)
             # The others are innocent until they fall again: together once more.

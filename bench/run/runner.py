@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bench.ask.plan import Plan, Study, Timing, Trial
+from bench.ask.plan import Plan, PlanUnit, Study, Timing, Trial
 from bench.contracts import Executor, Task
 from bench.errors import ComponentError, FaultyDeviceError
 from bench.events import Ended, Event, Failed, Finished, Lost, Retried
@@ -23,7 +23,7 @@ MOST_DEVICE_ERRORS = 10
 MOST_FALLS = 2
 
 
-def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
+def missing(plan: Plan, archive: Archive) -> list[PlanUnit]:
     """What the plan asks for and the archive does not hold whole, in the plan's order."""
     finished, infeasible = archive.finished(), archive.infeasible()
     dropped = _Dropped([unit for unit in plan.units if unit.id in infeasible])
@@ -31,8 +31,8 @@ def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
 
 
 def run(
-    plan: Plan, units: list[Study | Timing], archive: Archive, executor: Executor, data_folder: Path
-) -> Generator[tuple[Study | Timing, Event]]:
+    plan: Plan, units: list[PlanUnit], archive: Archive, executor: Executor, data_folder: Path
+) -> Generator[tuple[PlanUnit, Event]]:
     """Measures studies and timings of a plan and keeps what they say; each event is yielded once it is in the archive.
 
     Raises ComponentError, before anything is trained or written, with everything that would stop a study, and
@@ -58,28 +58,28 @@ def run(
 class _Dropped:
     """What need not be tried, or not again: what does not fit in memory, of `to: max` all above it, and what failed."""
 
-    def __init__(self, infeasible: Iterable[Study | Timing]) -> None:
+    def __init__(self, infeasible: Iterable[PlanUnit]) -> None:
         self._ids: set[str] = set()
         self._ceilings = Ceilings()
         for unit in infeasible:
             self.does_not_fit(unit)
 
-    def does_not_fit(self, unit: Study | Timing) -> None:
+    def does_not_fit(self, unit: PlanUnit) -> None:
         self._ids.add(unit.id)
         self._ceilings.lower(unit.workload.name, unit.measure, unit.batch_size)
 
-    def failed(self, unit: Study | Timing) -> None:
+    def failed(self, unit: PlanUnit) -> None:
         self._ids.add(unit.id)
 
     def remove_from(self, tasks: deque[Task]) -> None:
-        kept = [task for task in tasks if task.study not in self]
+        kept = [task for task in tasks if task.unit not in self]
         tasks.clear()
         tasks.extend(kept)
 
-    def __contains__(self, unit: Study | Timing) -> bool:
+    def __contains__(self, unit: PlanUnit) -> bool:
         return unit.id in self._ids or self.too_large(unit)
 
-    def too_large(self, unit: Study | Timing) -> bool:
+    def too_large(self, unit: PlanUnit) -> bool:
         """Whether a smaller one did not fit."""
         beyond = self._ceilings.below(unit.workload.name, unit.measure, unit.batch_size)
         return unit.workload.open_ended and beyond
@@ -123,14 +123,14 @@ def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[
 
 def _carry_out(
     tasks: deque[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
-) -> Generator[tuple[Study | Timing, Event]]:
+) -> Generator[tuple[PlanUnit, Event]]:
     begun: dict[str, Retries] = {}
     places: dict[str, str] = {}  # ids of environments, by what they hold
     device_errors = 0
     with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
-                unit = task.study
+                unit = task.unit
                 retries = begun.setdefault(unit.id, Retries(unit))
                 where = str(environment)
                 if environment and where not in places:
@@ -169,14 +169,14 @@ def _carry_out(
                 yield unit, event
         finally:
             for retries in begun.values():
-                archive.interrupt(retries.study, retries.training)
+                archive.interrupt(retries.unit, retries.training)
 
 
 def _again(task: Task, retries: Retries, retried: Retried, archive: Archive) -> Task:
     """What is tried next of a task whose worker ended early."""
     if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
         retries.short = retried.blamed
-    known = archive.known(task.study, retries.settled) if isinstance(task.study, Study) else {}
+    known = archive.known(task.unit, retries.settled) if isinstance(task.unit, Study) else {}
     return retries.next_task(task, known)
 
 
@@ -186,17 +186,16 @@ def _at_device(retries: Retries, fault: Failed | Lost) -> bool:
     """
     if isinstance(fault, Failed):
         return fault.of_device
-    return not gone(fault) and (isinstance(retries.study, Timing) or not retries.training)
+    return not gone(fault) and (isinstance(retries.unit, Timing) or not retries.training)
 
 
-def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:
+def _fell_short(unit: PlanUnit, trial: Trial) -> Failed:
     """What is said of a study that ended without a trial of which too little is known for its answer."""
     return Failed(
-        f"{unit.workload.name} at batch size {unit.batch_size:,}: trial {trial.id} was overtaken in another study and "
-        "could not go further, as this one needs it to"
+        f"{unit}: trial {trial.id} was overtaken in another study and could not go further, as this one needs it to"
     )
 
 
-def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:
+def _goes_on(unit: PlanUnit, archive: Archive, dropped: _Dropped) -> bool:
     """Whether other processes of a timing are to come, now that one is done."""
     return isinstance(unit, Timing) and unit not in dropped and bool(archive.recall(unit))
