@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from bench.ask.plan import Study, Timing, Trial
+from bench.ask.plan import PlanUnit, Trial
 from bench.events import Event, Known, Way
 from bench.examples import Split
 
@@ -119,7 +119,7 @@ class Task:
     checkpoint: the file in which a study is kept while it goes on; None keeps nothing.
     """
 
-    study: Study | Timing
+    unit: PlanUnit
     known: Mapping[str, Known]
     data_folder: Path
     apart: Sequence[frozenset[str]] = ()
@@ -138,8 +138,8 @@ class Job:
 class Executor(Protocol):
     """Carries out tasks, as many at once as it has room for."""
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, one sentence each, found before any is begun."""
+    def rehearse(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
+        """Everything that would stop the units, one sentence each, found before any is begun."""
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         """(task, the environment it runs in, event), each task ending in exactly one terminal event.

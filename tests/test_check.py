@@ -823,7 +823,7 @@ workloads:
 def test_what_is_only_timed_needs_no_target():
     made = plan.make(checked(TIMED))
     assert made.studies == ()
-    assert [(timed.what, timed.batch_size) for timed in made.timings] == [
+    assert [(timed.measure, timed.batch_size) for timed in made.timings] == [
         (what, size) for what in ("throughput", "inference") for size in (8, 32, 128, 512)
     ]
 

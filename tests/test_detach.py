@@ -282,6 +282,26 @@ def test_parts_hold_every_study_once_and_keep_together_what_belongs_together(mos
     assert max(loads) <= 4 / 3 * max(largest, sum(loads) / len(shares)) + 1e-9
 
 
+@pytest.mark.parametrize("too_large", ["throughput", "inference", "steps_to_target"])
+def test_what_a_run_would_not_try_is_missed_by_no_collection(tmp_path, too_large):
+    workload = "  - {name: open, batch_sizes: {from: 256, to: max, factor: 2},"
+    measures = " measure: [steps_to_target, throughput, inference],"
+    text = TO_SHARE.replace("  - {name: open, batch_sizes: {from: 8, to: max},", workload + measures)
+    made = plan.make(check.check(document.parse(text)))
+    with Archive.writing(tmp_path / "a.sqlite") as archive:
+        archive.plan(made)
+        (unit,) = (unit for unit in made.units if (unit.batch_size, unit.measure) == (512, too_large))
+        trial = unit.draws()[0] if isinstance(unit, plan.Study) else unit.processes()[0]
+        for event in (Started((trial,)), Ended(trial, "infeasible", 0, 0.0), Finished()):
+            archive.record(unit, archive.environment({"device": "cpu"}), event)
+        missing = [unit.id for unit in runner.missing(made, archive)]
+        assert [study.id for study in collect.unmeasured(archive)] == missing
+    open_ended = [unit for unit in made.units if unit.workload.open_ended and unit.batch_size > 512]
+    assert {unit.measure for unit in open_ended if unit.id in missing} == (
+        set() if too_large == "inference" else {"inference"}
+    )
+
+
 def test_an_archive_added_twice_is_there_once_with_its_faults(tmp_path):
     made = plan.make(check.check(document.parse(SUITE.format(batch_sizes=[16]))))
     (study,) = made.studies

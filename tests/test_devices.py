@@ -164,8 +164,8 @@ class Clock:
     def run(self, tasks, *, alone=False):
         while tasks:
             task = tasks.popleft()
-            trial = task.process or task.study.draws()[0]
-            shown = {"step_seconds": self.step_seconds(task.study)} if task.process else {"validation_error": 0.05}
+            trial = task.process or task.unit.draws()[0]
+            shown = {"step_seconds": self.step_seconds(task.unit)} if task.process else {"validation_error": 0.05}
             step = 1 if task.process else 100
             yield task, {"device": "paper"}, Started((trial,))
             yield task, {"device": "paper"}, Evaluated(step, {trial.id: shown})

@@ -82,12 +82,12 @@ def executor(request, monkeypatch):
 
 def carried_out(made, *tasks):
     """What an executor says of each task."""
-    studies = [each.study for each in tasks]
+    studies = [each.unit for each in tasks]
     assert made.rehearse(studies, Path()) == []
     said = {study.id: [] for study in studies}
     with closing(made.run(deque(tasks))) as events:
         for each, environment, event in events:
-            said[each.study.id].append((environment, event))
+            said[each.unit.id].append((environment, event))
     return [said[study.id] for study in studies]
 
 
@@ -124,17 +124,17 @@ def test_a_worker_that_hangs_is_ended(executor):
 
 def test_a_worker_that_dies_while_it_tries_out_the_suite_is_told_in_a_sentence(executor):
     with pytest.raises(DeviceError, match=r"^the worker that tries out .* ended early: killed by SIGKILL"):
-        executor().rehearse([task("'user_models:killed_when_built'").study], Path())
+        executor().rehearse([task("'user_models:killed_when_built'").unit], Path())
 
 
 def test_what_is_added_meanwhile_is_carried_out_too(executor):
     made = executor()
     tasks = deque([task()])
-    assert made.rehearse([tasks[0].study], Path()) == []
+    assert made.rehearse([tasks[0].unit], Path()) == []
     ended = []
     for each, _, event in made.run(tasks):
         if isinstance(event, Finished):
-            ended.append(each.study.batch_size)
+            ended.append(each.unit.batch_size)
             if len(ended) == 1:
                 tasks.append(task(batch_size=32))
     assert ended == [64, 32]
@@ -200,13 +200,13 @@ def on_ray(cluster):
 
 def on_devices(count):
     """A task whose trials have so many devices each."""
-    plain = task("{'user_models:slow': {seconds: 0.01}}").study
+    plain = task("{'user_models:slow': {seconds: 0.01}}").unit
     return Task(replace(plain, workload=replace(plain.workload, devices=count)), {}, Path())
 
 
 def test_a_study_that_asks_for_more_devices_than_a_node_has_is_told_so(on_ray):
     sentence = "w: found devices: 4; the Ray cluster has no node with more than 1 CPU"
-    assert on_ray.rehearse([on_devices(4).study, on_devices(1).study], Path()) == [sentence]
+    assert on_ray.rehearse([on_devices(4).unit, on_devices(1).unit], Path()) == [sentence]
     (said,) = [event for _, _, event in on_ray.run(deque([on_devices(4)]))]
     assert said == Failed(sentence)
 
@@ -223,7 +223,7 @@ def test_a_study_on_several_gpus_has_as_many_of_one_node(cluster, on_ray):
         with closing(on_ray.run(deque([narrow, wide]))) as events:
             for each, _, event in events:
                 if isinstance(event, Evaluated):
-                    free = 2 - each.study.workload.devices
+                    free = 2 - each.unit.workload.devices
                     assert engine.available_resources().get("GPU", 0) == free
                 ended += [(each, type(event))] if isinstance(event, TERMINAL) else []
         assert ended == [(narrow, Finished), (wide, Finished)]

@@ -49,18 +49,18 @@ class PaperCluster:
     def run(self, tasks, *, alone=False):
         running, number = [], 0
         while tasks or running:
-            while tasks and tasks[0].study.workload.devices <= self.free:
+            while tasks and tasks[0].unit.workload.devices <= self.free:
                 task = tasks.popleft()
-                takes = task.study.expected_cost * self.draws.uniform(0.75, 1.25)
+                takes = task.unit.expected_cost * self.draws.uniform(0.75, 1.25)
                 falls = self.draws.random() < self.lost
                 takes *= self.draws.random() if falls else 1.0
                 heapq.heappush(running, (self.now + takes, number, task, falls))
-                width = task.study.workload.devices
+                width = task.unit.workload.devices
                 self.free, self.busy = self.free - width, self.busy + width * takes
                 self.longest, number = max(self.longest, takes), number + 1
             self.now, _, task, falls = heapq.heappop(running)
-            self.free += task.study.workload.devices
-            trial = task.study.draws()[0]
+            self.free += task.unit.workload.devices
+            trial = task.unit.draws()[0]
             yield task, PAPER, Started((trial,))
             if falls:
                 self.losses += 1
@@ -104,12 +104,12 @@ class Preempted(PaperCluster):
         left = {}
         while tasks:
             task = tasks.popleft()
-            key = task.study.id, task.process
+            key = task.unit.id, task.process
             left[key] = left.get(key, self.times) - 1
             if left[key] >= 0:
                 yield task, PAPER, Lost("its job was preempted", "interrupted")
                 continue
-            trial = task.process or task.study.draws()[0]
+            trial = task.process or task.unit.draws()[0]
             yield task, PAPER, Started((trial,))
             yield task, PAPER, Ended(trial, "exhausted", 1000, 1.0)
             yield task, PAPER, Finished()

@@ -207,7 +207,7 @@ def test_ranks_take_the_same_steps_when_they_time_and_each_does_its_part_of_the_
     ],
 )
 def test_a_model_that_devices_cannot_train_together_is_refused_for_several_alone(model, sentence):
-    one, two = ([task.study for task in tasks(n, {"w": f"model: 'user_models:{model}'"})] for n in (1, 2))
+    one, two = ([task.unit for task in tasks(n, {"w": f"model: 'user_models:{model}'"})] for n in (1, 2))
     assert rehearse(one, Path()) == []
     (problem,) = rehearse(two, Path())
     assert problem.startswith(f"w: user_models:{model} has")
@@ -222,7 +222,7 @@ def test_two_gpus_train_as_one(workload):
     for devices in (1, 2):
         made = local([f"cuda:{place}" for place in range(devices)], 600.0)
         some = tasks(devices, {workload: WORKLOADS[workload][0]})
-        assert made.rehearse([task.study for task in some], Path()) == []
+        assert made.rehearse([task.unit for task in some], Path()) == []
         ends += heard([event for _, _, event in made.run(deque(some))], 1)
     (one, outcomes), (two, their_outcomes) = ends
     assert their_outcomes == outcomes

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.ask import components
 from bench.ask.description import STEP, Component
@@ -152,11 +152,21 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Study:
-    """One workload at one batch size."""
+class _AtBatchSize:
+    """A workload at one batch size, as a sentence names it: `mnist-sgd at batch size 1,024`."""
 
     workload: Workload
     batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.workload.name} at batch size {self.batch_size:,}"
+
+
+@dataclass(frozen=True)
+class Study(_AtBatchSize):
+    """One workload at one batch size, trained until it meets its target."""
+
+    measure: ClassVar[Measure] = "steps_to_target"
 
     @cached_property
     def id(self) -> str:
@@ -263,12 +273,10 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Timing:
+class Timing(_AtBatchSize):
     """A workload's step at one batch size, timed: of training (throughput), or of a forward pass alone (inference)."""
 
-    workload: Workload
-    batch_size: int
-    what: TimedMeasure
+    measure: TimedMeasure
 
     @cached_property
     def id(self) -> str:
@@ -277,7 +285,7 @@ class Timing:
     def processes(self) -> list[Trial]:
         """The fresh processes to time it in, a trial each."""
         return [
-            Trial(_hash([self._identity(), number]), self.what, number, self._metaparameters, number, number, 0)
+            Trial(_hash([self._identity(), number]), self.measure, number, self._metaparameters, number, number, 0)
             for number in range(self.workload.entry.timing.processes)
         ]
 
@@ -296,7 +304,11 @@ class Timing:
         whole, entry = self.workload.identity(), self.workload.entry
         step = {key: whole[key] for key in (*_TIMED_KEYS, *_STEP_KEYS, "devices") if key in whole}
         clock = entry.timing.model_dump(include={"precision", "seconds"})
-        return [step, self.batch_size, self.what, entry.input, self._metaparameters, clock]
+        return [step, self.batch_size, self.measure, entry.input, self._metaparameters, clock]
+
+
+# One of `Plan.units`.
+PlanUnit = Study | Timing
 
 
 @dataclass(frozen=True)
@@ -309,8 +321,8 @@ class Plan:
     timings: tuple[Timing, ...]
 
     @property
-    def units(self) -> tuple[Study | Timing, ...]:
-        """What is measured apart from all else, in the order of the suite."""
+    def units(self) -> tuple[PlanUnit, ...]:
+        """What is measured apart from all else: studies, then timings, each in the order of the suite."""
         return (*self.studies, *self.timings)
 
     def components(self) -> list[Component]:

@@ -56,7 +56,7 @@ def gate(
 def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tuple[Study | Timing, Measure, AnyRule]]]:
     """What a suite says of its gate, and each rule with its study; raises BenchError where none is for the measures."""
     rules = plan.suite.content.gate or Gate()
-    timings = [timing for timing in plan.timings if timing.what == "throughput"]
+    timings = [timing for timing in plan.timings if timing.measure == "throughput"]
     asked = [
         (unit, measure, rule)
         for measure in measures

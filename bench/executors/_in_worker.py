@@ -8,19 +8,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.contracts import Task
 from bench.errors import BenchError, DeviceError
 from bench.events import Event
 
 
-def rehearse(connection: Connection, asked: list[str], studies: list[Study | Timing], folder: Path) -> None:
-    """Says which devices there are and what would stop the studies, or what keeps it from finding out."""
+def rehearse(connection: Connection, asked: list[str], units: list[PlanUnit], folder: Path) -> None:
+    """Says which devices there are and what would stop the units, or what keeps it from finding out."""
     try:
         from bench.measure import environment
         from bench.measure.rehearsal import rehearse
 
-        connection.send((environment.devices(asked), rehearse(studies, folder)))
+        connection.send((environment.devices(asked), rehearse(units, folder)))
     except BenchError as error:
         connection.send(error)
     except (ImportError, OSError) as error:
@@ -52,7 +52,7 @@ def _said(task: Task, device: str, threads: int) -> Iterator[dict[str, Any] | Ev
         torch.cuda.set_device(device)  # streams and graphs are made on the current device
     else:
         memory.stop_at_what_is_free()
-    if task.study.workload.devices > 1:
+    if task.unit.workload.devices > 1:
         parallel.join(torch.device(device))
     prepare(task)
     yield environment.describe(torch.device(device))

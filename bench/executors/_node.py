@@ -53,5 +53,4 @@ class RemoteTask:
     def lose(self, how: str) -> Event:
         """What is to be said where its node is gone, which is no trial's fault."""
         self.lost = True
-        study = self.task.study
-        return Lost(f"{study.workload.name} at batch size {study.batch_size:,}: {how}", "interrupted")
+        return Lost(f"{self.task.unit}: {how}", "interrupted")

@@ -46,7 +46,7 @@ class Place:
         timed_out = time.monotonic() - self.heard < self._allowance()
         self.worker.end()
         if timed_out:
-            most = self.task.study.workload.entry.max_seconds
+            most = self.task.unit.workload.entry.max_seconds
             return self._lost(f"was ended: its trials trained for more than max_seconds, {most:g}", None, "timed out")
         return self._lost(f"was ended: no evaluation for {self._allowance():g} seconds", "SIGTERM")
 
@@ -77,17 +77,16 @@ class Place:
 
     def _allowance(self) -> float:
         """How long it may say nothing. A timing says that it has begun, and no more until its end."""
-        study = self.task.study
-        return self.stall_seconds + (2 * study.workload.entry.timing.seconds if isinstance(study, Timing) else 0)
+        unit = self.task.unit
+        return self.stall_seconds + (2 * unit.workload.entry.timing.seconds if isinstance(unit, Timing) else 0)
 
     def seconds_left(self) -> float:
         """Until the worker hangs, or its trials have trained for longer than they may."""
-        study = self.task.study
-        most = study.workload.entry.max_seconds if isinstance(study, Study) and self.training else None
+        unit = self.task.unit
+        most = unit.workload.entry.max_seconds if isinstance(unit, Study) and self.training else None
         deadline = math.inf if most is None else self.seated + most
         return min(self.heard + self._allowance(), deadline) - time.monotonic()
 
     def _lost(self, how: str, signal_name: str | None, outcome: Outcome = "crashed") -> Lost:
-        study = self.task.study
-        where = f"{study.workload.name} at batch size {study.batch_size:,}: the worker on {', '.join(self.devices)}"
+        where = f"{self.task.unit}: the worker on {', '.join(self.devices)}"
         return Lost(f"{where} {how}", outcome, signal_name, self.worker.last_words())

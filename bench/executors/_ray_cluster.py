@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import Event
@@ -74,8 +74,8 @@ class Actor:
     def __init__(self, handle: ActorHandle[NodeExecutor]) -> None:
         self._handle = handle
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path, cluster: Cluster) -> list[str]:
-        answer = self._handle.rehearse.remote(studies, folder)
+    def rehearse(self, units: Sequence[PlanUnit], folder: Path, cluster: Cluster) -> list[str]:
+        answer = self._handle.rehearse.remote(units, folder)
         try:
             while not ray.wait([answer], timeout=LOOK_SECONDS)[0]:
                 cluster.sizes()  # is anybody left to answer?
@@ -87,7 +87,7 @@ class Actor:
             raise error.cause from None
 
     def begin(self, task: Task, alone: bool) -> None:
-        self.carried, self.devices = RemoteTask(task), task.study.workload.devices
+        self.carried, self.devices = RemoteTask(task), task.unit.workload.devices
         self.events: ObjectRefGenerator = self._handle.carry_out.remote(task, alone)
 
     def news(self) -> Event:

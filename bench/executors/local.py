@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.ask import components
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.contracts import Task
 from bench.errors import BenchError, DeviceError
 from bench.events import TERMINAL, Event, Failed
@@ -48,27 +48,27 @@ class LocalExecutor:
         self, devices: Sequence[str] = (), stall_seconds: float = math.inf, modules: Sequence[str] = ()
     ) -> None:
         """stall_seconds: a worker that says nothing for so long, not even of an evaluation, hangs, and is ended.
-        modules: what workers find imported, beside what the studies rehearsed need.
+        modules: what workers find imported, beside what the units rehearsed need.
         """
         self._asked = list(devices)
         self._stall_seconds = stall_seconds
         self._modules = modules
         self._devices: list[str] = []
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, found before any is begun; chooses the devices.
+    def rehearse(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
+        """Everything that would stop the units, found before any is begun; chooses the devices.
 
         Raises DeviceError where a device asked for is not there.
         """
-        problems = self.try_out(studies, folder)
-        lacking = {each.workload.name: self._lacking(each) for each in studies if not self._enough(each)}
+        problems = self.try_out(units, folder)
+        lacking = {each.workload.name: self._lacking(each) for each in units if not self._enough(each)}
         return [*problems, *lacking.values()]
 
-    def try_out(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """The same, but for how many devices a study asks for: what a worker finds, wherever studies are to run."""
-        preload = [*_PRELOAD, *self._modules, *modules_of(studies)]
+    def try_out(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
+        """The same, but for how many devices a unit asks for: what a worker finds, wherever units are to run."""
+        preload = [*_PRELOAD, *self._modules, *modules_of(units)]
         begin_server(preload)
-        worker = Worker(rehearse, (self._asked, list(studies), folder))
+        worker = Worker(rehearse, (self._asked, list(units), folder))
         try:
             while not (answered := worker.answers_within(self._stall_seconds)):
                 if not _written_since(folder, time.time() - self._stall_seconds):
@@ -98,9 +98,9 @@ class LocalExecutor:
         running: list[Place] = []
         try:
             while tasks or running:
-                if tasks and not self._enough(tasks[0].study):
+                if tasks and not self._enough(tasks[0].unit):
                     task = tasks.popleft()
-                    yield task, {}, Failed(self._lacking(task.study))
+                    yield task, {}, Failed(self._lacking(task.unit))
                     continue
                 while tasks and not (alone and running) and (devices := _taken(places, tasks[0])):
                     task = tasks.popleft()
@@ -121,15 +121,15 @@ class LocalExecutor:
         finally:
             end(place.worker for place in running)
 
-    def _enough(self, study: Study | Timing) -> bool:
-        """Whether this machine has the devices of a study; a CPU is as many as it has cores."""
+    def _enough(self, unit: PlanUnit) -> bool:
+        """Whether this machine has the devices of a unit; a CPU is as many as it has cores."""
         kinds = Counter(place.partition(":")[0] for place in self._places())
-        return study.workload.devices <= max(kinds.values())
+        return unit.workload.devices <= max(kinds.values())
 
-    def _lacking(self, study: Study | Timing) -> str:
+    def _lacking(self, unit: PlanUnit) -> str:
         places = self._places()
         there = f"{len(places)}, {', '.join(dict.fromkeys(places))}"
-        return f"{study.workload.name}: found devices: {study.workload.devices}; this machine has {there}"
+        return f"{unit.workload.name}: found devices: {unit.workload.devices}; this machine has {there}"
 
     def _places(self) -> list[str]:
         return [device for device in self._devices for _ in range(cores() if device == "cpu" else 1)]
@@ -137,7 +137,7 @@ class LocalExecutor:
 
 def _taken(places: list[str], task: Task) -> list[str]:
     """Takes as many places as a task has devices, of one kind; none where too few are free."""
-    count = task.study.workload.devices
+    count = task.unit.workload.devices
     for kind in dict.fromkeys(place.partition(":")[0] for place in places):
         found = [place for place in places if place.partition(":")[0] == kind][:count]
         if len(found) == count:
@@ -156,9 +156,9 @@ def _written_since(folder: Path, moment: float) -> bool:
     return False
 
 
-def modules_of(studies: Sequence[Study | Timing]) -> list[str]:
-    """The modules of the studies' components: workers of a server that has imported them find sklearn and torchvision
+def modules_of(units: Sequence[PlanUnit]) -> list[str]:
+    """The modules of the units' components: workers of a server that has imported them find sklearn and torchvision
     loaded, and so take the same memory wherever they run.
     """
-    used = {(f"{key}s", getattr(study.workload, key).name) for study in studies for key in ("dataset", "model")}
+    used = {(f"{key}s", getattr(unit.workload, key).name) for unit in units for key in ("dataset", "model")}
     return [f"bench.{kind}.{name}" for kind, name in sorted(used) if name in components.names(kind)]

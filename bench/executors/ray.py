@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event, Failed
@@ -36,14 +36,14 @@ class RayExecutor:
         self._cluster, self._stall_seconds = cluster, stall_seconds
         self._modules: list[str] = []
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, as one node of the cluster finds it."""
-        self._modules = modules_of(studies)
+    def rehearse(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
+        """Everything that would stop the units, as one node of the cluster finds it."""
+        self._modules = modules_of(units)
         self._cluster.choose_kind()
         most = max(self._cluster.sizes())
-        too_many = dict.fromkeys(self._too_many(study, most) for study in studies if study.workload.devices > most)
-        fit = [study for study in studies if study.workload.devices <= most]
-        actor = self._actor(max((study.workload.devices for study in fit), default=1))
+        too_many = dict.fromkeys(self._too_many(unit, most) for unit in units if unit.workload.devices > most)
+        fit = [unit for unit in units if unit.workload.devices <= most]
+        actor = self._actor(max((unit.workload.devices for unit in fit), default=1))
         try:
             return [*too_many, *actor.rehearse(fit, folder.resolve(), self._cluster)]
         finally:
@@ -62,10 +62,10 @@ class RayExecutor:
                     actor.end()
                     tasks.appendleft(actor.carried.task)
                 while tasks and not (alone and running):
-                    devices = tasks[0].study.workload.devices
+                    devices = tasks[0].unit.workload.devices
                     if devices > max(sizes):
                         task = tasks.popleft()
-                        yield task, {}, Failed(self._too_many(task.study, max(sizes)))
+                        yield task, {}, Failed(self._too_many(task.unit, max(sizes)))
                     elif devices <= sum(sizes) - sum(actor.devices for actor in running):
                         running.append(self._actor(devices))
                         running[-1].begin(tasks.popleft(), alone)
@@ -75,7 +75,7 @@ class RayExecutor:
                     event = actor.news()
                     yield actor.carried.task, actor.carried.environment, event
                     if isinstance(event, TERMINAL):
-                        if tasks and tasks[0].study.workload.devices == actor.devices and not actor.carried.lost:
+                        if tasks and tasks[0].unit.workload.devices == actor.devices and not actor.carried.lost:
                             actor.begin(tasks.popleft(), alone)
                         else:
                             running.remove(actor)
@@ -87,6 +87,6 @@ class RayExecutor:
     def _actor(self, devices: int) -> Actor:
         return self._cluster.actor(devices, self._stall_seconds, self._modules)
 
-    def _too_many(self, study: Study | Timing, most: int) -> str:
-        found, kind = f"{study.workload.name}: found devices: {study.workload.devices}", self._cluster.kind
+    def _too_many(self, unit: PlanUnit, most: int) -> str:
+        found, kind = f"{unit.workload.name}: found devices: {unit.workload.devices}", self._cluster.kind
         return f"{found}; the Ray cluster has no node with more than {most} {kind}{'s' * (most > 1)}"

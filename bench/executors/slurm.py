@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt
 
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.contracts import Executor, Job, Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event
@@ -82,10 +82,10 @@ class SlurmExecutor:
         self._submitter, self._stall_seconds, self.jobs, self._host = submitter, stall_seconds, jobs, host
         self._modules: list[str] = []
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, as this machine finds it."""
-        self._modules = modules_of(studies)
-        return LocalExecutor(["cpu"], self._stall_seconds).try_out(studies, folder)
+    def rehearse(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
+        """Everything that would stop the units, as this machine finds it."""
+        self._modules = modules_of(units)
+        return LocalExecutor(["cpu"], self._stall_seconds).try_out(units, folder)
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         key = secrets.token_bytes(32)

@@ -114,7 +114,7 @@ def content_of(study: Study | Timing) -> dict[str, Any]:
     workload = study.workload
     entry = workload.entry
     of_either = {
-        "measure": study.what if isinstance(study, Timing) else "steps_to_target",
+        "measure": study.measure,
         "open_ended": workload.open_ended,
         **{key: str(getattr(workload, key)) for key in ("model", "dataset", "optimizer", "schedule")},
         "precision": entry.precision,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.ask.plan import Study, Timing, Workload
+from bench.ask.plan import PlanUnit, Study, Workload
 from bench.ask.search import Dimension, Value
 from bench.errors import ComponentError, sentence
 from bench.examples import Data, LossName
@@ -16,30 +16,30 @@ from bench.measure import augment, build, precision, probing
 from bench.measure.losses import LOSSES
 
 
-def rehearse(studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-    """Everything that would stop studies from being carried out, found before any of them is: one sentence each.
+def rehearse(units: Sequence[PlanUnit], folder: Path) -> list[str]:
+    """Everything that would stop units from being carried out, found before any of them is: one sentence each.
 
     Loads (and where it must, downloads) each dataset, and takes one step of each workload on the CPU with two examples.
     """
     problems: dict[str, None] = {}
     loaded: dict[str, Data | Exception] = {}
-    of_workload: dict[str, list[Study | Timing]] = {}
-    for each in sorted(studies, key=lambda each: each.batch_size):
+    of_workload: dict[str, list[PlanUnit]] = {}
+    for each in sorted(units, key=lambda each: each.batch_size):
         of_workload.setdefault(each.workload.name, []).append(each)
-    for units in of_workload.values():
-        each = units[-1]
+    for its in of_workload.values():
+        each = its[-1]
         try:
-            _rehearse(each, folder, loaded, next(filter(None, map(_alone, units)), None))
+            _rehearse(each, folder, loaded, next(filter(None, map(_alone, its)), None))
         except Exception as error:  # a user's component may raise anything
             problems[f"{each.workload.name}: {sentence(error)}"] = None
     return list(problems)
 
 
-def _alone(unit: Study | Timing) -> str | None:
+def _alone(unit: PlanUnit) -> str | None:
     """What has a model in training mode see one example alone: a batch, a device's share or what micro-batches leave of
     it, or a probe; None where nothing does.
     """
-    if isinstance(unit, Timing) and unit.what == "inference":
+    if unit.measure == "inference":
         return None
     micro_batch, share = unit.workload.entry.micro_batch, unit.batch_size // unit.workload.devices
     if share == 1:
@@ -52,7 +52,7 @@ def _alone(unit: Study | Timing) -> str | None:
 
 
 def _rehearse(
-    largest: Study | Timing,
+    largest: PlanUnit,
     folder: Path,
     loaded: dict[str, Data | Exception],
     alone: str | None,
@@ -138,8 +138,8 @@ def _rehearse_shared(workload: Workload, model: nn.Module) -> None:
         )
 
 
-def _any_point(study: Study | Timing) -> dict[str, Value]:
+def _any_point(unit: PlanUnit) -> dict[str, Value]:
     return {
         name: dimension.extremes()[0] if isinstance(dimension, Dimension) else dimension
-        for name, dimension in study.workload.space_at(study.batch_size).items()
+        for name, dimension in unit.workload.space_at(unit.batch_size).items()
     }

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from bench.ask.plan import MOST_DRAWS, Study, Trial
-from bench.contracts import Cohort, Look, Observation, OutOfMemory
+from bench.contracts import Cohort, Look, OutOfMemory
 from bench.events import Ended, Evaluated, Known, Outcome, Recalled, Seated, Started, StudyEvent
 
 MakeCohort = Callable[[Sequence[Trial]], Cohort]
+Carry = Callable[[list[Trial]], Iterator[StudyEvent]]
 
 
 def run(
@@ -89,7 +90,7 @@ class _Study:
         if self.apart:
             for trial in self.draws[: self.study.workload.entry.search.trials]:
                 self._recall(trial)
-            yield from self._in_chunks(self._separate(self.draws))
+            yield from self._in_chunks(self._separate(self.draws), self._chunk)
             self._begin()
         try:
             yield from self._race()
@@ -101,7 +102,7 @@ class _Study:
                 raise
         else:
             return
-        yield from self._in_chunks(_halves(unsettled))
+        yield from self._in_chunks(_halves(unsettled), self._chunk)
         self._begin()
         yield from self.search()
 
@@ -173,12 +174,12 @@ class _Study:
         groups = ([trial for trial in trials if trial.id in ids and not self._settled(trial)] for ids in self.apart)
         return [group for group in groups if group]
 
-    def _in_chunks(self, waiting: list[list[Trial]]) -> Iterator[StudyEvent]:
-        """Trains trials without replacing any, as many at once as fit, later ones bounded by the best step so far."""
+    def _in_chunks(self, waiting: list[list[Trial]], carry: Carry) -> Iterator[StudyEvent]:
+        """Carries trials to their ends without replacing any, as many at once as fit."""
         while waiting:
             chunk = waiting.pop(0)
             try:
-                yield from self._chunk(chunk)
+                yield from carry(chunk)
             except OutOfMemory:
                 left = [trial for trial in chunk if trial.id not in self.known]
                 if len(left) < 2:
@@ -187,6 +188,7 @@ class _Study:
                 waiting[:0] = _halves(left)
 
     def _chunk(self, trials: list[Trial]) -> Iterator[StudyEvent]:
+        """Trials of the search, which go no further than the best step so far."""
         # A frame of its own: when it fails, its cohort is gone before the next is made.
         group = yield from self._start(trials)
         yield from self._catch_up(group, self.steps[-1])
@@ -200,20 +202,27 @@ class _Study:
     def _advance(self, group: _Group, step: int) -> Iterator[StudyEvent]:
         if not group.trials:
             return
+        for trial in (yield from self._observe(group, step)):
+            if trial not in self.reached:
+                self._reach(trial, step)
+        if self.study.workload.slack is not None:
+            yield from self._end(group, {trial: "reached" for trial in group.trials if trial in self.reached})
+
+    def _observe(self, group: _Group, step: int) -> Generator[StudyEvent, None, list[Trial]]:
+        """Trains a group up to a step, and evaluates it there; those that meet the target."""
         observed = group.cohort.advance(step)
         group.step = step
-        yield _evaluated(step, observed)
-        workload = self.study.workload
+        yield Evaluated(step, {trial.id: seen.readings for trial, seen in observed.items() if seen.diverged_at is None})
+        workload, met = self.study.workload, []
         for trial, observation in observed.items():
             if observation.diverged_at is not None:
                 outcome: Outcome = "reached" if trial in self.reached else "diverged"
                 if outcome == "diverged":
                     self.diverged.append(observation.diverged_at)
                 yield self._ended(group, trial, outcome, observation.diverged_at)
-            elif trial not in self.reached and workload.threshold.met(observation.readings[workload.reading]):
-                self._reach(trial, step)
-        if workload.slack is not None:
-            yield from self._end(group, {trial: "reached" for trial in group.trials if trial in self.reached})
+            elif workload.threshold.met(observation.readings[workload.reading]):
+                met.append(trial)
+        return met
 
     def _reach(self, trial: Trial, step: int) -> None:
         self.reached[trial] = step
@@ -234,21 +243,11 @@ class _Study:
             yield Recalled({trial: self.known[trial.id] for trial in settled})
         separate = self._separate([trial for trial in confirmations if trial not in settled])
         seated = [trial for group in separate for trial in group]
-        waiting = [*separate, [trial for trial in confirmations if trial not in (*settled, *seated)]]
-        while waiting:
-            running = waiting.pop(0)
-            try:
-                yield from self._confirm(running)
-            except OutOfMemory:
-                left = [trial for trial in running if trial.id not in self.known]
-                if len(left) < 2:
-                    raise
-                waiting[:0] = _halves(left)
+        rest = [trial for trial in confirmations if trial not in (*settled, *seated)]
+        yield from self._in_chunks([group for group in (*separate, rest) if group], self._confirm)
 
     def _confirm(self, trials: list[Trial]) -> Iterator[StudyEvent]:
-        if not trials:
-            return
-        workload, budget = self.study.workload, trials[0].max_steps
+        budget = trials[0].max_steps
         group = yield from self._start(trials)
         probes = deque(self.study.probe_steps(budget).items())
         for step in self.study.evaluation_steps(self.validation_examples, budget):
@@ -256,21 +255,16 @@ class _Study:
                 group.step, due = probes.popleft()
                 group.cohort.train(group.step)
                 yield from self._probe(group, group.trials, due)
-            observed = group.cohort.advance(step)
-            group.step = step
-            yield _evaluated(step, observed)
-            ends: dict[Trial, Outcome] = {}
-            for trial, observation in observed.items():
-                if observation.diverged_at is not None:
-                    yield self._ended(group, trial, "diverged", observation.diverged_at)
-                elif workload.threshold.met(observation.readings[workload.reading]):
-                    self.reached[trial] = step
-                    ends[trial] = "reached"
-                elif step == budget:
-                    ends[trial] = "exhausted"
+            met = yield from self._observe(group, step)
+            self.reached |= dict.fromkeys(met, step)
+            ends: dict[Trial, Outcome] = {
+                trial: "reached" if trial in met else "exhausted"
+                for trial in group.trials
+                if trial in met or step == budget
+            }
             due = probes.popleft()[1] if probes and probes[0][0] == step else []
             yield from self._probe(group, [trial for trial in group.trials if trial not in ends], due)
-            yield from self._probe(group, list(ends), list(workload.probes))
+            yield from self._probe(group, list(ends), list(self.study.workload.probes))
             yield from self._end(group, ends)
             if not group.trials:
                 return
@@ -301,7 +295,3 @@ class _Study:
 def _halves(trials: list[Trial]) -> list[list[Trial]]:
     middle = len(trials) // 2
     return [trials[:middle], trials[middle:]]
-
-
-def _evaluated(step: int, observed: Mapping[Trial, Observation]) -> Evaluated:
-    return Evaluated(step, {trial.id: seen.readings for trial, seen in observed.items() if seen.diverged_at is None})

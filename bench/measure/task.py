@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from bench.ask.plan import Study, Timing, Trial
+from bench.ask.plan import Timing, Trial
 from bench.contracts import Look, OutOfMemory, Task
 from bench.errors import DataError, sentence
 from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Started, StudyEvent
@@ -36,10 +36,10 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
         yield Finished()
     except Exception as error:  # whatever a component raises, the other studies go on and this one says what it was
         if lost := lost_reader(error):  # no fault of a trial, or of the user: told as what became of a worker
-            yield Lost(f"{_name(task.study)}: a process that reads examples ended early: {lost}", "interrupted")
+            yield Lost(f"{task.unit}: a process that reads examples ended early: {lost}", "interrupted")
             return
         of_device = isinstance(error, torch.AcceleratorError)
-        message = f"{_name(task.study)}: {sentence(error)}"
+        message = f"{task.unit}: {sentence(error)}"
         yield Failed(message, traceback.format_exc(), of_device, isinstance(error, DataError))
     else:
         yield Finished()
@@ -47,16 +47,16 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
 
 def prepare(task: Task) -> None:
     """Has this process compute in the precision, and as deterministically, as the suite asks for."""
-    precision.prepare(task.study.workload.entry.precision)
-    precision.prepare_determinism(task.study.workload.entry.deterministic)
+    precision.prepare(task.unit.workload.entry.precision)
+    precision.prepare_determinism(task.unit.workload.entry.deterministic)
 
 
 def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
-    if isinstance(task.study, Timing):
+    if isinstance(task.unit, Timing):
         assert task.process is not None  # a timing is carried out a process at a time
-        yield from timing.run(task.study, task.process, task.data_folder, device)
+        yield from timing.run(task.unit, task.process, task.data_folder, device)
         return
-    of, known, apart = task.study, task.known, task.apart
+    of, known, apart = task.unit, task.known, task.apart
     data = build.data(of.workload, task.data_folder, device)
 
     def carry(make_cohort: study.MakeCohort, look: Look) -> Iterator[StudyEvent]:
@@ -73,7 +73,3 @@ def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
             where = environment.describe(device)
             yield from checkpoint.kept(task.checkpoint, of.id, where, carry, make_cohort, look)
     parallel.tell(None)  # the others need not follow any more
-
-
-def _name(study: Study | Timing) -> str:
-    return f"{study.workload.name} at batch size {study.batch_size:,}"

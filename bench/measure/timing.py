@@ -185,7 +185,7 @@ class _Work:
 
     def __init__(self, timing: Timing, trial: Trial, data: Data, device: torch.device) -> None:
         workload = timing.workload
-        if timing.what == "inference":  # the batch that a forward pass answers is whole, and as it is
+        if timing.measure == "inference":  # the batch that a forward pass answers is whole, and as it is
             workload = replace(workload, entry=workload.entry.model_copy(update={"micro_batch": None, "augment": None}))
         self._timing, self._entry = timing, workload.entry
         self._data, self._device = data, device
@@ -198,7 +198,7 @@ class _Work:
             self._feed = _DeviceFeed(data.train, order, workload.entry.augment)
         self._step = Step(workload, data, device, trial.init_seed, trial.metaparameters, timing.batch_size)
         self._act: Callable[[Tensor, Tensor], object] = self._step.take
-        if timing.what == "inference":
+        if timing.measure == "inference":
             self._step.model.eval()
             self._act = self._forward
 
@@ -218,7 +218,7 @@ class _Work:
         """What can be said of the step off the clock, once it has been timed, and of what the device can do."""
         held = limits.held_bytes(self._step)
         counted = limits.operations(
-            self._step, self._few.inputs, self._few.targets, training=self._timing.what == "throughput"
+            self._step, self._few.inputs, self._few.targets, training=self._timing.measure == "throughput"
         )
         seen = {
             "operations": counted * self._timing.batch_size / parallel.size(),  # of each device

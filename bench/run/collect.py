@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from bench.executors._slurm_queue import Queued
 from bench.keep import checkpoints, merge, storage
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord
+from bench.run.ceilings import Ceilings
 from bench.run.detached import PartRecord, is_detached, read, record_of
 from bench.run.parts import PartFiles, folder_of
 
@@ -105,15 +105,13 @@ def _readable(files: PartFiles, *, gone: bool) -> Path:
 
 def unmeasured(archive: Archive) -> list[StudyRecord]:
     """The studies asked for that are not measured whole, but for those of `to: max` above one that does not fit."""
-    finished, infeasible = archive.finished(), archive.infeasible()
+    finished, infeasible, ceilings = archive.finished(), archive.infeasible(), Ceilings()
     studies = archive.studies()
-    least: dict[tuple[str, str], int] = {}
     for study in studies:
         if study.id in infeasible and study.content.get("open_ended"):
-            key = study.workload, study.measure
-            least[key] = min(study.batch_size, least.get(key, study.batch_size))
+            ceilings.lower(study.workload, study.measure, study.batch_size)
     unfinished = (study for study in studies if study.id not in finished)
-    return [study for study in unfinished if study.batch_size <= least.get((study.workload, study.measure), math.inf)]
+    return [study for study in unfinished if not ceilings.below(study.workload, study.measure, study.batch_size)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.ask.plan import Plan, Study, Timing
+from bench.ask.plan import Plan, PlanUnit
 from bench.contracts import Detachable, Executor
 from bench.errors import ArchiveError, ComponentError, DeviceError
 from bench.keep import storage
@@ -36,9 +36,7 @@ class Record(BaseModel):
     parts: tuple[PartRecord, ...]
 
 
-def submit(
-    plan: Plan, units: Sequence[Study | Timing], archive: Archive, executor: Executor, data_folder: Path
-) -> Record:
+def submit(plan: Plan, units: Sequence[PlanUnit], archive: Archive, executor: Executor, data_folder: Path) -> Record:
     """Submits what is missing of a plan, in parts, after a rehearsal.
 
     Raises ComponentError with everything that would stop a study, DeviceError where no job can be submitted or none

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.ask.plan import Phase, Plan, Study, Timing
+from bench.ask.plan import Phase, Plan, PlanUnit, Timing
 from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
 
 
@@ -21,14 +21,15 @@ from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lo
 class _State:
     """What is to be said of one study."""
 
-    study: Study | Timing
+    unit: PlanUnit
     word: str = "waiting"
     phase: Phase = "search"
     training: dict[str, Phase] = field(default_factory=dict)
     step: int = 0
     budget: int = 0
     best: int | None = None
-    confirmed: int = 0
+    # Ids of confirmations that met the target: a fresh worker says it of them again.
+    confirmed: set[str] = field(default_factory=set)
     process: int = 0
     begun: float = 0.0
     took: float = 0.0
@@ -38,7 +39,7 @@ class _State:
             case Started(trials):
                 if self.word == "waiting":
                     self.word, self.begun = "training", time.monotonic()
-                if isinstance(self.study, Timing):
+                if isinstance(self.unit, Timing):
                     self.word, self.process = "timing", trials[0].number + 1
                 if trials[0].phase != self.phase:
                     self.phase, self.step, self.training = trials[0].phase, 0, {}
@@ -46,15 +47,15 @@ class _State:
                 self.budget = trials[0].max_steps
             case Recalled(known):
                 for trial, what in known.items():
-                    self._reach(trial.phase, what.reached_at)
+                    self._reach(trial.id, trial.phase, what.reached_at)
             case Evaluated(step, readings):
                 self.step = max(self.step, step)
-                if isinstance(self.study, Timing):
+                if isinstance(self.unit, Timing):
                     return
-                workload = self.study.workload
+                workload = self.unit.workload
                 for name, seen in readings.items():
                     if workload.threshold.met(seen.get(workload.reading, math.nan)):
-                        self._reach(self.training[name], step)
+                        self._reach(name, self.training[name], step)
             case Ended(trial, outcome):
                 self.training.pop(trial.id, None)
                 if outcome == "infeasible":
@@ -73,40 +74,40 @@ class _State:
     def over(self) -> bool:
         return self.word in ("done", "failed", "out of memory") and not self.training
 
-    def _reach(self, phase: Phase, step: int | None) -> None:
+    def _reach(self, trial: str, phase: Phase, step: int | None) -> None:
         if step is None:
             return
         if phase == "search":
             self.best = min(step, self.best or step)
         else:
-            self.confirmed += 1
+            self.confirmed.add(trial)
 
     def line(self) -> str:
         """The study in a few words, for a log."""
-        name = f"{self.study.workload.name}, batch size {self.study.batch_size:,}"
-        seeds = self.study.workload.entry.confirm.seeds
-        if isinstance(self.study, Timing):
-            name += f", {self.study.what}"
-        if self.word != "done" or isinstance(self.study, Timing):
+        name = f"{self.unit.workload.name}, batch size {self.unit.batch_size:,}"
+        seeds = self.unit.workload.entry.confirm.seeds
+        if isinstance(self.unit, Timing):
+            name += f", {self.unit.measure}"
+        if self.word != "done" or isinstance(self.unit, Timing):
             return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
-        confirmed = f", {self.confirmed} of {seeds} seeds confirm" if self.best is not None and seeds else ""
+        confirmed = f", {len(self.confirmed)} of {seeds} seeds confirm" if self.best is not None and seeds else ""
         return f"{name}: done, {found}{confirmed} ({self.took:.1f} s)"
 
 
 class Progress:
     """Follows the studies of a run."""
 
-    def __init__(self, plan: Plan, missing: Sequence[Study | Timing]) -> None:
+    def __init__(self, plan: Plan, missing: Sequence[PlanUnit]) -> None:
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._name = plan.suite.name
         self._kept = len(plan.units) - len(missing)
-        self._states = {study.id: _State(study) for study in missing}
+        self._states = {unit.id: _State(unit) for unit in missing}
         self._begun = time.monotonic()
 
-    def apply(self, study: Study | Timing, event: Event) -> None:
-        state = self._states[study.id]
+    def apply(self, unit: PlanUnit, event: Event) -> None:
+        state = self._states[unit.id]
         state.apply(event)
         if isinstance(event, Retried):
             self._console.print(event.message, highlight=False, soft_wrap=True, markup=False)
@@ -142,13 +143,13 @@ class Progress:
         # A long suite would not fit: what trains now, what came last, what comes next.
         waiting = [state for state in states if state.word == "waiting"]
         for state in [*ended[-8:], *training[:16], *waiting[:4]]:
-            table.add_row(state.study.workload.name, f"{state.study.batch_size:,}", self._now(state), self._best(state))
+            table.add_row(state.unit.workload.name, f"{state.unit.batch_size:,}", self._now(state), self._best(state))
         return Group(Text(head, style="bold"), table)
 
     def _now(self, state: _State) -> str:
         if state.word == "timing":
-            of = state.study.workload.entry.timing.processes
-            return f"timing {state.study.what if isinstance(state.study, Timing) else ''}, process {state.process}/{of}"
+            of = state.unit.workload.entry.timing.processes
+            return f"timing {state.unit.measure}, process {state.process}/{of}"
         if state.word != "training":
             return f"{state.word} ({state.took:.1f} s)" if state.took else state.word
         return f"{state.phase} {len(state.training)} x {state.step:,}/{state.budget:,}"

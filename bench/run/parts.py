@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.ask import check, document, plan
-from bench.ask.plan import Plan, Study, Timing
+from bench.ask.plan import Plan, PlanUnit, Study, Timing
 from bench.contracts import Executor
 from bench.errors import ComponentError
 from bench.keep import archive, checkpoints
@@ -51,13 +51,13 @@ class PartFiles:
         return self.folder / f"{self.number}.copy.sqlite"
 
 
-def shared_out(units: Sequence[Study | Timing], most: int) -> list[list[Study | Timing]]:
+def shared_out(units: Sequence[PlanUnit], most: int) -> list[list[PlanUnit]]:
     """At most so many parts, about equally long, each in the order of the plan.
 
     What is timed stays together, since the times of two machines make no curve; so do the studies of `to: max`, of
     which those above one that does not fit are left out.
     """
-    blocks: dict[str, list[Study | Timing]] = {}
+    blocks: dict[str, list[PlanUnit]] = {}
     for unit in units:
         alone = unit.id if not unit.workload.open_ended else unit.workload.name
         blocks.setdefault("timed" if isinstance(unit, Timing) else alone, []).append(unit)
@@ -70,11 +70,11 @@ def shared_out(units: Sequence[Study | Timing], most: int) -> list[list[Study | 
     return [[unit for unit in units if parts[unit.id] == number] for number in range(len(loads))]
 
 
-def _cost(block: Iterable[Study | Timing]) -> float:
+def _cost(block: Iterable[PlanUnit]) -> float:
     return sum(unit.expected_cost for unit in block if isinstance(unit, Study))
 
 
-def begin(whole: Archive, units: Sequence[Study | Timing], files: PartFiles) -> None:
+def begin(whole: Archive, units: Sequence[PlanUnit], files: PartFiles) -> None:
     """Makes a part: these units of an archive's plan, and what it knows already, for their trials may be among it."""
     ids, sizes = [unit.id for unit in units], {unit.batch_size for unit in units}
     studies = [row for row in whole.rows("studies") if row[2] in sizes]

@@ -8,12 +8,12 @@ Where the machine itself went, no trial is at fault: the study begins again as i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.ask.plan import Trial
+from bench.ask.plan import PlanUnit, Timing, Trial
 from bench.contracts import Task
-from bench.events import Ended, Evaluated, Event, Failed, Known, Lost, Retried, Started
+from bench.events import Ended, Evaluated, Event, Failed, Finished, Known, Lost, Retried, Started
 
 # So many workers in a row, none of which got a trial to its end, and it is not a trial that is at fault but the study.
 MOST_IN_A_ROW = 5
@@ -24,15 +24,22 @@ MOST_INTERRUPTED = 10
 
 
 class Retries:
-    """Follows a study's events; when its worker has ended early, says what is tried next."""
+    """Follows the events of a study or a timing; when a worker has ended early, says what is tried next.
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        # Trials that are training, each with the last step it was seen at.
+    training: trials that are training, each with the last step it was seen at.  settled: ids of those that have ended.
+    falls: how many workers in a row ended early before a trial ended or all was done, machines that went apart.
+    short: a trial of which too little is known for the study's answer, and that could not go further.
+    """
+
+    def __init__(self, unit: PlanUnit) -> None:
+        self.unit = unit
         self.training: dict[Trial, int] = {}
         self.settled: set[str] = set()
+        self.falls = 0
+        self.short: Trial | None = None
+        self._apart: Sequence[frozenset[str]] = ()
         self._blamed: dict[str, Known] = {}
-        self._falls: Counter[str] = Counter()
+        self._falls_of: Counter[str] = Counter()
         self._in_a_row = 0
         self._unseated = 0
         self._interrupted = 0
@@ -47,15 +54,24 @@ class Retries:
             case Ended(trial):
                 self.training.pop(trial, None)
                 self.settled.add(trial.id)
-                self._in_a_row = self._interrupted = 0
+                self.falls = self._in_a_row = self._interrupted = 0
+            case Finished():
+                self.falls = 0
+            case Failed() | Lost():
+                self.falls += not gone(event)
 
     def after(self, fault: Failed | Lost) -> Retried | None:
-        """What is tried next, after which `next_task` has the task; None where the study is given up."""
-        trials = list(self.training)
-        if isinstance(fault, Lost) and fault.outcome == "interrupted":
+        """What is tried next, after which `next_task` has the task; None where the study is given up, or no other try
+        is made of a timing's process. Nothing trains any more.
+        """
+        training, self.training = self.training, {}
+        trials = list(training)
+        if gone(fault):
             self._interrupted += 1
             again = self._interrupted < MOST_INTERRUPTED
             return Retried(f"{fault.message}; the study begins again elsewhere") if again else None
+        if isinstance(self.unit, Timing):
+            return None
         # Half as many trials need half the memory: that comes to an end by itself, and blames nobody.
         too_many = isinstance(fault, Lost) and fault.outcome == "infeasible"
         self._in_a_row += not too_many
@@ -64,22 +80,26 @@ class Retries:
         hopeless = timed_out or (isinstance(fault, Failed) and (fault.of_data or not trials))
         if hopeless or self._in_a_row >= MOST_IN_A_ROW or self._unseated >= _MOST_UNSEATED:
             return None
-        self._falls.update(trial.id for trial in trials if not too_many)
-        blamed = trials[0] if len(trials) == 1 and self._falls[trials[0].id] > 1 else None
+        self._falls_of.update(trial.id for trial in trials if not too_many)
+        blamed = trials[0] if len(trials) == 1 and self._falls_of[trials[0].id] > 1 else None
         if blamed:
-            if not self.settled and len(self._blamed) + 1 >= self.task.study.workload.entry.search.trials:
+            if not self.settled and len(self._blamed) + 1 >= self.unit.workload.entry.search.trials:
                 return None  # nobody would be left
-            self._blamed[blamed.id] = Known("crashed", self.training[blamed], None)
+            self._blamed[blamed.id] = Known("crashed", training[blamed], None)
             # The others are innocent until they fall again: together once more.
-            self.task = replace(self.task, apart=())
+            self._apart = ()
             return Retried(f"{fault.message}; the study goes on without trial {blamed.id}", blamed)
         middle = (len(trials) + 1) // 2
         halves = [frozenset(trial.id for trial in half) for half in (trials[:middle], trials[middle:]) if half]
-        others = [ids.difference(*halves) for ids in self.task.apart]
-        self.task = replace(self.task, apart=[*(ids for ids in others if ids), *halves])
+        others = [ids.difference(*halves) for ids in self._apart]
+        self._apart = [*(ids for ids in others if ids), *halves]
         return Retried(f"{fault.message}; the study begins again in a fresh worker")
 
-    def next_task(self, known: Mapping[str, Known]) -> Task:
-        """The study again, given what is known of its trials by now."""
-        self.training.clear()
-        return replace(self.task, known={**known, **self._blamed})
+    def next_task(self, task: Task, known: Mapping[str, Known]) -> Task:
+        """The task again, given what is known of its trials by now."""
+        return replace(task, known={**known, **self._blamed}, apart=self._apart)
+
+
+def gone(event: Event) -> bool:
+    """Whether a machine went, and with it what ran there."""
+    return isinstance(event, Lost) and event.outcome == "interrupted"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
-from bench.ask.plan import Plan, Study, Timing, Trial
+from bench.ask.plan import Plan, PlanUnit, Study, Timing, Trial
 from bench.contracts import Executor, Task
 from bench.errors import ComponentError, FaultyDeviceError
-from bench.events import Ended, Event, Failed, Finished, Lost
+from bench.events import Ended, Event, Failed, Finished, Lost, Retried
 from bench.keep import checkpoints
 from bench.keep.archive import Archive
-from bench.run.retries import Retries
+from bench.run.ceilings import Ceilings
+from bench.run.retries import Retries, gone
 
 # So many times in a row the device failed, or a worker died that timed or had no trial in its seat, and no trial came
 # to its end between: the device is not used on. What falls while a trial is in its seat may be that trial's own fault.
@@ -23,7 +23,7 @@ MOST_DEVICE_ERRORS = 10
 MOST_FALLS = 2
 
 
-def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
+def missing(plan: Plan, archive: Archive) -> list[PlanUnit]:
     """What the plan asks for and the archive does not hold whole, in the plan's order."""
     finished, infeasible = archive.finished(), archive.infeasible()
     dropped = _Dropped([unit for unit in plan.units if unit.id in infeasible])
@@ -31,8 +31,8 @@ def missing(plan: Plan, archive: Archive) -> list[Study | Timing]:
 
 
 def run(
-    plan: Plan, units: list[Study | Timing], archive: Archive, executor: Executor, data_folder: Path
-) -> Generator[tuple[Study | Timing, Event]]:
+    plan: Plan, units: list[PlanUnit], archive: Archive, executor: Executor, data_folder: Path
+) -> Generator[tuple[PlanUnit, Event]]:
     """Measures studies and timings of a plan and keeps what they say; each event is yielded once it is in the archive.
 
     Raises ComponentError, before anything is trained or written, with everything that would stop a study, and
@@ -58,38 +58,31 @@ def run(
 class _Dropped:
     """What need not be tried, or not again: what does not fit in memory, of `to: max` all above it, and what failed."""
 
-    def __init__(self, infeasible: Iterable[Study | Timing]) -> None:
+    def __init__(self, infeasible: Iterable[PlanUnit]) -> None:
         self._ids: set[str] = set()
-        self._least: dict[tuple[str, bool], int] = {}
+        self._ceilings = Ceilings()
         for unit in infeasible:
             self.does_not_fit(unit)
 
-    def does_not_fit(self, unit: Study | Timing) -> None:
-        key = (unit.workload.name, _trains(unit))
+    def does_not_fit(self, unit: PlanUnit) -> None:
         self._ids.add(unit.id)
-        self._least[key] = min(unit.batch_size, self._least.get(key, unit.batch_size))
+        self._ceilings.lower(unit.workload.name, unit.measure, unit.batch_size)
 
-    def failed(self, unit: Study | Timing) -> None:
+    def failed(self, unit: PlanUnit) -> None:
         self._ids.add(unit.id)
 
     def remove_from(self, tasks: deque[Task]) -> None:
-        kept = [task for task in tasks if task.study not in self]
+        kept = [task for task in tasks if task.unit not in self]
         tasks.clear()
         tasks.extend(kept)
 
-    def __contains__(self, unit: Study | Timing) -> bool:
+    def __contains__(self, unit: PlanUnit) -> bool:
         return unit.id in self._ids or self.too_large(unit)
 
-    def too_large(self, unit: Study | Timing) -> bool:
-        """Whether a smaller one did not fit. What is too large for a forward pass is too large to train, and not the
-        other way round.
-        """
-        smaller = [self._least.get((unit.workload.name, trains)) for trains in {False, _trains(unit)}]
-        return unit.workload.open_ended and any(least and least < unit.batch_size for least in smaller)
-
-
-def _trains(unit: Study | Timing) -> bool:
-    return not (isinstance(unit, Timing) and unit.what == "inference")
+    def too_large(self, unit: PlanUnit) -> bool:
+        """Whether a smaller one did not fit."""
+        beyond = self._ceilings.below(unit.workload.name, unit.measure, unit.batch_size)
+        return unit.workload.open_ended and beyond
 
 
 def _timed(timings: Sequence[Timing], archive: Archive, folder: Path) -> deque[Task]:
@@ -130,19 +123,15 @@ def _trained(studies: Sequence[Study], archive: Archive, folder: Path) -> deque[
 
 def _carry_out(
     tasks: deque[Task], archive: Archive, executor: Executor, dropped: _Dropped, *, alone: bool
-) -> Generator[tuple[Study | Timing, Event]]:
+) -> Generator[tuple[PlanUnit, Event]]:
     begun: dict[str, Retries] = {}
     places: dict[str, str] = {}  # ids of environments, by what they hold
     device_errors = 0
-    falls: Counter[str] = Counter()
-    short: dict[str, Trial] = {}
     with closing(executor.run(tasks, alone=alone)) as events:
         try:
             for task, environment, event in events:
-                unit = task.study
-                if unit.id not in begun:
-                    begun[unit.id] = Retries(task)
-                retries = begun[unit.id]
+                unit = task.unit
+                retries = begun.setdefault(unit.id, Retries(unit))
                 where = str(environment)
                 if environment and where not in places:
                     places[where] = archive.environment(environment)
@@ -151,60 +140,62 @@ def _carry_out(
                     dropped.remove_from(tasks)
                 if isinstance(event, Finished) and _goes_on(unit, archive, dropped):
                     continue
-                if isinstance(event, Finished) and unit.id in short:
-                    event = _fell_short(unit, short[unit.id])
+                if isinstance(event, Finished) and retries.short:
+                    event = _fell_short(unit, retries.short)
                     archive.unfinish(unit)
                 archive.record(unit, places.get(where, ""), event)
                 retries.apply(event)
                 if isinstance(event, Finished) or (isinstance(event, Lost) and event.outcome == "timed out"):
                     checkpoints.forget(checkpoints.place(archive.path, unit.id))
                 if isinstance(event, Ended | Finished):
-                    device_errors = falls[unit.id] = 0
+                    device_errors = 0
                     if isinstance(event, Ended) and event.outcome != archive.outcome(event.trial):
-                        short[unit.id] = event.trial  # it was overtaken elsewhere, and does not fit here
+                        retries.short = event.trial  # it was overtaken elsewhere, and does not fit here
                 elif isinstance(event, Failed | Lost):
                     archive.fault(unit, event, retries.training)
-                    gone = isinstance(event, Lost) and event.outcome == "interrupted"  # with the machine it was on
-                    falls[unit.id] += not gone
-                    device_errors += event.of_device if isinstance(event, Failed) else _at_device(unit, retries, event)
+                    device_errors += _at_device(retries, event)
                     if device_errors >= MOST_DEVICE_ERRORS:
                         raise FaultyDeviceError(
                             f"{event.message}\nstopped: {device_errors} workers in a row failed, and no trial ended "
                             "between them; run the suite again when the device is well"
                         )
-                    if (isinstance(unit, Study) or gone) and (retried := retries.after(event)):
-                        if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
-                            short[unit.id] = retried.blamed
+                    if retried := retries.after(event):
                         # Next, and not last: the longest were begun first, and nobody should wait for one at the end.
-                        known = archive.known(unit, retries.settled) if isinstance(unit, Study) else {}
-                        tasks.appendleft(replace(retries.next_task(known), process=task.process))
-                        yield unit, retried
-                        continue
-                    retries.training.clear()
-                    if isinstance(event, Failed) or (isinstance(unit, Timing) and falls[unit.id] >= MOST_FALLS):
+                        tasks.appendleft(_again(task, retries, retried, archive))
+                        event = retried
+                    elif isinstance(event, Failed) or retries.falls >= MOST_FALLS:
                         dropped.failed(unit)
                         dropped.remove_from(tasks)
                 yield unit, event
         finally:
             for retries in begun.values():
-                archive.interrupt(retries.task.study, retries.training)
+                archive.interrupt(retries.unit, retries.training)
 
 
-def _at_device(unit: Study | Timing, retries: Retries, lost: Lost) -> bool:
-    """Whether a worker that died may have died of its device: no trial with values of its own was in the seat, and it
-    was not the machine that went.
+def _again(task: Task, retries: Retries, retried: Retried, archive: Archive) -> Task:
+    """What is tried next of a task whose worker ended early."""
+    if retried.blamed and archive.outcome(retried.blamed) == "overtaken":
+        retries.short = retried.blamed
+    known = archive.known(task.unit, retries.settled) if isinstance(task.unit, Study) else {}
+    return retries.next_task(task, known)
+
+
+def _at_device(retries: Retries, fault: Failed | Lost) -> bool:
+    """Whether a worker may have ended early of its device: torch said so, or it died, no trial with values of its own
+    was in the seat, and it was not the machine that went.
     """
-    return lost.outcome != "interrupted" and (isinstance(unit, Timing) or not retries.training)
+    if isinstance(fault, Failed):
+        return fault.of_device
+    return not gone(fault) and (isinstance(retries.unit, Timing) or not retries.training)
 
 
-def _fell_short(unit: Study | Timing, trial: Trial) -> Failed:
+def _fell_short(unit: PlanUnit, trial: Trial) -> Failed:
     """What is said of a study that ended without a trial of which too little is known for its answer."""
     return Failed(
-        f"{unit.workload.name} at batch size {unit.batch_size:,}: trial {trial.id} was overtaken in another study and "
-        "could not go further, as this one needs it to"
+        f"{unit}: trial {trial.id} was overtaken in another study and could not go further, as this one needs it to"
     )
 
 
-def _goes_on(unit: Study | Timing, archive: Archive, dropped: _Dropped) -> bool:
+def _goes_on(unit: PlanUnit, archive: Archive, dropped: _Dropped) -> bool:
     """Whether other processes of a timing are to come, now that one is done."""
     return isinstance(unit, Timing) and unit not in dropped and bool(archive.recall(unit))

@@ -126,7 +126,7 @@ def plan_tables(plan: Plan) -> list[Table]:
                 timing.workload.name,
                 *(f"{timing.workload.devices:,}" for _ in devices),
                 f"{timing.batch_size:,}",
-                timing.what,
+                timing.measure,
                 f"{timing.workload.entry.timing.processes:,}",
                 f"{2 * timing.workload.entry.timing.seconds * timing.workload.entry.timing.processes:g}",
             ]

@@ -26,7 +26,7 @@ from bench.run.retries import Retries
 def on_two(model, **options):
     """A task of two devices."""
     one = task(model, **options)
-    return replace(one, study=replace(one.study, workload=replace(one.study.workload, devices=2)))
+    return replace(one, unit=replace(one.unit, workload=replace(one.unit.workload, devices=2)))
 
 
 def several(folder, model, **options):
@@ -47,7 +47,7 @@ def said_of(model):
     """What an executor says of a task of two devices; it leaves no process."""
     made = local([], 60.0)
     one = on_two(model)
-    assert made.rehearse([one.study], Path()) == []
+    assert made.rehearse([one.unit], Path()) == []
     with closing(made.run(deque([one]))) as events:
         said = [event for _, _, event in events]
     assert workers() == []
@@ -89,14 +89,14 @@ def test_a_rank_that_runs_out_of_memory_is_an_outcome_and_fewer_trials_may_fit(t
 
 def test_trials_that_do_not_fit_together_are_halved_as_often_as_it_takes_and_none_is_blamed():
     one = fake_study(trials=64)
-    trials, retries, sizes = list(one.draws()[:64]), Retries(Task(one, {}, Path())), []
+    trials, retries, sizes = list(one.draws()[:64]), Retries(one), []
     while len(trials) > 1:
         sizes.append(len(trials))
         retries.apply(Started(tuple(trials)))
         retried = retries.after(Lost("too many", "infeasible"))
         assert retried is not None
         assert retried.blamed is None
-        again = retries.next_task({})
+        again = retries.next_task(Task(one, {}, Path()), {})
         smallest = min(again.apart, key=len)
         trials = [trial for trial in trials if trial.id in smallest]
     assert sizes == [64, 32, 16, 8, 4, 2]
@@ -137,13 +137,13 @@ def test_the_exit_code_of_a_rank_without_memory_means_nothing_of_a_worker_that_h
 def test_a_task_waits_until_as_many_places_are_free_as_it_has_devices(two_places):
     made = local([], 60.0)
     mixed = [task(batch_size=32), on_two("softmax"), task(batch_size=128)]
-    assert made.rehearse([each.study for each in mixed], Path()) == []
+    assert made.rehearse([each.unit for each in mixed], Path()) == []
     going = {}
     for each, _, event in made.run(deque(mixed)):
-        going[each.study.id] = each.study.workload.devices
+        going[each.unit.id] = each.unit.workload.devices
         assert sum(going.values()) <= 2
         if isinstance(event, Finished):
-            del going[each.study.id]
+            del going[each.unit.id]
     assert not going
 
 

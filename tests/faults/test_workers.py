@@ -179,13 +179,13 @@ def test_a_timing_that_falls_twice_is_given_up_and_the_run_goes_on(tmp_path, siz
     def says(task):
         if task.process is None:
             return [Finished()]
-        if task.study.batch_size in sizes:
+        if task.unit.batch_size in sizes:
             return [Started((task.process,)), Lost("fell")]
         return [Started((task.process,)), Ended(task.process, "reached", 3, 1.0), Finished()]
 
     executor = Scripted(says)
     told = carried_out(tmp_path / "a.sqlite", executor)
-    tried = Counter(task.study.batch_size for task in executor.tasks if task.process)
+    tried = Counter(task.unit.batch_size for task in executor.tasks if task.process)
     assert tried == {size: 2 if size in sizes else 12 for size in (8, 16)}
     assert sum(event == Finished() for unit, event in told if isinstance(unit, plan.Study)) == 2
 
@@ -194,7 +194,7 @@ def test_what_timed_out_or_fell_in_its_seat_is_no_fault_of_the_device(tmp_path):
     def says(task):
         if task.process:
             return [Started((task.process,)), Ended(task.process, "reached", 3, 1.0), Finished()]
-        return [Started(tuple(task.study.draws()[:2])), Lost("fell")]
+        return [Started(tuple(task.unit.draws()[:2])), Lost("fell")]
 
     told = carried_out(tmp_path / "a.sqlite", Scripted(says))
     assert sum(isinstance(event, Lost) for _, event in told) == 2
@@ -273,7 +273,7 @@ def place():
 
 def test_a_timing_says_nothing_until_its_end_and_is_no_trial_that_may_time_out(place):
     timed = place("timings")
-    timed.worker.said.append(Started(tuple(timed.task.study.processes()[:1])))
+    timed.worker.said.append(Started(tuple(timed.task.unit.processes()[:1])))
     timed.news()
     assert 205 < timed.seconds_left() <= 210
 
@@ -282,7 +282,7 @@ def test_the_time_that_trials_may_train_runs_from_the_first_seat_of_their_cohort
     now = [0.0]
     monkeypatch.setattr("bench.executors._place.time.monotonic", lambda: now[0])
     trained = place("studies")
-    first, second, replacement = trained.task.study.draws()[:3]
+    first, second, replacement = trained.task.unit.draws()[:3]
 
     def left(at, *events):
         now[0] = at

@@ -57,7 +57,7 @@ def here(task: Task) -> Iterator[None]:
 
 def through(executor: Executor, task: Task) -> Generator[None]:
     """Has an executor carry out the task, once each time it is asked."""
-    assert executor.rehearse([task.study], Path()) == []
+    assert executor.rehearse([task.unit], Path()) == []
     tasks = deque([task])
     for _, _, event in executor.run(tasks):
         if isinstance(event, Finished):
