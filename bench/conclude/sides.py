@@ -52,6 +52,11 @@ class Sample:
         return self.workload, self.batch_size
 
     @property
+    def training(self) -> Status:
+        """What became of the training; the status of what was only timed is that of its clock."""
+        return self.status if self.target else "not measured"
+
+    @property
     def fits(self) -> bool:
         return not self.infeasible and self.status != "infeasible"
 
@@ -121,6 +126,12 @@ def other_devices(base: Sample, candidate: Sample) -> str | None:
     """Why nothing of the two is compared, as the end of a sentence; None where they train on as many devices."""
     alike = base.devices == candidate.devices
     return None if alike else f"a trial's devices were {base.devices:,} and are {candidate.devices:,}"
+
+
+def other_target(base: Sample, candidate: Sample) -> str | None:
+    """Why their trainings cannot be compared, as the end of a sentence; None where they can, or one was only timed."""
+    alike = base.target == candidate.target or not (base.target and candidate.target)
+    return None if alike else f"the target was {base.target} and is {candidate.target}"
 
 
 # What must be alike for one time or amount of memory to be compared with another.
