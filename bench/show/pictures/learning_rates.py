@@ -29,7 +29,9 @@ def learning_rates(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bo
         sizes, rates, c=slower, cmap="viridis", vmin=0, vmax=max(1.0, *slower), label="met the target"
     )
     panel.figure.colorbar(marks, ax=panel, label="log2 of its steps over the least")
-    bests = [(size, best.metaparameters["learning_rate"]) for size, best in found]
+    bests = [
+        (size, best.metaparameters["learning_rate"]) for size, best in found if "learning_rate" in best.metaparameters
+    ]
     panel.plot(*zip(*bests, strict=True), color=ORANGE, marker="o", markerfacecolor="none", label="the best")
     batch_sizes(panel, sizes)
     amounts(panel, "learning rate")
