@@ -46,7 +46,8 @@ def summary(
     best = {"learning_rate": learning_rate, **fixed, **(metaparameters or {})}
     found = confirmed = None
     if steps is not None:
-        tried = (Attempt(steps, best), *(Attempt(later, {**best, **values}) for later, values in attempts))
+        others = [(later, {**best, **values}) for later, values in attempts]
+        tried = tuple(Attempt(*each, number) for number, each in enumerate([(steps, best), *others]))
         found = Found(steps, resolution, best, dict(at_edge or {}), tried)  # type: ignore[arg-type]
     if steps is not None and seeds and status == "measured":
         confirmed = Confirmed(

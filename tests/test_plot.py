@@ -97,7 +97,8 @@ def test_a_miss_is_marked_at_its_budget_and_nothing_stands_where_there_is_no_num
 
 
 def test_a_best_trial_without_a_learning_rate_has_no_mark_among_the_best(archive, monkeypatch):
-    made = [summary(8, 50), summary(16, 40)]
+    trials = archive.studies()[0].trials
+    made = [replace(each, study=replace(each.study, trials=trials)) for each in (summary(8, 50), summary(16, 40))]
     made[1] = replace(made[1], found=replace(made[1].found, metaparameters={}, attempts=()))
     monkeypatch.setattr(plot, "summaries", lambda _: made)
     lines = {line.get_label(): line for line in plot._drawn(archive, "learning_rates").axes[0].get_lines()}

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from bench.ask.plan import CONFIRM_BUDGET
 from bench.ask.search import Dimension, Space
-from bench.ask.suite import UNITS, Threshold
+from bench.ask.suite import Threshold
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord, TrialRecord
 from bench.stats import MedianInterval, median_interval
@@ -37,6 +37,7 @@ class Attempt:
 
     steps: int
     metaparameters: dict[str, Any]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def _found(
     reached.sort(key=lambda row: row[:2])
     step, _, winner = reached[0]
     before = archive.step_before(winner.key, study.content["reading"], step)
-    attempts = tuple(Attempt(steps, trial.metaparameters) for steps, _, trial in reached)
+    attempts = tuple(Attempt(steps, trial.metaparameters, trial.number) for steps, _, trial in reached)
     found = Found(step, (step - before) / step, winner.metaparameters, _edges(study, winner), attempts)
     return found, winner
 
@@ -315,16 +316,6 @@ def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, 
     for step, name, value in readings:
         paths.setdefault(name, {})[step] = value
     return paths
-
-
-def curve_of_trial(archive: Archive, study: StudyRecord, trial: TrialRecord) -> dict[int, float]:
-    """The reading that the target is about at every evaluated step of a trial, in the target's unit: {step: value}."""
-    read = _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
-    (stated,) = stated_target(study.content)
-    if stated not in UNITS:
-        return read
-    told = {step: UNITS[stated].number(value) for step, value in read.items()}
-    return {step: value for step, value in told.items() if math.isfinite(value)}
 
 
 def stated_target(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:
