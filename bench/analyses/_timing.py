@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 from bench.ask.plan import TimedMeasure
-from bench.conclude.measures import Process, Summary, Timed
+from bench.conclude.measures import Process, Summary, Timed, by_workload
 
 # What a time depends on, of an environment.
 _WHERE = ("device", "threads", "torch", "node")
@@ -29,7 +28,7 @@ _BINDS = 0.2
 
 def timed(summaries: Sequence[Summary], what: TimedMeasure) -> Iterator[tuple[str, list[Timed]]]:
     """(title, its timings) of each workload that was timed so."""
-    for name, rows in groupby(summaries, key=lambda summary: summary.study.title):
+    for name, rows in by_workload(summaries, timed=True):
         found = [row.timed if what == "throughput" else row.inference for row in rows]
         timings = [each for each in found if each is not None]
         if timings:

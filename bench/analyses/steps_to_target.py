@@ -36,10 +36,8 @@ def _table(name: str, rows: list[Summary]) -> Table:
     title = f"{name}: {', '.join(parts)}; {target_in_words(content)}"
     if rows[0].grows:
         return Table(title, GROWING, [_growing_row(row) for row in rows], _NUMERIC, _growing_notes(rows), _SPARE)
-    timed = any(summary.timed for summary in rows)
-    kept = [place for place, column in enumerate(COLUMNS) if timed or column not in _TIMED]
-    cells = [[row[place] for place in kept] for row in map(_row, rows)]
-    return Table(title, [COLUMNS[place] for place in kept], cells, _NUMERIC, _notes(rows), _SPARE)
+    table = Table(title, COLUMNS, [_row(row) for row in rows], _NUMERIC, _notes(rows), _SPARE)
+    return table if any(row.timed for row in rows) else table.without_empty(_TIMED)
 
 
 def _growing_row(summary: Summary) -> list[str]:

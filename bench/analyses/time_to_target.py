@@ -66,11 +66,9 @@ def _measured(name: str, met: Sequence[_Met]) -> Table:
             }
         )
     soonest = min(met, key=lambda each: each.steps * each.step_seconds)
-    devices = met[0].summary.study.devices
-    here = "this device" if devices == 1 else f"{devices:,} such devices"
     notes = [
-        f"time to target: steps to target x step time of one ordinary step on {here}; its interval has the ends of "
-        "both multiplied; evaluation is not counted in.",
+        f"time to target: steps to target x step time of one ordinary step on {met[0].summary.here}; its interval "
+        "has the ends of both multiplied; evaluation is not counted in.",
         f"the soonest here, and so the cheapest in device time, is batch size {soonest.batch_size:,}: "
         f"{seconds(soonest.steps * soonest.step_seconds)}.",
     ]

@@ -154,6 +154,11 @@ class Summary:
         return self.study.measure == "steps_to_target"
 
     @property
+    def here(self) -> str:
+        """In words, on what each trial trains and is timed."""
+        return "this device" if self.study.devices == 1 else f"{self.study.devices:,} such devices"
+
+    @property
     def grows(self) -> bool:
         """Whether the batch only starts at the batch size; a step is then so many examples, and not the optimizer's."""
         return bool(self.study.content.get("growth"))
@@ -330,10 +335,10 @@ def target_in_words(content: Mapping[str, Any]) -> str:
     return " ".join([reading, *(f"{key} {value:g}" for key, value in threshold.items())]).replace("_", " ")
 
 
-def by_workload(rows: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
-    """(title, its studies) of each workload that was trained."""
-    trained = (row for row in rows if row.trained)
-    for title, group in groupby(trained, key=lambda row: row.study.title):
+def by_workload(rows: Sequence[Summary], *, timed: bool = False) -> Iterator[tuple[str, list[Summary]]]:
+    """(title, its studies) of each workload that was trained; timed: of those that were timed alone, too."""
+    asked = (row for row in rows if timed or row.trained)
+    for title, group in groupby(asked, key=lambda row: row.study.title):
         yield title, list(group)
 
 

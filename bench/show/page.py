@@ -10,13 +10,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from bench.conclude.charts import curves, tried
 from bench.conclude.curve_fit import fit_curve
-from bench.conclude.measures import Summary, stated_target, summaries
+from bench.conclude.measures import Summary, by_workload, stated_target, summaries
 from bench.conclude.points import Point, curve_of
 from bench.errors import BenchError
 from bench.keep.archive import Archive
@@ -51,12 +50,10 @@ def page(archive: Archive) -> str:
 
 
 def _data(archive: Archive) -> dict[str, Any]:
-    trained = [row for row in summaries(archive) if row.trained]
-    groups = groupby(trained, key=lambda row: row.study.title)
     found = tables(archive)
     return {
         "advice": [note for table in found for note in table.notes if note.startswith("advice: ")],
-        "workloads": [_workload(archive, name, list(rows)) for name, rows in groups],
+        "workloads": [_workload(archive, name, rows) for name, rows in by_workload(summaries(archive))],
         "tables": [
             {
                 "title": table.title,
