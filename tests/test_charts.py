@@ -9,6 +9,7 @@ import pytest
 from summaries import summary
 from test_archive import measure
 
+from bench.ask.suite import Doubling
 from bench.conclude import charts
 from bench.conclude.measures import summaries
 from bench.keep.archive import Archive
@@ -52,7 +53,7 @@ def test_curves_are_of_confirmations_and_of_the_search_where_there_are_none(arch
 
 def test_a_curve_runs_along_examples_where_the_batch_grows(archive):
     (row,) = summaries(archive)
-    grown = replace(row.study, content={**row.study.content, "growth": {"double_at": [1000]}})
+    grown = replace(row.study, content={**row.study.content, "growth": Doubling(double_at=[1000])})
     steps, examples = (charts.curves(each, archive)[0] for each in (row, replace(row, study=grown)))
     assert list(examples) == [100 * step for step in steps]
 

@@ -86,7 +86,7 @@ def groups(summaries: Sequence[Summary]) -> list[Group]:
     for _, rows in by_workload(summaries, timed=True):
         study = rows[0].study
         rest = {key: value for key, value in study.content.items() if key != "devices"}
-        key = apart_from_devices(study.workload, study.devices), json.dumps(rest, sort_keys=True)
+        key = apart_from_devices(study.workload, study.devices), json.dumps(rest, sort_keys=True, default=repr)
         alike.setdefault(key, {})[study.devices] = rows
     return [Group(name, rows, _cells(rows)) for (name, _), rows in alike.items() if len(rows) > 1]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from bench.ask.plan import TimedMeasure
+from bench.ask.suite import TimingOptions
 from bench.conclude.measures import Process, Summary, Timed, by_workload
 
 # What a time depends on, of an environment.
@@ -84,7 +85,7 @@ def doubt_notes(timings: Sequence[Timed]) -> list[str]:
 
 
 def _doubts(timing: Timed) -> list[str]:
-    settings = timing.study.content["timing"]
+    settings: TimingOptions = timing.study.content["timing"]
     processes = [process for process in timing.processes if process.windows]
     if not processes:
         return []
@@ -113,14 +114,14 @@ def _doubts(timing: Timed) -> list[str]:
     if outlying := sum(map(_has_outliers, processes)):
         found.append(f"some windows lie far from the rest{_of(outlying, processes)}; something else ran, time it again")
     if vague := sum(not process.precise for process in processes):
-        asked = f"{settings['precision']:.0%} in {settings['seconds']:g} s"
+        asked = f"{settings.precision:.0%} in {settings.seconds:g} s"
         found.append(
             f"the median is not known to {asked}{_of(vague, processes)}; give it more seconds, or a quiet machine"
         )
     if starved := sum(map(_starved, processes)):
         found.append(f"steps waited for their examples{_of(starved, processes)}; use input: device, or more processors")
-    if len(processes) < settings["processes"]:
-        found.append(f"{len(processes)} of {settings['processes']} processes were timed; run the suite again")
+    if len(processes) < settings.processes:
+        found.append(f"{len(processes)} of {settings.processes} processes were timed; run the suite again")
     return found
 
 

@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from bench.ask.search import Dimension, ScalingRule
+from bench.ask.suite import Doubling, Growth
 from bench.conclude.measures import Confirmed, Summary, by_workload, target_in_words
 from bench.numbers import seconds, seconds_interval
 from bench.table import Table
@@ -55,12 +57,12 @@ def _growing_row(summary: Summary) -> list[str]:
 
 
 def _growing_notes(rows: list[Summary]) -> list[str]:
-    growth = rows[0].study.content["growth"]
-    if "double_at" in growth:
-        how = f"doubles after {', '.join(f'{examples:,}' for examples in growth['double_at'])} examples"
+    growth: Growth = rows[0].study.content["growth"]
+    if isinstance(growth, Doubling):
+        how = f"doubles after {', '.join(f'{examples:,}' for examples in growth.double_at)} examples"
     else:
-        eta = f", eta {growth['eta']:g}" if "eta" in growth else ""
-        how = f"grows by {growth['adaptive'].replace('_', ' ')}{eta}, to at most {growth['most']:,}"
+        eta = f", eta {growth.eta:g}" if growth.eta else ""
+        how = f"grows by {growth.adaptive.replace('_', ' ')}{eta}, to at most {growth.most:,}"
     return [
         f"the batch starts at the batch size and {how}; where a suite or another table says steps, a step is as many "
         "examples as the first batch had.",
@@ -112,7 +114,7 @@ def _best(summary: Summary) -> str:
     if summary.found is None:
         return ""
     space, found = summary.study.content["space"], summary.found
-    searched = [name for name in found.metaparameters if isinstance(space[name], dict)]
+    searched = [name for name in found.metaparameters if isinstance(space.get(name), Dimension | ScalingRule)]
     return ", ".join(
         f"{name} {_short(found.metaparameters[name])}"
         + (f" ({found.at_edge[name]} edge)" if name in found.at_edge else "")

@@ -44,7 +44,7 @@ def curves(row: Summary, archive: Archive) -> list[dict[int, float]]:
     each trial of the search where nothing was confirmed: {step: value}, and {examples: value} where the batch grows.
     """
     content, unit = row.study.content, row.study.batch_size if row.grows else 1
-    (stated,) = stated_target(content)
+    stated, _ = stated_target(content)
     told = UNITS[stated].number if stated in UNITS else float
     found = []
     for trial in [trial for trial in row.study.trials if trial.phase == "confirm"] or row.study.trials:

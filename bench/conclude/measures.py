@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
 from bench.ask.plan import CONFIRM_BUDGET
-from bench.ask.search import Dimension, Space
+from bench.ask.search import Dimension
 from bench.ask.suite import Threshold
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord, TrialRecord
@@ -25,8 +23,6 @@ _UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
 
 # A best value this close to an end of its range, as a share of the range, asks for a wider one.
 EDGE = 0.05
-
-_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
 
 Status = Literal["measured", "infeasible", "not measured"]
 
@@ -313,7 +309,7 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
 
 def searches(study: StudyRecord, name: str) -> bool:
     """Whether a study searched a metaparameter, and was not given it, at once or by a scaling rule."""
-    return isinstance(_SPACE.validate_python(study.content["space"].get(name, 0)), Dimension)
+    return isinstance(study.content["space"].get(name), Dimension)
 
 
 def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, float]]:
@@ -323,16 +319,18 @@ def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, 
     return paths
 
 
-def stated_target(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The target of a study as its suite gives it, such as {validation_perplexity: {at_most: 20}}."""
-    stated: dict[str, dict[str, float]] = content.get("target") or {content["reading"]: content["threshold"]}
-    return stated
+def stated_target(content: Mapping[str, Any]) -> tuple[str, Threshold]:
+    """The target of a study as its suite gives it, such as (validation_perplexity, {at_most: 20})."""
+    stated: dict[str, Threshold] = content.get("target") or {content["reading"]: content["threshold"]}
+    ((reading, threshold),) = stated.items()
+    return reading, threshold
 
 
 def target_in_words(content: Mapping[str, Any]) -> str:
     """A study's target in words: `validation error at most 0.05`."""
-    ((reading, threshold),) = stated_target(content).items()
-    return " ".join([reading, *(f"{key} {value:g}" for key, value in threshold.items())]).replace("_", " ")
+    reading, threshold = stated_target(content)
+    ((key, bound),) = threshold.model_dump(exclude_none=True).items()
+    return f"{reading} {key} {bound:g}".replace("_", " ")
 
 
 def by_workload(rows: Sequence[Summary], *, timed: bool = False) -> Iterator[tuple[str, list[Summary]]]:
@@ -343,13 +341,12 @@ def by_workload(rows: Sequence[Summary], *, timed: bool = False) -> Iterator[tup
 
 
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
-    return archive.first_step(trial.key, study.content["reading"], Threshold(**study.content["threshold"]))
+    return archive.first_step(trial.key, study.content["reading"], study.content["threshold"])
 
 
 def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", "high"]]:
     edges: dict[str, Literal["low", "high"]] = {}
-    for name, raw in study.content["space"].items():
-        dimension = _SPACE.validate_python(raw)
+    for name, dimension in study.content["space"].items():
         searched = isinstance(dimension, Dimension) and name in winner.metaparameters
         position = dimension.position(winner.metaparameters[name]) if searched else None
         if position is not None and not EDGE <= position <= 1 - EDGE:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, WrapValidator
 
-from bench.ask.suite import Threshold
 from bench.conclude.measures import Status, Summary, stated_target, summaries
 from bench.keep.archive import Archive
 
@@ -120,8 +119,8 @@ def sample_of(summary: Summary) -> Sample:
 
 
 def _target(content: Mapping[str, Any]) -> str:
-    ((reading, threshold),) = stated_target(content).items()
-    return f"{reading} {Threshold(**threshold)} of {content['dataset']}"
+    reading, threshold = stated_target(content)
+    return f"{reading} {threshold} of {content['dataset']}"
 
 
 def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -83,8 +83,8 @@ def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str,
     fitted = fit_curve(curve)
     sizes = [point.batch_size for point in curve.points]
     along = [sizes[0] * (sizes[-1] / sizes[0]) ** (place / 100) for place in range(101)] if fitted else []
-    ((reading, threshold),) = stated_target(content).items()
-    (bound,) = threshold.values()
+    reading, threshold = stated_target(content)
+    (bound,) = threshold.model_dump(exclude_none=True).values()
     return {
         "name": name,
         "reading": reading.replace("_", " "),

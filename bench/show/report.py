@@ -93,8 +93,11 @@ def _workload(rows: Sequence[Summary], environments: Sequence[dict[str, Any]]) -
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
     described["devices"] = rows[0].study.devices
-    target = stated_target(content) if rows[0].trained else None
-    described |= {"growth": content["growth"]} if rows[0].grows else {}
+    target = None
+    if rows[0].trained:
+        reading, threshold = stated_target(content)
+        target = {reading: threshold.model_dump(exclude_none=True)}
+    described |= {"growth": content["growth"].model_dump(exclude_none=True)} if rows[0].grows else {}
     return {
         "name": rows[0].study.workload,
         **described,

@@ -25,8 +25,8 @@ def curves(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:
             panel.plot(list(path), list(path.values()), color=shade, linewidth=0.8, label=label)
             label, drawn = None, True
     if drawn:
-        ((reading, threshold),) = stated_target(rows[0].study.content).items()
-        (bound,) = threshold.values()
+        reading, threshold = stated_target(rows[0].study.content)
+        (bound,) = threshold.model_dump(exclude_none=True).values()
         panel.axhline(bound, linestyle="--", color=GREY)
         panel.set_xscale("log")
         panel.set_xlabel("examples" if rows[0].grows else "step")
