@@ -37,6 +37,12 @@ def interval(value: Interval) -> str:
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
 
 
+def count_interval(value: MedianInterval) -> str:
+    """`value [low, high]` of what is counted; the value alone where nothing is known of its interval."""
+    spread = f" [{number(value.low, 6)}, {number(value.high, 6)}]" if value.confidence else ""
+    return f"{number(value.median, 6)}{spread}"
+
+
 def raw(value: float | None) -> float | None:
     """A value for JSON, which has neither NaN nor infinity."""
     return value if value is not None and math.isfinite(value) else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tabulate import tabulate
@@ -60,6 +61,16 @@ class Table:
     notes: list[str] = field(default_factory=list)
     spare: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+
+    def without_empty(self, columns: Collection[str]) -> Table:
+        """The table without those of the columns in which no row has anything."""
+        kept = [
+            place
+            for place, column in enumerate(self.columns)
+            if column not in columns or any(row[place] for row in self.rows)
+        ]
+        rows = [[row[place] for place in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
 
     def render(self, style: Format, width: int | None = None) -> str:
         """The whole table as text; a table of at most `width` columns of characters, where one is given."""

@@ -6,11 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from bench.ask.plan import CONFIRM_BUDGET
+from bench.ask.search import Space
+from bench.ask.suite import Growth, Threshold
 from bench.conclude.measures import Attempt, Confirmed, Found, Summary
 from bench.keep.records import StudyRecord
 from bench.stats import median_interval
 
+_SPACE, _GROWTH = TypeAdapter(dict[str, Space]), TypeAdapter(Growth)
 SPACE = {"learning_rate": {"log_uniform": [1e-6, 1e6]}}
 
 
@@ -46,7 +51,8 @@ def summary(
     best = {"learning_rate": learning_rate, **fixed, **(metaparameters or {})}
     found = confirmed = None
     if steps is not None:
-        tried = (Attempt(steps, best), *(Attempt(later, {**best, **values}) for later, values in attempts))
+        others = [(later, {**best, **values}) for later, values in attempts]
+        tried = tuple(Attempt(*each, number) for number, each in enumerate([(steps, best), *others]))
         found = Found(steps, resolution, best, dict(at_edge or {}), tried)  # type: ignore[arg-type]
     if steps is not None and seeds and status == "measured":
         confirmed = Confirmed(
@@ -73,6 +79,11 @@ def summary(
         "probes": {},
         "space": {**SPACE, **fixed},
         **content,
+    }
+    described |= {
+        "threshold": Threshold(**described["threshold"]),
+        "space": _SPACE.validate_python(described["space"]),
+        **({"growth": _GROWTH.validate_python(described["growth"])} if described.get("growth") else {}),
     }
     study = StudyRecord(f"{workload}-{batch_size}", workload, batch_size, described, status == "measured", ())
     tally = {"reached": 1, "overtaken": 15} if found else {"exhausted": 16}

@@ -10,6 +10,7 @@ from sides_by_hand import HERE
 from summaries import summary
 
 from bench.analyses.scaling import scaling
+from bench.ask.suite import TimingOptions
 from bench.conclude.measures import Process, Timed
 from bench.keep.archive import StudyRecord
 
@@ -26,7 +27,7 @@ def study(batch_size, devices, step_seconds, steps=None, workload="w", environme
     made = summary(
         batch_size, steps, workload=name, seeds=[steps] * 5 if steps else (), **content, **measure, **changes
     )
-    settings = {"measure": "throughput", "timing": {"processes": 3, "precision": 0.02, "seconds": 1.0}, **content}
+    settings = {"measure": "throughput", "timing": TimingOptions(processes=3), **content}
     clocked = StudyRecord("t", name, batch_size, settings, True, ())
     processes = tuple(Process((step_seconds,), {}, True, environment) for _ in range(3))
     return replace(made, timed=Timed(clocked, processes, infeasible=False))

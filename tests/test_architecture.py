@@ -79,7 +79,7 @@ HOMES = {
     "ray": {"executors"},
     "submitit": {"executors"},
     "pydantic": {
-        *("ask", "options", "conclude.baseline", "conclude.measures", "keep.reader", "keep.records", "run.detached"),
+        *("ask", "options", "conclude.baseline", "conclude.sides", "keep.reader", "keep.records", "run.detached"),
         *("models", "datasets", "optimizers", "schedules", "probes", "executors"),
     },
 }

@@ -74,6 +74,25 @@ def test_unlike_targets_and_precisions_are_marked():
     assert found[32, "throughput"] == "unlike"
 
 
+def only_timed(seconds=SECONDS):
+    """A workload that was timed and has no target, as `bench time` leaves it."""
+    clock = timed(seconds)
+    made = study(BASE, seconds=seconds)
+    return replace(made, study=clock.study, found=None, confirmed=None, timed=clock)
+
+
+@pytest.mark.parametrize("candidate", [study(BASE, seconds=SECONDS, threshold={"at_most": 0.2}), only_timed()])
+def test_times_are_compared_whatever_the_target(candidate):
+    found = differences([study(BASE, seconds=SECONDS)], [candidate])
+    assert (found[32, "throughput"], found[32, "step_seconds"], found[32, "peak_memory"]) == ("~", "~", "identical")
+
+
+@pytest.mark.parametrize(("base", "name"), [(study(BASE), "candidate"), (only_timed(), "base")])
+def test_what_was_only_timed_has_no_steps_and_no_target_that_could_differ(base, name):
+    row = rows([base], [only_timed()])[32, "steps_to_target"]
+    assert (row.difference, row.note) == ("~", f"{name}: not measured")
+
+
 @pytest.mark.parametrize(
     ("candidate", "note"),
     [

@@ -15,6 +15,7 @@ from test_compare import SECONDS
 from test_compare import study as timed_study
 
 from bench.ask import check, components, document, plan
+from bench.ask.suite import Interconnect, TimingOptions
 from bench.conclude import baseline
 from bench.conclude.compare import compare
 from bench.conclude.gate import NOT_COMPARABLE
@@ -96,7 +97,7 @@ def trained(devices, name="w"):
         summary(size, round(1000 + 64_000 / size), workload=name, seeds=[1000 + 64_000 / size] * 5, **more)
         for size in (16, 32, 64, 128)
     ]
-    links = {"timing": {"interconnect": {"bandwidth_bytes_per_second": 1e9, "latency_seconds": 1e-5}}}
+    links = {"timing": TimingOptions(interconnect=Interconnect(bandwidth_bytes_per_second=1e9, latency_seconds=1e-5))}
     clock = scaled(16, devices, 1e-3).timed
     return [replace(row, timed=replace(clock, study=replace(clock.study, content={**more, **links}))) for row in rows]
 

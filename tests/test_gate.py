@@ -278,6 +278,16 @@ def test_what_was_timed_and_not_trained_can_be_gated_for_speed_alone():
     assert gate(plan_of(both), side(quick), side(quick)).exit_code == INCOMPLETE
 
 
+def test_steps_of_a_candidate_that_was_only_timed_are_missing_and_its_target_is_no_other():
+    timings = timed(SECONDS)
+    only_timed = replace(study(BASE), study=timings.study, found=None, confirmed=None, timed=timings)
+    found = ruling([study(BASE)], [only_timed])
+    assert (found.exit_code, found.note) == (INCOMPLETE, "the candidate's study was not measured; run the suite")
+    found = ruling([only_timed], [study(BASE)])
+    assert found.exit_code == NOT_COMPARABLE
+    assert found.note == "the base's study was not measured; run it, or accept a new base"
+
+
 @pytest.mark.parametrize("moment", [0.0200, 0.1030, 0.0010])
 def test_one_pair_in_a_bad_moment_of_the_machine_is_no_evidence_and_no_error(moment):
     troubled = [*SECONDS[:4], moment]

@@ -11,6 +11,8 @@ from contextlib import closing
 
 import pytest
 
+from bench.ask.search import as_plain
+from bench.ask.suite import Threshold
 from bench.cli import main
 from bench.conclude import measures
 from bench.errors import ArchiveError
@@ -134,17 +136,22 @@ def test_everything_observed_is_kept_whatever_became_of_the_trial(folder):
         assert archive.suite_name() == "batch-science"
 
 
+def space_of(content):
+    """The space as JSON has it."""
+    return json.loads(json.dumps(as_plain(content["space"])))
+
+
 def test_a_study_says_what_was_searched_in_words_of_ours(folder):
     write_archive(folder)
     imported(folder)
     content = summaries(folder)[0].study.content
-    assert content["space"] == {
+    assert space_of(content) == {
         "learning_rate": {"log_uniform": [0.0001, 10.0]},
         "momentum": {"reverse_log_uniform": [0.9, 0.9999]},
         "learning_rate_decay_steps": {"integer": [100, 900]},
         "label_smoothing": {"choice": [0.0, 0.01, 0.1]},
     }
-    assert content["threshold"] == {"below": 0.01}
+    assert content["threshold"] == Threshold(below=0.01)
     assert (content["trials"], content["seeds"], content["max_steps"]) == (3, 0, 1000)
     assert (content["dataset"], content["model"], content["schedule"]) == ("mnist", "simple_cnn_base", "linear")
 
@@ -154,7 +161,7 @@ def test_a_parameter_of_unknown_range_is_one_of_the_values_seen_and_breaks_nothi
     for number, rate in enumerate((0.1, 0.2), start=1):
         write_trial(study, number, {100: 0.001}, parameters={"learning_rate": rate, "odd": "word"})
     imported(folder)
-    assert summaries(folder)[0].study.content["space"] == {
+    assert space_of(summaries(folder)[0].study.content) == {
         "learning_rate": {"choice": [0.1, 0.2]},
         "odd": "word",
         "unused": {"reverse_log_uniform": [0.9, 0.9999]},

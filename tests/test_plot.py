@@ -96,6 +96,15 @@ def test_a_miss_is_marked_at_its_budget_and_nothing_stands_where_there_is_no_num
     assert panel.get_title() == "a $x_1$ & b"
 
 
+def test_a_best_trial_without_a_learning_rate_has_no_mark_among_the_best(archive, monkeypatch):
+    trials = archive.studies()[0].trials
+    made = [replace(each, study=replace(each.study, trials=trials)) for each in (summary(8, 50), summary(16, 40))]
+    made[1] = replace(made[1], found=replace(made[1].found, metaparameters={}, attempts=()))
+    monkeypatch.setattr(plot, "summaries", lambda _: made)
+    lines = {line.get_label(): line for line in plot._drawn(archive, "learning_rates").axes[0].get_lines()}
+    assert list(lines["the best"].get_xdata()) == [8]
+
+
 def test_a_picture_is_of_one_xml_document(archive, tmp_path):
     plot.plot(archive, "batch_scaling", tmp_path / "p.svg")
     assert ElementTree.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")

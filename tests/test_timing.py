@@ -18,6 +18,7 @@ from bench.analyses._timing import doubt_notes, shares
 from bench.analyses.inference import inference
 from bench.analyses.throughput import throughput
 from bench.analyses.time_to_target import time_to_target
+from bench.ask.suite import TimingOptions
 from bench.conclude.measures import Process, Timed
 from bench.keep.records import StudyRecord
 from bench.measure import conditions, timing
@@ -187,7 +188,7 @@ CONTENT = {
 
 def timed(windows, *, batch_size=8, what="throughput", processes=1, where=None, precise=True, infeasible=False, **once):
     settings = {**CONTENT["timing"], "latency_bound": once.pop("latency_bound", None)}
-    content = {**CONTENT, "measure": what, "timing": settings}
+    content = {**CONTENT, "measure": what, "timing": TimingOptions(**settings)}
     study = StudyRecord(f"{what}-{batch_size}", "w", batch_size, content, True, ())
     process = Process(tuple(windows), {**ONCE, **once}, precise, where or HERE)
     return Timed(study, (process,) * processes, infeasible)
@@ -217,7 +218,7 @@ def test_each_thing_that_can_spoil_a_time_is_said_once_with_its_batch_sizes(made
 
 def test_a_process_that_is_missing_is_said():
     few = timed([0.002] * 40)
-    few.study.content["timing"]["processes"] = 3
+    few.study.content["timing"] = TimingOptions(processes=3)
     assert "1 of 3 processes" in doubt_notes([few])[0]
 
 

@@ -6,12 +6,11 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from bench.ask.forecast import step_seconds
 from bench.ask.plan import apart_from_devices
-from bench.conclude.measures import Summary
+from bench.conclude.measures import Summary, by_workload
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,11 @@ class Group:
 def groups(summaries: Sequence[Summary]) -> list[Group]:
     """Every set of workloads that differ in their devices alone, in their order."""
     alike: dict[tuple[str, str], dict[int, list[Summary]]] = {}
-    for _, rows in groupby(summaries, key=lambda row: row.study.workload):
-        found = list(rows)
-        study = found[0].study
+    for _, rows in by_workload(summaries, timed=True):
+        study = rows[0].study
         rest = {key: value for key, value in study.content.items() if key != "devices"}
-        key = apart_from_devices(study.workload, study.devices), json.dumps(rest, sort_keys=True)
-        alike.setdefault(key, {})[study.devices] = found
+        key = apart_from_devices(study.workload, study.devices), json.dumps(rest, sort_keys=True, default=repr)
+        alike.setdefault(key, {})[study.devices] = rows
     return [Group(name, rows, _cells(rows)) for (name, _), rows in alike.items() if len(rows) > 1]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Literal, NamedTuple
 
 from bench.ask.plan import TimedMeasure
-from bench.conclude.measures import Process, Summary, Timed
+from bench.ask.suite import TimingOptions
+from bench.conclude.measures import Process, Summary, Timed, by_workload
 
 # What a time depends on, of an environment.
 _WHERE = ("device", "threads", "torch", "node")
@@ -29,7 +29,7 @@ _BINDS = 0.2
 
 def timed(summaries: Sequence[Summary], what: TimedMeasure) -> Iterator[tuple[str, list[Timed]]]:
     """(title, its timings) of each workload that was timed so."""
-    for name, rows in groupby(summaries, key=lambda summary: summary.study.title):
+    for name, rows in by_workload(summaries, timed=True):
         found = [row.timed if what == "throughput" else row.inference for row in rows]
         timings = [each for each in found if each is not None]
         if timings:
@@ -85,7 +85,7 @@ def doubt_notes(timings: Sequence[Timed]) -> list[str]:
 
 
 def _doubts(timing: Timed) -> list[str]:
-    settings = timing.study.content["timing"]
+    settings: TimingOptions = timing.study.content["timing"]
     processes = [process for process in timing.processes if process.windows]
     if not processes:
         return []
@@ -114,14 +114,14 @@ def _doubts(timing: Timed) -> list[str]:
     if outlying := sum(map(_has_outliers, processes)):
         found.append(f"some windows lie far from the rest{_of(outlying, processes)}; something else ran, time it again")
     if vague := sum(not process.precise for process in processes):
-        asked = f"{settings['precision']:.0%} in {settings['seconds']:g} s"
+        asked = f"{settings.precision:.0%} in {settings.seconds:g} s"
         found.append(
             f"the median is not known to {asked}{_of(vague, processes)}; give it more seconds, or a quiet machine"
         )
     if starved := sum(map(_starved, processes)):
         found.append(f"steps waited for their examples{_of(starved, processes)}; use input: device, or more processors")
-    if len(processes) < settings["processes"]:
-        found.append(f"{len(processes)} of {settings['processes']} processes were timed; run the suite again")
+    if len(processes) < settings.processes:
+        found.append(f"{len(processes)} of {settings.processes} processes were timed; run the suite again")
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.conclude.curve_fit import CurveFit, fit_curve
 from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import Curve, Point, curve_of
-from bench.numbers import interval, number, seconds_interval
+from bench.numbers import count_interval, interval, seconds_interval
 from bench.stats import median_interval
 from bench.table import Table
 
@@ -41,7 +41,7 @@ def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Tabl
             [
                 choice,
                 f"{point.batch_size:,.0f}",
-                _steps(point),
+                count_interval(median_interval(point.steps)),
                 f"{_examples(point):,.0f}",
                 f"{saved:.1f}x",
                 f"{paid:.1f}x",
@@ -112,13 +112,11 @@ def _by_the_clock(summaries: Sequence[Summary]) -> list[str]:
     known = {size: time for size, time in times.items() if time is not None}
     if len(known) < 2 or len(known) < len(times):
         return []
-    devices = summaries[0].study.devices
-    here = "this device" if devices == 1 else f"{devices:,} such devices"
     size, least = min(known.items(), key=lambda item: item[1].median)
     slowest_size, slowest = max(known.items(), key=lambda item: item[1].median)
     sentence = (
-        f"advice: on {here} use batch size {size:,}: it reaches the target soonest, in {seconds_interval(least)}, "
-        f"{slowest.median / least.median:.1f}x sooner than {slowest_size:,}"
+        f"advice: on {summaries[0].here} use batch size {size:,}: it reaches the target soonest, "
+        f"in {seconds_interval(least)}, {slowest.median / least.median:.1f}x sooner than {slowest_size:,}"
     )
     rivals = [
         f"{other:,}" for other, time in known.items() if other != size and least.confidence and time.low <= least.high
@@ -130,12 +128,6 @@ def _beats(point: Point, other: Point) -> bool:
     """Whether a point takes no more steps than another, no more examples, and fewer of one."""
     steps, examples = other.median - point.median, _examples(other) - _examples(point)
     return min(steps, examples) >= 0 and max(steps, examples) > 0
-
-
-def _steps(point: Point) -> str:
-    steps = median_interval(point.steps)
-    spread = f" [{number(steps.low, 6)}, {number(steps.high, 6)}]" if steps.confidence else ""
-    return f"{number(steps.median, 6)}{spread}"
 
 
 def _examples(point: Point) -> float:

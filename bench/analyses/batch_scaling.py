@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import Curve, curve_of
 from bench.conclude.slopes import MAXIMAL, PERFECT, slopes
-from bench.numbers import interval, number, raw, raw_interval
+from bench.numbers import count_interval, interval, raw, raw_interval
 from bench.stats import median_interval
 from bench.table import Table
 
@@ -27,11 +27,10 @@ def _table(curve: Curve) -> Table:
     for point in curve.points:
         steps, slope = median_interval(point.steps), by_size.get(point.batch_size)
         miss = math.isinf(steps.median)
-        spread = f" [{number(steps.low, 6)}, {number(steps.high, 6)}]" if steps.confidence and not miss else ""
         rows.append(
             [
                 f"{point.batch_size:,.0f}",
-                point.missed if miss else number(steps.median, 6) + spread,
+                point.missed if miss else count_interval(steps),
                 f">{point.tried * point.batch_size:,.0f}" if miss else f"{steps.median * point.batch_size:,.0f}",
                 interval(slope.slope) if slope else "",
                 slope.regime if slope else "",

@@ -47,7 +47,7 @@ def _advice(timings: Sequence[Timed], rates: dict[int, float]) -> list[str]:
         return []
     knee = min(size for size, rate in rates.items() if rate >= KNEE * max(rates.values()))
     notes = [f"knee: batch size {knee:,} has {rates[knee] / max(rates.values()):.0%} of the best throughput."]
-    bound = timings[0].study.content["timing"]["latency_bound"]
+    bound = timings[0].study.content["timing"].latency_bound
     if bound is not None:
         within = [timing for timing in timings if timing.seconds and timing.seconds.high <= bound]
         if within:

@@ -169,8 +169,6 @@ def _table(name: str, rows: list[_Row]) -> Table:
                 "predicted_steps": raw(predicted),
             }
         )
-    columns = [column for column in _COLUMNS if column != "B_noise average" or any(row.curved for row in rows)]
-    places = [_COLUMNS.index(column) for column in columns]
     notes = [
         "B_simple = tr(Sigma)/|G|^2 along the best trial's path, over fresh seeds; its average is E_min/S_min's; "
         "unresolved: the noise hides the gradient, ask for a larger 'large'."
@@ -186,12 +184,5 @@ def _table(name: str, rows: list[_Row]) -> Table:
             f"a batch size that follows the noise scale would bring (S/S_min - 1)(E/E_min - 1) from 1 to "
             f"{number(statistics.median(gains))} at best (median; noise of the estimates alone lowers it)."
         )
-    return Table(
-        f"{name}: the gradient noise scale",
-        columns,
-        [[row[place] for place in places] for row in cells],
-        set(columns),
-        notes,
-        ["at end", "B_simple at start"],
-        records,
-    )
+    title, spare = f"{name}: the gradient noise scale", ["at end", "B_simple at start"]
+    return Table(title, _COLUMNS, cells, set(_COLUMNS), notes, spare, records).without_empty(["B_noise average"])

@@ -80,11 +80,11 @@ def _groups(summaries: Sequence[Summary]) -> list[_Group]:
     alike: dict[str, dict[str, list[Summary]]] = {}
     for name, rows in by_workload(summaries):
         content = rows[0].study.content
-        alike.setdefault(json.dumps([content.get(key) for key in ALIKE], sort_keys=True), {})[name] = rows
+        alike.setdefault(repr([content.get(key) for key in ALIKE]), {})[name] = rows
     groups = []
     for found in alike.values():
         named = {name: str(rows[0].study.content["optimizer"]) for name, rows in found.items()}
-        spaces = [json.dumps(rows[0].study.content["space"], sort_keys=True) for rows in found.values()]
+        spaces = [json.dumps(rows[0].study.content["space"], sort_keys=True, default=repr) for rows in found.values()]
         if len(set(zip(named.values(), spaces, strict=True))) < 2:
             continue
         # The same optimizer twice, as with two search spaces, is told apart by the workload's name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from bench.analyses._devices import Cell, Group, groups, threads_of
@@ -50,19 +51,17 @@ def _fitted(group: Group) -> CurveFit | None:
 def _table(group: Group, kind: Scaling, series: Sequence[Sequence[Cell]], fitted: CurveFit | None) -> Table:
     # Each is held against the fewest devices of its series.
     placed = [(cell, cells[0]) for cells in series for cell in cells]
-    rows = [_row(cell, base) for cell, base in placed]
-    kept = [at for at, column in enumerate(_COLUMNS) if column not in _OPTIONAL or any(row[at] for row in rows)]
-    columns = [_COLUMNS[at] for at in kept]
-    said = [(_of(kind, cells), paying(cells, fitted)) for cells in series]
-    return Table(
+    table = Table(
         f"{group.name}: {kind} scaling, {_MEANS[kind]}",
-        columns,
-        [[row[at] for at in kept] for row in rows],
-        set(columns),
-        [*_legend(columns), *(f"{of}: {sentence}." for of, sentence in said if sentence), *_doubts(group)],
-        _SPARE,
-        [{"scaling": kind, **_record(cell, base)} for cell, base in placed],
-    )
+        _COLUMNS,
+        [_row(cell, base) for cell, base in placed],
+        set(_COLUMNS),
+        spare=_SPARE,
+        records=[{"scaling": kind, **_record(cell, base)} for cell, base in placed],
+    ).without_empty(_OPTIONAL)
+    said = [(_of(kind, cells), paying(cells, fitted)) for cells in series]
+    pays = [f"{of}: {sentence}." for of, sentence in said if sentence]
+    return replace(table, notes=[*_legend(table.columns), *pays, *_doubts(group)])
 
 
 def _of(kind: Scaling, cells: Sequence[Cell]) -> str:

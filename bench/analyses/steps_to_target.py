@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from bench.ask.search import Dimension, ScalingRule
+from bench.ask.suite import Doubling, Growth
 from bench.conclude.measures import Confirmed, Summary, by_workload, target_in_words
 from bench.numbers import seconds, seconds_interval
 from bench.table import Table
@@ -36,10 +38,8 @@ def _table(name: str, rows: list[Summary]) -> Table:
     title = f"{name}: {', '.join(parts)}; {target_in_words(content)}"
     if rows[0].grows:
         return Table(title, GROWING, [_growing_row(row) for row in rows], _NUMERIC, _growing_notes(rows), _SPARE)
-    timed = any(summary.timed for summary in rows)
-    kept = [place for place, column in enumerate(COLUMNS) if timed or column not in _TIMED]
-    cells = [[row[place] for place in kept] for row in map(_row, rows)]
-    return Table(title, [COLUMNS[place] for place in kept], cells, _NUMERIC, _notes(rows), _SPARE)
+    table = Table(title, COLUMNS, [_row(row) for row in rows], _NUMERIC, _notes(rows), _SPARE)
+    return table if any(row.timed for row in rows) else table.without_empty(_TIMED)
 
 
 def _growing_row(summary: Summary) -> list[str]:
@@ -57,12 +57,12 @@ def _growing_row(summary: Summary) -> list[str]:
 
 
 def _growing_notes(rows: list[Summary]) -> list[str]:
-    growth = rows[0].study.content["growth"]
-    if "double_at" in growth:
-        how = f"doubles after {', '.join(f'{examples:,}' for examples in growth['double_at'])} examples"
+    growth: Growth = rows[0].study.content["growth"]
+    if isinstance(growth, Doubling):
+        how = f"doubles after {', '.join(f'{examples:,}' for examples in growth.double_at)} examples"
     else:
-        eta = f", eta {growth['eta']:g}" if "eta" in growth else ""
-        how = f"grows by {growth['adaptive'].replace('_', ' ')}{eta}, to at most {growth['most']:,}"
+        eta = f", eta {growth.eta:g}" if growth.eta else ""
+        how = f"grows by {growth.adaptive.replace('_', ' ')}{eta}, to at most {growth.most:,}"
     return [
         f"the batch starts at the batch size and {how}; where a suite or another table says steps, a step is as many "
         "examples as the first batch had.",
@@ -114,7 +114,7 @@ def _best(summary: Summary) -> str:
     if summary.found is None:
         return ""
     space, found = summary.study.content["space"], summary.found
-    searched = [name for name in found.metaparameters if isinstance(space[name], dict)]
+    searched = [name for name in found.metaparameters if isinstance(space.get(name), Dimension | ScalingRule)]
     return ", ".join(
         f"{name} {_short(found.metaparameters[name])}"
         + (f" ({found.at_edge[name]} edge)" if name in found.at_edge else "")

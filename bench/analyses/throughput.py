@@ -27,19 +27,9 @@ def throughput(summaries: Sequence[Summary]) -> list[Table]:
 def _table(name: str, timings: Sequence[Timed]) -> Table:
     best = max((_rate(timing) for timing in timings), default=0.0)
     rows = [_row(timing, best) for timing in timings]
-    kept = [
-        place for place, column in enumerate(_COLUMNS) if column not in _OPTIONAL or any(row[place] for row in rows)
-    ]
-    columns = [_COLUMNS[place] for place in kept]
-    return Table(
-        _title(name, timings),
-        columns,
-        [[row[place] for place in kept] for row in rows],
-        set(columns) - _TEXT,
-        _notes(timings),
-        _SPARE,
-        [_record(timing) for timing in timings],
-    )
+    notes, records = _notes(timings), [_record(timing) for timing in timings]
+    table = Table(_title(name, timings), _COLUMNS, rows, set(_COLUMNS) - _TEXT, notes, _SPARE, records)
+    return table.without_empty(_OPTIONAL)
 
 
 def _title(name: str, timings: Sequence[Timed]) -> str:

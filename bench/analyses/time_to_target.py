@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.ask.forecast import step_seconds
+from bench.ask.suite import Interconnect
 from bench.conclude.measures import Summary, by_workload
 from bench.numbers import number, raw, raw_median, seconds, seconds_interval
 from bench.table import Table
@@ -66,11 +67,9 @@ def _measured(name: str, met: Sequence[_Met]) -> Table:
             }
         )
     soonest = min(met, key=lambda each: each.steps * each.step_seconds)
-    devices = met[0].summary.study.devices
-    here = "this device" if devices == 1 else f"{devices:,} such devices"
     notes = [
-        f"time to target: steps to target x step time of one ordinary step on {here}; its interval has the ends of "
-        "both multiplied; evaluation is not counted in.",
+        f"time to target: steps to target x step time of one ordinary step on {met[0].summary.here}; its interval "
+        "has the ends of both multiplied; evaluation is not counted in.",
         f"the soonest here, and so the cheapest in device time, is batch size {soonest.batch_size:,}: "
         f"{seconds(soonest.steps * soonest.step_seconds)}.",
     ]
@@ -89,7 +88,7 @@ class _Choice(NamedTuple):
 
 def _predicted(name: str, met: Sequence[_Met]) -> Table:
     timed = met[0].summary.timed
-    links: Mapping[str, float] = timed.study.content["timing"]["interconnect"] if timed else {}
+    links: Interconnect = timed.study.content["timing"].interconnect if timed else Interconnect()
     gradients = (timed.median("gradient_bytes") if timed else None) or 0.0
     choices = []
     devices = 1
@@ -118,7 +117,7 @@ def _predicted(name: str, met: Sequence[_Met]) -> Table:
         "PREDICTED for more than one device: a batch split evenly, each step as long as one of its part on one device "
         "(between measured sizes by a straight line on log axes; below the smallest as long as that), and then a ring "
         f"all-reduce of {gradients / 1e6:,.3g} MB of gradients, not overlapped, over links of "
-        f"{links['bandwidth_bytes_per_second'] / 1e9:g} GB/s and {links['latency_seconds'] * 1e6:g} us.",
+        f"{links.bandwidth_bytes_per_second / 1e9:g} GB/s and {links.latency_seconds * 1e6:g} us.",
         f"soonest: {soonest.devices} devices with batch size {soonest.batch_size:,}; cheapest in device time: "
         f"{cheapest.devices} with batch size {cheapest.batch_size:,}.",
     ]
@@ -129,11 +128,9 @@ def _predicted(name: str, met: Sequence[_Met]) -> Table:
     return Table(title, _PREDICTED, rows, set(_PREDICTED), notes, ["all-reduce", "on each"], records)
 
 
-def _predict(
-    each: _Met, devices: int, met: Sequence[_Met], gradient_bytes: float, links: Mapping[str, float]
-) -> _Choice:
+def _predict(each: _Met, devices: int, met: Sequence[_Met], gradient_bytes: float, links: Interconnect) -> _Choice:
     """Ring all-reduce over n devices: 2 (n - 1)/n of the bytes over each link, in 2 (n - 1) messages."""
     step = step_seconds({each.batch_size: each.step_seconds for each in met}, each.batch_size / devices)
-    moved = 2 * (devices - 1) / devices * gradient_bytes / links["bandwidth_bytes_per_second"]
-    all_reduce = moved + 2 * (devices - 1) * links["latency_seconds"]
+    moved = 2 * (devices - 1) / devices * gradient_bytes / links.bandwidth_bytes_per_second
+    all_reduce = moved + 2 * (devices - 1) * links.latency_seconds
     return _Choice(devices, each.batch_size, step, all_reduce, each.steps * (step + all_reduce))

@@ -154,7 +154,8 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
     return target
 
 
-Target = Annotated[dict[Reading, Annotated[Threshold, AfterValidator(_one_threshold)]], AfterValidator(_one_reading)]
+OneThreshold = Annotated[Threshold, AfterValidator(_one_threshold)]
+Target = Annotated[dict[Reading, OneThreshold], AfterValidator(_one_reading)]
 
 
 def _sizes_tag(raw: Any) -> str:

@@ -24,20 +24,14 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from bench.conclude.measures import Status
-from bench.conclude.sides import Sample, Side, record
+from bench.conclude.sides import Count, Sample, Side, record
 from bench.errors import BaselineError, BenchError, IncompleteError, expected
 
 SCHEMA = 1
 # Of a suite of a thousand studies either kind of file has a few million.
 MAX_BYTES = 100_000_000
-
-# Within these bounds no ratio, product or logarithm leaves what a float can hold.
-_Count = Annotated[int, Field(ge=0, le=10**15)]
-_Size = Annotated[int, Field(gt=0, le=10**15)]
-_Steps = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
-_Amount = Annotated[float, Field(ge=1e-15, le=1e18, allow_inf_nan=False)]
 
 
 def _plain(value: Any) -> Any:
@@ -49,32 +43,18 @@ def _plain(value: Any) -> Any:
 _Environment = dict[str, Annotated[Any, AfterValidator(_plain)]]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-class _Study(_Strict):
+@pydantic_dataclass(frozen=True, config=_STRICT)
+class _Study(Sample):
     """A Sample as JSON has it: a miss is null, and an environment its place among the file's."""
 
-    workload: str
-    batch_size: _Size
-    study: str
-    status: Status
-    target: str
-    precision: str | None
-    seeds: _Count
-    found: _Size | None
-    max_steps: _Count
-    steps: tuple[_Steps | None, ...]
-    budget: _Count
-    test_errors: tuple[Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)], ...]
-    trajectory: str
-    step_seconds: tuple[_Amount, ...]
-    peak_memory_bytes: tuple[_Amount, ...]
-    timed_in: tuple[_Count, ...] = ()
-    timing: str | None = None
-    infeasible: bool = False
-    devices: _Size = 1
+    timed_in: tuple[Count, ...] = ()  # type: ignore[assignment]
+
+
+class _Strict(BaseModel):
+    model_config = _STRICT
 
 
 class _Accepted(_Strict):
@@ -187,9 +167,7 @@ def _read(path: Path) -> _File | _Shown:
 
 
 def _sample(study: _Study, environments: tuple[dict[str, Any], ...]) -> Sample:
-    steps = tuple(math.inf if value is None else value for value in study.steps)
-    timed_in = tuple(environments[place] for place in study.timed_in)
-    return Sample(**{**dict(study), "steps": steps, "timed_in": timed_in})
+    return Sample(**{**vars(study), "timed_in": tuple(environments[place] for place in study.timed_in)})
 
 
 def save(side: Side, path: Path) -> None:

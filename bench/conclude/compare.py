@@ -9,7 +9,7 @@ from typing import Literal
 
 from bench.ask.plan import titled
 from bench.conclude.evidence import adjusted, pairs_p, pairs_ratio, steps_interval, steps_p
-from bench.conclude.sides import Key, Sample, Side, other_devices, unlike
+from bench.conclude.sides import Key, Sample, Side, other_devices, other_target, unlike
 from bench.stats import Interval, MedianInterval, median_interval
 
 ALPHA = 0.05
@@ -175,8 +175,8 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
         return replace(row, difference="only in candidate" if after else "only in base")
     if reason := other_devices(before, after):
         return replace(row, difference="unlike", note=reason)
-    if before.target != after.target:
-        return replace(row, difference="unlike", note=f"the target was {before.target} and is {after.target}")
+    if measure not in TIMING and (reason := other_target(before, after)):
+        return replace(row, difference="unlike", note=reason)
     if measure in TIMING and (before.infeasible or after.infeasible):
         sides = {"base": before, "candidate": after}
         unfit = [name for name, sample in sides.items() if sample.infeasible]
@@ -203,8 +203,8 @@ def _nothing(measure: Measure, before: Sample, after: Sample, base: Values) -> s
     sample, name = (after, "candidate") if base.each else (before, "base")
     if measure in TIMING:
         return f"{name}: not timed"
-    if sample.status != "measured":
-        return f"{name}: {sample.status}"
+    if sample.training != "measured":
+        return f"{name}: {sample.training}"
     if sample.found is None:
         return f"{name}: no trial met the target in {sample.max_steps:,} steps"
     return f"{name}: no test error" if sample.steps else f"{name}: not confirmed with fresh seeds"

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
 from bench.ask.plan import CONFIRM_BUDGET
-from bench.ask.search import Dimension, Space
-from bench.ask.suite import UNITS, Threshold
+from bench.ask.search import Dimension
+from bench.ask.suite import Threshold
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord, TrialRecord
 from bench.stats import MedianInterval, median_interval
@@ -26,8 +24,6 @@ _UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
 # A best value this close to an end of its range, as a share of the range, asks for a wider one.
 EDGE = 0.05
 
-_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
-
 Status = Literal["measured", "infeasible", "not measured"]
 
 
@@ -37,6 +33,7 @@ class Attempt:
 
     steps: int
     metaparameters: dict[str, Any]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -153,6 +150,11 @@ class Summary:
         return self.study.measure == "steps_to_target"
 
     @property
+    def here(self) -> str:
+        """In words, on what each trial trains and is timed."""
+        return "this device" if self.study.devices == 1 else f"{self.study.devices:,} such devices"
+
+    @property
     def grows(self) -> bool:
         """Whether the batch only starts at the batch size; a step is then so many examples, and not the optimizer's."""
         return bool(self.study.content.get("growth"))
@@ -257,7 +259,7 @@ def _found(
     reached.sort(key=lambda row: row[:2])
     step, _, winner = reached[0]
     before = archive.step_before(winner.key, study.content["reading"], step)
-    attempts = tuple(Attempt(steps, trial.metaparameters) for steps, _, trial in reached)
+    attempts = tuple(Attempt(steps, trial.metaparameters, trial.number) for steps, _, trial in reached)
     found = Found(step, (step - before) / step, winner.metaparameters, _edges(study, winner), attempts)
     return found, winner
 
@@ -307,7 +309,7 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: Trial
 
 def searches(study: StudyRecord, name: str) -> bool:
     """Whether a study searched a metaparameter, and was not given it, at once or by a scaling rule."""
-    return isinstance(_SPACE.validate_python(study.content["space"].get(name, 0)), Dimension)
+    return isinstance(study.content["space"].get(name), Dimension)
 
 
 def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, float]]:
@@ -317,43 +319,34 @@ def _by_name(readings: Iterable[tuple[int, str, float]]) -> dict[str, dict[int, 
     return paths
 
 
-def curve_of_trial(archive: Archive, study: StudyRecord, trial: TrialRecord) -> dict[int, float]:
-    """The reading that the target is about at every evaluated step of a trial, in the target's unit: {step: value}."""
-    read = _by_name(archive.readings(trial.key)).get(study.content["reading"], {})
-    (stated,) = stated_target(study.content)
-    if stated not in UNITS:
-        return read
-    told = {step: UNITS[stated].number(value) for step, value in read.items()}
-    return {step: value for step, value in told.items() if math.isfinite(value)}
-
-
-def stated_target(content: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The target of a study as its suite gives it, such as {validation_perplexity: {at_most: 20}}."""
-    stated: dict[str, dict[str, float]] = content.get("target") or {content["reading"]: content["threshold"]}
-    return stated
+def stated_target(content: Mapping[str, Any]) -> tuple[str, Threshold]:
+    """The target of a study as its suite gives it, such as (validation_perplexity, {at_most: 20})."""
+    stated: dict[str, Threshold] = content.get("target") or {content["reading"]: content["threshold"]}
+    ((reading, threshold),) = stated.items()
+    return reading, threshold
 
 
 def target_in_words(content: Mapping[str, Any]) -> str:
     """A study's target in words: `validation error at most 0.05`."""
-    ((reading, threshold),) = stated_target(content).items()
-    return " ".join([reading, *(f"{key} {value:g}" for key, value in threshold.items())]).replace("_", " ")
+    reading, threshold = stated_target(content)
+    ((key, bound),) = threshold.model_dump(exclude_none=True).items()
+    return f"{reading} {key} {bound:g}".replace("_", " ")
 
 
-def by_workload(rows: Sequence[Summary]) -> Iterator[tuple[str, list[Summary]]]:
-    """(title, its studies) of each workload that was trained."""
-    trained = (row for row in rows if row.trained)
-    for title, group in groupby(trained, key=lambda row: row.study.title):
+def by_workload(rows: Sequence[Summary], *, timed: bool = False) -> Iterator[tuple[str, list[Summary]]]:
+    """(title, its studies) of each workload that was trained; timed: of those that were timed alone, too."""
+    asked = (row for row in rows if timed or row.trained)
+    for title, group in groupby(asked, key=lambda row: row.study.title):
         yield title, list(group)
 
 
 def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
-    return archive.first_step(trial.key, study.content["reading"], Threshold(**study.content["threshold"]))
+    return archive.first_step(trial.key, study.content["reading"], study.content["threshold"])
 
 
 def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", "high"]]:
     edges: dict[str, Literal["low", "high"]] = {}
-    for name, raw in study.content["space"].items():
-        dimension = _SPACE.validate_python(raw)
+    for name, dimension in study.content["space"].items():
         searched = isinstance(dimension, Dimension) and name in winner.metaparameters
         position = dimension.position(winner.metaparameters[name]) if searched else None
         if position is not None and not EDGE <= position <= 1 - EDGE:

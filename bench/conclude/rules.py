@@ -21,7 +21,7 @@ from bench.conclude.compare import (
     ratio_of,
     values_of,
 )
-from bench.conclude.sides import Sample, Side, other_devices, unlike
+from bench.conclude.sides import Sample, Side, other_devices, other_target, unlike
 from bench.conclude.verdicts import FAILED, INCOMPLETE, NOT_COMPARABLE, Ruling, error
 from bench.stats import Interval
 
@@ -68,18 +68,18 @@ def ruling_of(
         return error(ruling, NOT_COMPARABLE, f"the base does not validate: {problem}")
     if measure in TIMING:
         return _timing(ruling, before, after, study, terms)
-    if before.status == after.status == "infeasible" and study.workload.open_ended:
+    if before.training == after.training == "infeasible" and study.workload.open_ended:
         return _same(ruling)
-    if before.status == "measured" and after.status == "infeasible":
+    if before.training == "measured" and after.training == "infeasible":
         return _unfit(ruling, _elsewhere(base, candidate))
-    if before.status == "infeasible":
+    if before.training == "infeasible":
         return error(ruling, NOT_COMPARABLE, "the base's study was infeasible; accept a base in which it fits")
-    if after.status != "measured":
-        return error(ruling, INCOMPLETE, f"the candidate's study was {after.status}; run the suite")
-    if before.status != "measured":
-        return error(ruling, NOT_COMPARABLE, f"the base's study was {before.status}; run it, or accept a new base")
-    if before.target != after.target:
-        return error(ruling, NOT_COMPARABLE, f"the target was {before.target} and is {after.target}")
+    if after.training != "measured":
+        return error(ruling, INCOMPLETE, f"the candidate's study was {after.training}; run the suite")
+    if before.training != "measured":
+        return error(ruling, NOT_COMPARABLE, f"the base's study was {before.training}; run it, or accept a new base")
+    if reason := other_target(before, after):
+        return error(ruling, NOT_COMPARABLE, reason)
     if after.found is not None and len(after.steps) < study.workload.entry.confirm.seeds:
         asked = study.workload.entry.confirm.seeds
         return error(ruling, INCOMPLETE, f"the candidate has {len(after.steps)} seeds of {asked}; run the suite")

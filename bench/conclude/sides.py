@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from bench.ask.suite import Threshold
+from pydantic import Field, WrapValidator
+
 from bench.conclude.measures import Status, Summary, stated_target, summaries
 from bench.keep.archive import Archive
 
 Key = tuple[str, int]
+
+
+def _or_missed(value: Any, steps: Callable[[Any], float]) -> float:
+    return math.inf if value is None else steps(value)
+
+
+# What may stand in a file. Within these bounds no ratio, product or logarithm leaves what a float can hold.
+Count = Annotated[int, Field(ge=0, le=10**15)]
+_Size = Annotated[int, Field(gt=0, le=10**15)]
+_Steps = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False), WrapValidator(_or_missed)]
+_Error = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+_Amount = Annotated[float, Field(ge=1e-15, le=1e18, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -28,28 +41,33 @@ class Sample:
     """
 
     workload: str
-    batch_size: int
+    batch_size: _Size
     study: str
     status: Status
     target: str
     precision: str | None
-    seeds: int
-    found: int | None
-    max_steps: int
-    steps: tuple[float, ...]
-    budget: int
-    test_errors: tuple[float, ...]
+    seeds: Count
+    found: _Size | None
+    max_steps: Count
+    steps: tuple[_Steps, ...]
+    budget: Count
+    test_errors: tuple[_Error, ...]
     trajectory: str
-    step_seconds: tuple[float, ...]
-    peak_memory_bytes: tuple[float, ...]
-    timed_in: tuple[dict[str, Any], ...]
-    timing: str | None
-    infeasible: bool
-    devices: int = 1
+    step_seconds: tuple[_Amount, ...]
+    peak_memory_bytes: tuple[_Amount, ...]
+    timed_in: tuple[dict[str, Any], ...] = ()
+    timing: str | None = None
+    infeasible: bool = False
+    devices: _Size = 1
 
     @property
     def key(self) -> Key:
         return self.workload, self.batch_size
+
+    @property
+    def training(self) -> Status:
+        """What became of the training; the status of what was only timed is that of its clock."""
+        return self.status if self.target else "not measured"
 
     @property
     def fits(self) -> bool:
@@ -101,8 +119,8 @@ def sample_of(summary: Summary) -> Sample:
 
 
 def _target(content: Mapping[str, Any]) -> str:
-    ((reading, threshold),) = stated_target(content).items()
-    return f"{reading} {Threshold(**threshold)} of {content['dataset']}"
+    reading, threshold = stated_target(content)
+    return f"{reading} {threshold} of {content['dataset']}"
 
 
 def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -121,6 +139,12 @@ def other_devices(base: Sample, candidate: Sample) -> str | None:
     """Why nothing of the two is compared, as the end of a sentence; None where they train on as many devices."""
     alike = base.devices == candidate.devices
     return None if alike else f"a trial's devices were {base.devices:,} and are {candidate.devices:,}"
+
+
+def other_target(base: Sample, candidate: Sample) -> str | None:
+    """Why their trainings cannot be compared, as the end of a sentence; None where they can, or one was only timed."""
+    alike = base.target == candidate.target or not (base.target and candidate.target)
+    return None if alike else f"the target was {base.target} and is {candidate.target}"
 
 
 # What must be alike for one time or amount of memory to be compared with another.

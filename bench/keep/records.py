@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, cast, get_args
+from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from bench.ask.plan import Phase, Study, TimedMeasure, Timing, Trial, titled
 from bench.ask.search import Space, Value, as_plain
-from bench.ask.suite import UNITS, Growth, Target, Threshold, TimingOptions
+from bench.ask.suite import UNITS, Growth, OneThreshold, Target, TimingOptions
 from bench.events import Outcome
 from bench.keep import shape
 
@@ -38,7 +38,10 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What the archive holds of a study. `content` is what the suite says of it (`content_of`)."""
+    """What the archive holds of a study.
+
+    content: what the suite says of it, as `described` gives it; of a study to be imported plain, as `content_of` does.
+    """
 
     id: str
     workload: str
@@ -73,6 +76,9 @@ class ImportedTrial:
     readings: Sequence[tuple[int, str, float]]
 
 
+_Count = Annotated[int, Field(strict=True, ge=0)]
+
+
 class _Content(TypedDict):
     """What a reader relies on in any study's content."""
 
@@ -80,10 +86,12 @@ class _Content(TypedDict):
     dataset: str
     optimizer: str
     schedule: str
-    devices: NotRequired[int]
+    devices: NotRequired[Annotated[int, Field(strict=True, gt=0)]]
+    open_ended: NotRequired[Annotated[bool, Field(strict=True)]]
 
 
 class _TimedContent(_Content):
+    measure: TimedMeasure
     precision: str
     compile: bool
     channels_last: bool
@@ -93,13 +101,15 @@ class _TimedContent(_Content):
 
 
 class _TrainedContent(_Content):
+    measure: NotRequired[Literal["steps_to_target"]]
+    precision: NotRequired[str]
     target: NotRequired[Target]
     reading: str
-    threshold: Threshold
-    max_steps: int
-    trials: int
-    seeds: int
-    slack: float | None
+    threshold: OneThreshold
+    max_steps: _Count
+    trials: _Count
+    seeds: _Count
+    slack: Annotated[float, Field(strict=True)] | None
     probes: dict[str, dict[str, Any]]
     space: dict[str, Space]
     growth: NotRequired[Growth]
@@ -110,7 +120,7 @@ _TRAINED = TypeAdapter(_TrainedContent)
 
 
 def content_of(study: Study | Timing) -> dict[str, Any]:
-    """What a reader needs of a study without its suite."""
+    """What a reader needs of a study without its suite, as plain data."""
     workload = study.workload
     entry = workload.entry
     of_either = {
@@ -141,11 +151,12 @@ def content_of(study: Study | Timing) -> dict[str, Any]:
 
 
 def described(content: str) -> dict[str, Any]:
-    """What is said of a study; raises ValueError where a reader could make nothing of it."""
+    """What is said of a study, its target, space, growth and timing as the types that a suite has for them; raises
+    ValueError where it is not what bench writes.
+    """
     said = shape.parsed(content)
     timed = isinstance(said, dict) and said.get("measure") in get_args(TimedMeasure)
-    (_TIMED if timed else _TRAINED).validate_python(said)
-    return cast("dict[str, Any]", said)
+    return dict((_TIMED if timed else _TRAINED).validate_python(said))
 
 
 def kept(value: float) -> tuple[float | None, str | None]:

@@ -9,16 +9,16 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.conclude.charts import curves, tried
 from bench.conclude.curve_fit import fit_curve
-from bench.conclude.measures import Summary, curve_of_trial, stated_target, summaries
+from bench.conclude.measures import Summary, by_workload, stated_target, summaries
 from bench.conclude.points import Point, curve_of
 from bench.errors import BenchError
 from bench.keep.archive import Archive
-from bench.keep.records import TrialRecord
 from bench.numbers import sort_key
 from bench.show.report import tables
 from bench.stats import median_interval
@@ -50,12 +50,10 @@ def page(archive: Archive) -> str:
 
 
 def _data(archive: Archive) -> dict[str, Any]:
-    trained = [row for row in summaries(archive) if row.trained]
-    groups = groupby(trained, key=lambda row: row.study.title)
     found = tables(archive)
     return {
         "advice": [note for table in found for note in table.notes if note.startswith("advice: ")],
-        "workloads": [_workload(archive, name, list(rows)) for name, rows in groups],
+        "workloads": [_workload(archive, name, rows) for name, rows in by_workload(summaries(archive))],
         "tables": [
             {
                 "title": table.title,
@@ -85,15 +83,15 @@ def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str,
     fitted = fit_curve(curve)
     sizes = [point.batch_size for point in curve.points]
     along = [sizes[0] * (sizes[-1] / sizes[0]) ** (place / 100) for place in range(101)] if fitted else []
-    ((reading, threshold),) = stated_target(content).items()
-    (bound,) = threshold.values()
+    reading, threshold = stated_target(content)
+    (bound,) = threshold.model_dump(exclude_none=True).values()
     return {
         "name": name,
         "reading": reading.replace("_", " "),
         "threshold": bound,
         "points": [_point(point) for point in curve.points],
         "fit": {"sizes": along, "steps": [fitted.fit.steps(size) for size in along] if fitted else []},
-        "trials": [trial for row in rows for trial in _trials(row)],
+        "trials": [asdict(trial) for row in rows for trial in tried(row)],
         "along": "examples" if rows[0].grows else "step",
         "curves": [path for row in rows for path in _curves(archive, row)],
     }
@@ -118,40 +116,12 @@ def _point(point: Point) -> dict[str, Any]:
     }
 
 
-def _trials(row: Summary) -> list[dict[str, Any]]:
-    """The trials of the search by their learning rate, and what came of each."""
-    attempts = row.found.attempts if row.found else ()
-    met = [(each.metaparameters, "met the target", each.steps) for each in attempts]
-    values = [metaparameters for metaparameters, _, _ in met]
-    rest = [
-        (trial.metaparameters, "diverged" if trial.outcome == "diverged" else "not in time", None)
-        for trial in row.study.trials
-        if trial.phase == "search" and trial.metaparameters not in values
-    ]
-    return [
-        {
-            "batch_size": row.study.batch_size,
-            "learning_rate": metaparameters["learning_rate"],
-            "kind": kind,
-            "steps": steps,
-            "slower": steps / row.found.steps if steps and row.found else None,
-        }
-        for metaparameters, kind, steps in (*rest, *met)
-        if "learning_rate" in metaparameters
-    ]
-
-
 def _curves(archive: Archive, row: Summary) -> list[dict[str, Any]]:
-    """The training curves of the confirmations, or, where there are none, of the search; where the batch grows, along
-    examples.
-    """
-    study, unit = row.study, row.study.batch_size if row.grows else 1
-    confirmed: Sequence[TrialRecord] = [trial for trial in study.trials if trial.phase == "confirm"]
-    curves = []
-    for seed, trial in enumerate(confirmed or study.trials):
-        path = list(curve_of_trial(archive, study, trial).items())
+    found = []
+    for seed, curve in enumerate(curves(row, archive)):
+        path = list(curve.items())
         apart = max(1, math.ceil(len(path) / _MOST_POINTS))
         thinned = path[::apart] + (path[-1:] if (len(path) - 1) % apart else [])
-        steps, values = [step * unit for step, _ in thinned], [value for _, value in thinned]
-        curves.append({"batch_size": study.batch_size, "seed": seed, "steps": steps, "values": values})
-    return curves
+        steps, values = [step for step, _ in thinned], [value for _, value in thinned]
+        found.append({"batch_size": row.study.batch_size, "seed": seed, "steps": steps, "values": values})
+    return found

@@ -7,11 +7,10 @@ there was anything to draw.
 from __future__ import annotations
 
 import importlib
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.conclude.measures import summaries
+from bench.conclude.measures import by_workload, summaries
 from bench.errors import BenchError, nearest
 from bench.keep.archive import Archive
 
@@ -51,7 +50,7 @@ def _drawn(archive: Archive, kind: str) -> Figure:
     except ImportError:
         raise BenchError("matplotlib is not installed; pip install 'bench[plot]'") from None
     draw = getattr(importlib.import_module(f"bench.show.pictures.{kind}"), kind)
-    workloads = [(name, list(rows)) for name, rows in groupby(summaries(archive), lambda row: row.study.title)]
+    workloads = list(by_workload(summaries(archive), timed=True))
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(width, height * len(workloads)), layout="constrained")
     drawn = []

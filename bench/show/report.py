@@ -7,13 +7,12 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any, Literal, get_args
 
 from bench.analyses.critical_batch import power_law_table, table_of
 from bench.ask import components
 from bench.conclude.curve_fit import fit_curve
-from bench.conclude.measures import Summary, stated_target, summaries
+from bench.conclude.measures import Summary, by_workload, stated_target, summaries
 from bench.conclude.points import Curve, curve_of
 from bench.conclude.sides import record, sample_of
 from bench.errors import BenchError, ComponentError, nearest
@@ -32,14 +31,10 @@ def document(archive: Archive) -> dict[str, Any]:
     was measured in more than one. Under "raw" a study has what a comparison reads of it, as in a baseline.
     """
     environments = list(archive.environments().values())
-    rows = summaries(archive)
     return {
         "suite": archive.suite_name(),
         "environment": environments[0] if len(environments) == 1 else environments or None,
-        "workloads": [
-            _workload(name, list(group), environments)
-            for name, group in groupby(rows, key=lambda row: row.study.workload)
-        ],
+        "workloads": [_workload(group, environments) for _, group in by_workload(summaries(archive), timed=True)],
     }
 
 
@@ -94,13 +89,21 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return plain(text.getvalue().rstrip("\n"))
 
 
-def _workload(name: str, rows: Sequence[Summary], environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _workload(rows: Sequence[Summary], environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     content = rows[0].study.content
     described = {key: content[key] for key in ("model", "dataset", "optimizer", "schedule")}
     described["devices"] = rows[0].study.devices
-    target = stated_target(content) if rows[0].trained else None
-    described |= {"growth": content["growth"]} if rows[0].grows else {}
-    return {"name": name, **described, "target": target, "studies": [_study(row, environments) for row in rows]}
+    target = None
+    if rows[0].trained:
+        reading, threshold = stated_target(content)
+        target = {reading: threshold.model_dump(exclude_none=True)}
+    described |= {"growth": content["growth"].model_dump(exclude_none=True)} if rows[0].grows else {}
+    return {
+        "name": rows[0].study.workload,
+        **described,
+        "target": target,
+        "studies": [_study(row, environments) for row in rows],
+    }
 
 
 def _study(row: Summary, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -187,8 +190,7 @@ def _analysed(name: str, rows: Sequence[Summary]) -> list[Table]:
 
 def pictures(archive: Archive, width: int) -> list[str]:
     """Steps to target against batch size as text, for each workload that was measured."""
-    groups = groupby(summaries(archive), key=lambda row: row.study.workload)
-    curves = [curve_of(list(group)) for _, group in groups]
+    curves = [curve_of(rows) for _, rows in by_workload(summaries(archive))]
     if not any(curve.points for curve in curves):
         raise BenchError(f"{archive.path}: holds nothing to draw, since no steps to target were measured")
     return [terminal.drawn(curve, width) for curve in curves if curve.points]

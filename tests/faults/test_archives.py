@@ -21,12 +21,14 @@ from test_run import bench
 
 from bench import table
 from bench.ask import check, document, plan
+from bench.conclude.compare import compare
+from bench.conclude.sides import of_archive
 from bench.errors import BenchError
 from bench.events import Ended, Evaluated, Finished, Started
 from bench.keep import seals, verify
 from bench.keep.archive import Archive
 from bench.keep.schema import SCHEMA_VERSION
-from bench.show import report
+from bench.show import page, report
 
 RELEASED = sorted((Path(__file__).parent.parent / "archives").glob("version_*.sql"))
 
@@ -285,6 +287,57 @@ def test_content_that_bench_would_not_write_is_a_sentence(sound, tmp_path, conte
         db.execute("UPDATE studies SET content = ?", (content,))
         seals.seal_all(db)
     assert "holds what bench does not write" in bench("show", path, folder=tmp_path, code=2)[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("measure", "another"),
+        ("threshold", {}),
+        ("threshold", {"at_most": 0.1, "below": 0.2}),
+        ("trials", "4"),
+        ("seeds", -4),
+        ("max_steps", "7"),
+        ("devices", 0),
+        ("slack", "1"),
+        ("precision", [1]),
+        ("growth", {"adaptive": "norm_test", "most": 7}),
+    ],
+)
+def test_a_study_that_no_suite_could_ask_for_is_a_sentence(sound, tmp_path, key, value):
+    path = altered(
+        sound, tmp_path, f"UPDATE studies SET content = json_set(content, '$.{key}', json(?))", json.dumps(value)
+    )
+    assert "holds what bench does not write" in answer(path, everything, path)[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threshold", {"at_most": 0.1, "below": None}),
+        ("target", {"validation_error": {"at_most": 0.1, "below": None}}),
+        ("growth", {"adaptive": "noise_scale", "most": 700, "eta": None}),
+        ("space", {}),
+        ("reading", "another"),
+    ],
+)
+def test_a_study_told_otherwise_than_bench_writes_it_is_shown(sound, tmp_path, key, value):
+    path = altered(
+        sound, tmp_path, f"UPDATE studies SET content = json_set(content, '$.{key}', json(?))", json.dumps(value)
+    )
+    assert answer(path, everything, path)[1]
+
+
+def test_a_timing_that_leaves_out_what_has_a_default_is_shown(timed, tmp_path):
+    path = altered(timed, tmp_path, "UPDATE studies SET content = json_set(content, '$.timing', json('{}'))")
+    assert answer(path, everything, path)[1]
+
+
+def everything(path):
+    """All that is made of an archive."""
+    with Archive.reading(path) as archive:
+        compare(of_archive(archive), of_archive(archive))
+        return f"{shown(path)}{page._data(archive)}"
 
 
 def altered(sound, folder, statement, *values, reseal=True):

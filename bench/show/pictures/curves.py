@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 
-from bench.conclude.measures import Summary, curve_of_trial, stated_target
+from bench.conclude import charts
+from bench.conclude.measures import Summary, stated_target
 from bench.keep.archive import Archive
 from bench.show.pictures._axes import GREY, amounts
 
@@ -18,19 +19,14 @@ def curves(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:
     drawn = False
     rows = [row for row in rows if row.trained]
     for place, row in enumerate(rows):
-        confirmed = [trial for trial in row.study.trials if trial.phase == "confirm"]
         label: str | None = f"{row.study.batch_size:,}"
-        for trial in confirmed or row.study.trials:
-            path = curve_of_trial(archive, row.study, trial)
-            if path:
-                shade = colours(place / max(1, len(rows) - 1))
-                unit = row.study.batch_size if row.grows else 1
-                along = [step * unit for step in path]
-                panel.plot(along, list(path.values()), color=shade, linewidth=0.8, label=label)
-                label, drawn = None, True
+        for path in filter(None, charts.curves(row, archive)):
+            shade = colours(place / max(1, len(rows) - 1))
+            panel.plot(list(path), list(path.values()), color=shade, linewidth=0.8, label=label)
+            label, drawn = None, True
     if drawn:
-        ((reading, threshold),) = stated_target(rows[0].study.content).items()
-        (bound,) = threshold.values()
+        reading, threshold = stated_target(rows[0].study.content)
+        (bound,) = threshold.model_dump(exclude_none=True).values()
         panel.axhline(bound, linestyle="--", color=GREY)
         panel.set_xscale("log")
         panel.set_xlabel("examples" if rows[0].grows else "step")
