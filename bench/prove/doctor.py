@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import first_line
 from bench.measure.environment import cores, cpu_name, version
 
 PACKAGES = (
@@ -69,7 +70,7 @@ def _torchvision() -> Finding:
     except (ImportError, OSError, RuntimeError) as error:
         # torchvision is built against one torch: beside another, or a CPU-only one, its operators do not register.
         return Finding(
-            "torchvision works", f"no: {_first_line(error)}", "install both together: pip install torch torchvision"
+            "torchvision works", f"no: {first_line(error)}", "install both together: pip install torch torchvision"
         )
     return Finding("torchvision works", f"yes, {torchvision.__version__}")
 
@@ -78,7 +79,7 @@ def _cuda() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [Finding("torch works", f"no: {_first_line(error)}", "install it again: pip install torch torchvision")]
+        return [Finding("torch works", f"no: {first_line(error)}", "install it again: pip install torch torchvision")]
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         return [
@@ -102,7 +103,3 @@ def _dataset(name: str, file: Path, fetched: str) -> Finding:
         "absent",
         f"{fetched}put {file.name} and its siblings into {file.parent}",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
