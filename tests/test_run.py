@@ -357,10 +357,12 @@ def test_what_is_no_archive_is_a_sentence(tmp_path):
     assert "cannot be used as an archive" in bench("show", "torn.sqlite", folder=tmp_path, code=2)[1]
 
 
-def test_the_schema_is_json_and_names_every_key_of_a_workload(tmp_path):
+def test_the_schema_is_json_and_says_of_every_key_of_a_workload_what_it_is(tmp_path):
     out, _ = bench("schema", folder=tmp_path)
     schema = json.loads(out)
     assert {"name", "model", "dataset", "optimizer", "batch_sizes"} <= set(schema["$defs"]["Entry"]["properties"])
+    for section in (schema, schema["$defs"]["Entry"]):
+        assert [key for key, value in section["properties"].items() if not value.get("description")] == []
 
 
 def test_the_doctor_says_what_is_there_and_what_is_missing(tmp_path):
