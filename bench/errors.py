@@ -7,6 +7,7 @@ BenchError
   DeviceError          a device that is not there, or a cluster that does not answer
   ArchiveError         an archive that is missing, locked, broken, or not one of ours
     BrokenArchiveError an archive that is not what was written
+    ContradictionError two sound archives that tell otherwise of the same trial
     StorageError       an archive that could not be written further: a full disk, a quota
   InterruptedRunError  a run that Ctrl-C ended
   IncompleteError      a run that ended before everything it planned was measured
