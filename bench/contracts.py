@@ -3,7 +3,8 @@
 Positional parameters are what the harness gives; keyword-only parameters are what a suite may set.
 
     models/      name(example_shape, classes, *, options)       -> torch.nn.Module
-    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split; every
+    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split, and of
+                 one that reads files FILE (DOWNLOADED_FILE, if it fetches them), the first, for `bench doctor`; every
                  dataset also takes `subset`, `label_noise` and `task` (`alter.py`)
     optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
     schedules/   name(horizon, *, options)                      -> Schedule

@@ -7,6 +7,7 @@ BenchError
   DeviceError          a device that is not there, or a cluster that does not answer
   ArchiveError         an archive that is missing, locked, broken, or not one of ours
     BrokenArchiveError an archive that is not what was written
+    ContradictionError two sound archives that tell otherwise of the same trial
     StorageError       an archive that could not be written further: a full disk, a quota
   InterruptedRunError  a run that Ctrl-C ended
   IncompleteError      a run that ended before everything it planned was measured
@@ -171,8 +172,18 @@ def expected(detail: Mapping[str, Any]) -> str:
     return message.removeprefix("Value error, ").replace("Input should", "should")
 
 
+def lines(error: BaseException) -> list[str]:
+    """What an exception says, line by line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its kind where it says nothing."""
+    return lines(error)[0]
+
+
 def sentence(error: Exception) -> str:
     """An exception as one sentence: bench's own as it is, any other by its kind and first line."""
     if isinstance(error, BenchError):
         return str(error)
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+    return f"{type(error).__name__}: {first_line(error) if str(error).strip() else 'no message'}"

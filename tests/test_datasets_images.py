@@ -19,6 +19,7 @@ from bench.ask.check import check
 from bench.ask.components import find
 from bench.ask.document import parse
 from bench.datasets import cifar100, imagenet, kmnist, stl10, svhn, usps
+from bench.datasets._folders import opened
 from bench.datasets._torchvision import any_images
 from bench.errors import ComponentError, DataError
 from bench.measure import feeds
@@ -307,3 +308,12 @@ def test_part_of_imagenet_is_a_sentence(tmp_path):
     write_folders(tmp_path / "imagenet", {"train": 2, "val": 2})
     with pytest.raises(DataError, match="train: has 4 images; ImageNet has 1,281,167"):
         find("datasets", "imagenet").load()(tmp_path)
+
+
+def test_a_folder_is_refused_by_the_kind_of_an_error_that_says_nothing(tmp_path, monkeypatch):
+    def silent(folder):
+        raise RuntimeError
+
+    monkeypatch.setattr(datasets, "ImageFolder", silent)
+    with pytest.raises(DataError, match=r"one for each class: RuntimeError$"):
+        opened(tmp_path, 32)

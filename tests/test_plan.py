@@ -198,7 +198,7 @@ def test_a_study_with_a_rule_tells_the_archive_the_rule_and_has_an_id_of_its_own
 
 
 def test_ids_of_a_suite_that_says_nothing_new_are_those_of_the_first_archives_but_for_the_code(monkeypatch):
-    monkeypatch.setattr(Component, "source", property(lambda _: None))  # of bench's own components was no part of what a trial is
+    monkeypatch.setattr(Component, "source", property(lambda _: None))  # there was none of bench's own
     (study, _) = plan.make(check.check(document.parse(SUITE))).studies
     assert (study.id, study.draws()[0].id) == ("c10c2b75f56efc1c", "08088298c2dcbb9f")
 

@@ -149,3 +149,8 @@ def test_show_draws_before_its_tables_and_only_beside_a_table(tmp_path):
     assert out.index("w: steps to target") < out.index("w: softmax")
     _, err = bench("show", "a.sqlite", "--plot", "--format", "csv", folder=tmp_path, code=2)
     assert "a picture in the terminal goes with a table" in err
+
+
+def test_the_help_names_every_kind(tmp_path):
+    out, _ = bench("plot", "--help", folder=tmp_path)
+    assert f"--kind <str> {', '.join(KINDS)}." in " ".join(out.split())

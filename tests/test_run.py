@@ -365,10 +365,12 @@ def test_every_command_finds_an_archive_by_its_suite_and_label(finished, tmp_pat
     assert by_name == by_path != ""
 
 
-def test_the_schema_is_json_and_names_every_key_of_a_workload(tmp_path):
+def test_the_schema_is_json_and_says_of_every_key_of_a_workload_what_it_is(tmp_path):
     out, _ = bench("schema", folder=tmp_path)
     schema = json.loads(out)
     assert {"name", "model", "dataset", "optimizer", "batch_sizes"} <= set(schema["$defs"]["Entry"]["properties"])
+    for section in (schema, schema["$defs"]["Entry"]):
+        assert [key for key, value in section["properties"].items() if not value.get("description")] == []
 
 
 def test_the_doctor_says_what_is_there_and_what_is_missing(tmp_path):

@@ -5,37 +5,24 @@ What the types say is checked first; then what only the components can say (`tog
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from bench.ask import components, document, together
 from bench.ask.document import Document, KeyPath
 from bench.ask.located import SECTIONS, as_list, at, shown
-from bench.ask.search import DIMENSIONS, HalfLife, Scaled
+from bench.ask.search import DIMENSIONS, Space
 from bench.ask.suite import (
     MOST_EXAMPLES,
     TARGETS,
-    Adaptive,
-    Augment,
-    BatchRange,
-    Confirm,
-    Doubling,
     Entry,
-    Evaluate,
-    Gate,
-    Interconnect,
-    Measure,
-    Race,
-    Rule,
     Rules,
     Search,
-    StepsRule,
     Suite,
     SuiteFile,
-    Threshold,
-    ThroughputRule,
     TimingOptions,
 )
 from bench.errors import ComponentError, Problem, SuiteError, expected, nearest
@@ -101,39 +88,15 @@ def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
     return {**data, "workloads": merged} if merged else data, problems
 
 
-_KNOWN_KEYS: dict[str, type[BaseModel]] = {
-    "batch_sizes": BatchRange,
-    "search": Search,
-    "confirm": Confirm,
-    "evaluate": Evaluate,
-    "race": Race,
-    "timing": TimingOptions,
-    "interconnect": Interconnect,
-    "augment": Augment,
-    # By the names of their branches: these have no key of their own.
-    "a scaled value": Scaled,
-    "a half-life": HalfLife,
-    "growth by doubling": Doubling,
-    "adaptive growth": Adaptive,
-    "steps_to_target": StepsRule,
-    "throughput": ThroughputRule,
-    "peak_memory": Rule,
-}
+# What stands after "should be" where a key holds another kind of value.
 _SHAPES = {
-    "workloads": "a list of workloads, each begun by '- name:'",
-    "defaults": "what workloads share, such as {dataset: digits}",
-    "batch_sizes": "a list, such as [8, 16, 32], or a range, such as {from: 8, to: max, factor: 2}",
-    "measure": f"a list of {', '.join(get_args(Measure))}",
-    "target": "a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
+    **{
+        key: field.description
+        for model in (TimingOptions, Entry, SuiteFile)
+        for key, field in model.model_fields.items()
+        if field.description
+    },
     **dict.fromkeys(TARGETS, "{at_most: number} or {below: number}"),
-    "augment": "what is done to training images, such as {crop: 4, flip: true, cutout: 8}",
-    "search": "a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}",
-    "confirm": "a mapping, such as {seeds: 5}",
-    "evaluate": "a mapping, such as {resolution: 0.05, cost: 1}",
-    "timing": "a mapping, such as {processes: 5, precision: 0.02, seconds: 1}",
-    "interconnect": "a mapping, such as {bandwidth_bytes_per_second: 25.0e9, latency_seconds: 1.0e-5}",
-    "probes": "a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}",
-    "gate": "a mapping of measures to rules, such as {steps_to_target: {tolerance: 0.25}}",
     **dict.fromkeys(Rules.model_fields, "a rule, such as {tolerance: 0.1}"),
     **dict.fromkeys(DIMENSIONS, "[low, high]"),
     "choice": "a list of values, such as [0, 0.9]",
@@ -159,11 +122,7 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
         owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
         return at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
     if kind == "extra_forbidden":
-        section = next((_KNOWN_KEYS[str(part)] for part in reversed(detail["loc"][:-1]) if part in _KNOWN_KEYS), None)
-        gate = (Rules if "workloads" in path else Gate) if path[0] == "gate" else None
-        section = section or gate or (Threshold if "target" in path else Entry if "workloads" in path else SuiteFile)
-        known = [field.alias or name for name, field in section.model_fields.items()]
-        return at(source, path, f"unknown; {nearest(key, known)}")
+        return at(source, path, f"unknown; {nearest(key, list(_keys(_section(detail['loc'][:-1]))))}")
     if kind == "literal_error" and "target" in path:
         return at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
@@ -178,6 +137,32 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     else:
         message = expected(detail)
     return at(source, path, f"found {shown(value)}; {message}")
+
+
+def _section(location: Sequence[Any]) -> type[BaseModel]:
+    """The type of the mapping at a place as pydantic gives it: keys, positions, and the tags of unions."""
+    section: type[BaseModel] = SuiteFile
+    choices: dict[str, type[BaseModel]] = {}
+    for part in location:
+        if part in _keys(section):
+            choices = _choices(_keys(section)[part])
+        elif section is Search:
+            choices = _choices(Space)
+        section = choices.get(part) or choices.get("") or section
+    return section
+
+
+def _keys(section: type[BaseModel]) -> dict[str, Any]:
+    """The types of what may stand in a mapping, by their keys in the file."""
+    return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
+
+
+def _choices(annotation: Any, tag: str = "") -> dict[str, type[BaseModel]]:
+    """The mappings that a value of some type may be, or hold, by their tags in a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {tag: annotation}
+    tag = next((each.tag for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Tag)), tag)
+    return {key: found for inner in get_args(annotation) for key, found in _choices(inner, tag).items()}
 
 
 def _check_size(source: Document, content: SuiteFile) -> list[Problem]:

@@ -35,7 +35,7 @@ Phase = Literal["search", "confirm", "throughput", "inference"]
 class Trial:
     """One training run: a draw of metaparameters, two seeds and a budget. `number` counts within study and phase.
 
-    Of what is timed, one process is a trial: its budget is the steps it may take, which its clock ends, 0.
+    Of what is timed, one process is a trial: its budget is 0 steps, for a clock ends it.
     """
 
     id: str

@@ -124,21 +124,26 @@ def constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
                     yield from constructors(tree, base.id)
 
 
-def sizes_of(path: Path, tree: ast.Module) -> dict[str, int]:
-    """A dataset's constant `SIZES`: how many examples each split holds, so that a check needs no data."""
+def assigned(tree: ast.Module, constant: str) -> ast.expr | None:
+    """What the source sets a constant of a module to; None where it has none of that name."""
     for node in tree.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id="SIZES")], value=ast.expr() as value):
-                pass
-            case ast.AnnAssign(target=ast.Name(id="SIZES"), value=ast.expr() as value):
-                pass
-            case _:
-                continue
-        try:
-            return TypeAdapter(dict[str, int]).validate_python(ast.literal_eval(value), strict=True)
-        except (ValueError, TypeError):
-            raise ComponentError(
-                f"{path.name}: found a SIZES that is not written out; write it as "
-                "{'train': 1000, 'validation': 100, 'test': 100}"
-            ) from None
-    return {}
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == constant:
+                return value
+            case ast.AnnAssign(target=ast.Name(id=name), value=value) if name == constant:
+                return value
+    return None
+
+
+def sizes_of(path: Path, tree: ast.Module) -> dict[str, int]:
+    """A dataset's constant `SIZES`: how many examples each split holds, so that a check needs no data."""
+    written = assigned(tree, "SIZES")
+    if written is None:
+        return {}
+    try:
+        return TypeAdapter(dict[str, int]).validate_python(ast.literal_eval(written), strict=True)
+    except (ValueError, TypeError):
+        raise ComponentError(
+            f"{path.name}: found a SIZES that is not written out; write it as "
+            "{'train': 1000, 'validation': 100, 'test': 100}"
+        ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -220,7 +220,10 @@ class TimingOptions(Strict):
     precision: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.02
     seconds: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 1.0
     latency_bound: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    interconnect: Interconnect = Interconnect()
+    interconnect: Interconnect = Field(
+        Interconnect(),
+        description="a mapping, such as {bandwidth_bytes_per_second: 25.0e9, latency_seconds: 1.0e-5}",
+    )
 
 
 def _last_size(raw: Any) -> Any:
@@ -354,42 +357,82 @@ BatchSizes = Annotated[
 
 
 class Entry(Strict):
-    """One workload, or, with lists of components, one for each combination."""
+    """One workload, or, with lists of components, one for each combination.
+
+    A key's description ends the sentence "should be ..", and is what editors show of it.
+    """
 
     # In the file, whatever else a workload needs may stand in defaults.
     model_config = ConfigDict(json_schema_extra={"required": ["name"]})
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=80)]
-    model: Specs
-    dataset: Specs
-    optimizer: Specs
-    schedule: Specs = [Spec(name="constant")]
-    batch_sizes: BatchSizes
-    measure: Annotated[list[Measure], Field(min_length=1), AfterValidator(_distinct)] = ["steps_to_target"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$", max_length=80)] = Field(
+        description="what tables call the workload, such as cnn"
+    )
+    model: Specs = Field(description="a model or a list of them, such as mlp or {mlp: {hidden: [64]}}")
+    dataset: Specs = Field(description="a dataset or a list of them, such as digits or {mnist: {subset: 50000}}")
+    optimizer: Specs = Field(description="an optimizer or a list of them, such as sgd or [nesterov, adam]")
+    schedule: Specs = Field(
+        [Spec(name="constant")],
+        description="a schedule of the learning rate or a list of them, such as constant or cosine",
+    )
+    batch_sizes: BatchSizes = Field(
+        description="a list, such as [8, 16, 32], or a range, such as {from: 8, to: max, factor: 2}"
+    )
+    measure: Annotated[list[Measure], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        ["steps_to_target"], description=f"a list of {', '.join(get_args(Measure))}"
+    )
     # What steps to target need, and what is only timed does not: see together.py.
-    target: Target = {}
-    max_steps: Steps = 1_000_000
-    max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = None
-    search: Search = Search()
-    confirm: Confirm = Confirm()
-    evaluate: Evaluate = Evaluate()
-    probes: Probes = {}
-    race: RaceOrNot = True
-    growth: Growth | None = None
-    precision: Precision = "fp32"
-    training: Training = "auto"
-    # On how many devices each trial trains, its batch split evenly between them.
-    devices: DeviceCounts = [1]
-    deterministic: bool = False
-    timing: TimingOptions = TimingOptions()
-    compile: bool = False
-    channels_last: bool = False
-    micro_batch: MicroBatch = None
-    # What `weight_decay` acts on: every parameter that the optimizer decays, or all but biases, norms and gains.
-    decay: Literal["all", "matrices"] = "all"
-    input: Literal["device", "loader"] = "device"
-    augment: Annotated[Augment, AfterValidator(_something)] | None = None
-    order: OrderName = "reshuffle"
+    target: Target = Field({}, description="a reading and its threshold, such as {validation_error: {at_most: 0.05}}")
+    max_steps: Steps = Field(
+        1_000_000, description="the steps after which a trial has missed its target, such as 20000"
+    )
+    max_seconds: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] | None = Field(
+        None, description="the seconds after which trials that train together have timed out, which is no miss"
+    )
+    search: Search = Field(
+        Search(), description="a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}"
+    )
+    confirm: Confirm = Field(Confirm(), description="a mapping, such as {seeds: 5}")
+    evaluate: Evaluate = Field(Evaluate(), description="a mapping, such as {resolution: 0.05, cost: 1}")
+    probes: Probes = Field(
+        {}, description="a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}"
+    )
+    race: RaceOrNot = Field(
+        True, description="true, false for whole curves, or a mapping, such as {slack: 1.25}, to see near-ties"
+    )
+    growth: Growth | None = Field(
+        None, description="{double_at: [500, 2000]}, in examples, or {adaptive: noise_scale, most: 4096}"
+    )
+    precision: Precision = Field("fp32", description="what a trial computes in: fp32, tf32, bf16, fp16 or fp64")
+    training: Training = Field(
+        "auto", description="how a study's trials train: stacked, one_by_one, or auto, which chooses"
+    )
+    devices: DeviceCounts = Field(
+        [1], description="on how many devices each trial trains, its batch split evenly, or a list, such as [1, 2, 4]"
+    )
+    deterministic: bool = Field(
+        False, description="true for torch's deterministic algorithms, or an error where there is none"
+    )
+    timing: TimingOptions = Field(
+        TimingOptions(), description="a mapping, such as {processes: 5, precision: 0.02, seconds: 1}"
+    )
+    compile: bool = Field(False, description="true for a step compiled by torch.compile")
+    channels_last: bool = Field(False, description="true for images with their channels last in memory")
+    micro_batch: MicroBatch = Field(
+        None, description="how many examples of a batch the model takes at a time, or auto: as many as fit"
+    )
+    decay: Literal["all", "matrices"] = Field(
+        "all", description="what weight_decay acts on: all, or matrices, which leaves biases, norms and gains alone"
+    )
+    input: Literal["device", "loader"] = Field(
+        "device", description="where training examples lie: device, or loader, read by processes as steps take them"
+    )
+    augment: Annotated[Augment, AfterValidator(_something)] | None = Field(
+        None, description="what is done to training images, such as {crop: 4, flip: true, cutout: 8}"
+    )
+    order: OrderName = Field(
+        "reshuffle", description="the order of examples: reshuffle, single (shuffled once) or with_replacement"
+    )
 
     def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec, int]]:
         """(name, model, dataset, optimizer, schedule, devices) of every workload the entry stands for.
@@ -473,12 +516,18 @@ class Gate(Rules):
 class SuiteFile(Strict):
     """A suite: workloads to measure, what they share, and what a candidate is held to."""
 
-    suite: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)]
-    description: str = ""
-    max_trials: PositiveInt = DEFAULT_MAX_TRIALS
-    defaults: dict[str, Any] = {}
-    workloads: Annotated[list[Entry], Field(min_length=1)]
-    gate: Gate | None = None
+    suite: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=80)] = Field(
+        description="the suite's name, such as quick"
+    )
+    description: str = Field("", description="the question that the suite answers")
+    max_trials: PositiveInt = Field(DEFAULT_MAX_TRIALS, description="the most trials that the suite may ask for")
+    defaults: dict[str, Any] = Field({}, description="what workloads share, such as {dataset: digits}")
+    workloads: Annotated[list[Entry], Field(min_length=1)] = Field(
+        description="a list of workloads, each begun by '- name:'"
+    )
+    gate: Gate | None = Field(
+        None, description="a mapping of measures to rules, such as {steps_to_target: {tolerance: 0.25}}"
+    )
 
 
 class Suite(Strict):

@@ -13,6 +13,10 @@ from bench.commands._options import ALL_ANALYSES, Format, Label, Plugins, Result
 from bench.commands._output import render, width, write
 from bench.commands._places import own_components, source_of
 from bench.errors import BenchError
+from bench.show import pictures
+
+# Read off the folder, since a help text is to import none of what finds components.
+_PICTURES = sorted(path.stem for path in Path(pictures.__path__[0]).glob("[!_]*.py"))
 
 
 def show(
@@ -50,9 +54,7 @@ def plot(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The picture: .svg, .png or .pdf.", dir_okay=False)
     ] = Path("plot.svg"),
-    kind: Annotated[
-        str, typer.Option(help="batch_scaling, curves, learning_rates, noise_scale or time.")
-    ] = "batch_scaling",
+    kind: Annotated[str, typer.Option(help=f"{', '.join(_PICTURES)}.")] = "batch_scaling",
     label: Label = "main",
     plugin: Plugins = None,
     results: Results = Path("results"),

@@ -116,8 +116,8 @@ def _residuals(points: Floats, sizes: Floats, logs: Floats, tried: Floats) -> tu
 
 def _least_squares(residuals: Callable[[Floats], tuple[Floats, Floats]], start: Floats, floor: Floats) -> Floats:
     """The points [fits, 2] of least squares, none below `floor`, from all starts at once: Levenberg and Marquardt's
-    damped steps (Marquardt 1963). `scipy.optimize.least_squares` finds the same, one by one, in the time in which a
-    whole archive is to be shown.
+    damped steps (Marquardt 1963). `scipy.optimize.least_squares` finds the same, but one by one: too slow for the
+    resamples of every curve of an archive.
     """
     points, damping = start, numpy.full(len(start), 1e-3)
     values, slopes = residuals(points)

@@ -1,1 +1,1 @@
-"""Datasets: `name(folder, *, options) -> Data`, one file each, with the constant `SIZES`."""
+"""Datasets: `name(folder, *, options) -> Data`, one file each, with the constant `SIZES`; `FILE` if it reads one."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets, transforms
 
-from bench.errors import DataError
+from bench.errors import DataError, first_line
 from bench.examples import Pixels
 from bench.measure.feeds import Streamed
 
@@ -26,8 +26,8 @@ def opened(folder: Path, size: int) -> tuple[Streamed, list[str]]:
     try:
         found = datasets.ImageFolder(folder)
     except (FileNotFoundError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"{folder}: cannot be read as folders of images, one for each class: {reason}") from error
+        what = "cannot be read as folders of images, one for each class"
+        raise DataError(f"{folder}: {what}: {first_line(error)}") from error
     mean, deviation = (torch.tensor(values).view(-1, 1, 1) for values in (_MEAN, _DEVIATION))
     images = Streamed(
         _Images(found, size), torch.arange(len(found)), torch.tensor(found.targets), Pixels(mean, deviation)
@@ -55,6 +55,5 @@ class _Images:
         except MemoryError:
             raise
         except Exception as error:  # whatever a decoder raises of what is no image
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DataError(f"{path}: cannot be read as an image: {reason}") from error
+            raise DataError(f"{path}: cannot be read as an image: {first_line(error)}") from error
         return image

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from bench.errors import DataError
+from bench.errors import DataError, first_line
 from bench.examples import Data, Split
 
 # How torchvision's classes that take `split` call their parts, what is to be trained on first.
@@ -81,9 +81,8 @@ def opened(dataset: type[Any], folder: Path, **options: Any) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
             return dataset(folder, **options, **({"download": True} if "download" in parameters(dataset) else {}))
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{name} is not in '{folder}' and could not be downloaded ({reason}); put the files that "
+            f"{name} is not in '{folder}' and could not be downloaded ({first_line(error)}); put the files that "
             f"torchvision.datasets.{name} reads into that folder, or name another with --data or BENCH_DATA"
         ) from error
 

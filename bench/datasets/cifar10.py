@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import images
 from bench.examples import Data
 
+DOWNLOADED_FILE = "cifar-10-batches-py/data_batch_1"
 SIZES = {"train": 45_000, "validation": 5_000, "test": 10_000}
 
 

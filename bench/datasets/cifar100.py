@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import drawn_images, opened
 from bench.examples import Data
 
+DOWNLOADED_FILE = "cifar-100-python/train"
 SIZES = {"train": 45_000, "validation": 5_000, "test": 10_000}
 
 

@@ -10,6 +10,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import drawn_images, opened
 from bench.examples import Data
 
+DOWNLOADED_FILE = "EMNIST/raw/emnist-balanced-train-images-idx3-ubyte"
 _CLASSES = {"balanced": 47, "byclass": 62, "bymerge": 47, "digits": 10, "letters": 26, "mnist": 10}
 
 

@@ -11,6 +11,7 @@ from bench.datasets._folders import opened
 from bench.errors import DataError
 from bench.examples import Data
 
+FILE = "imagenet/train"
 SIZES = {"train": 1_231_167, "validation": 50_000, "test": 50_000}
 
 

@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import drawn_images, opened
 from bench.examples import Data
 
+DOWNLOADED_FILE = "KMNIST/raw/train-images-idx3-ubyte"
 SIZES = {"train": 55_000, "validation": 5_000, "test": 10_000}
 
 

@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import images
 from bench.examples import Data
 
+DOWNLOADED_FILE = "MNIST/raw/train-images-idx3-ubyte"
 SIZES = {"train": 55_000, "validation": 5_000, "test": 10_000}
 
 

@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import drawn_images, opened
 from bench.examples import Data
 
+DOWNLOADED_FILE = "stl10_binary/train_X.bin"
 SIZES = {"train": 4_500, "validation": 500, "test": 8_000}
 
 

@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import drawn_images, opened
 from bench.examples import Data
 
+DOWNLOADED_FILE = "train_32x32.mat"
 SIZES = {"train": 68_257, "validation": 5_000, "test": 26_032}
 
 

@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, first_line
 from bench.examples import Data, Split
 
 _SPLITS = ("train", "validation", "test")
@@ -63,8 +63,8 @@ def _read(file: Path) -> Mapping[str, Tensor]:
             with numpy.load(opened, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{file}: cannot be read as a .npz or .safetensors file of numbers: {reason}") from error
+        what = "cannot be read as a .npz or .safetensors file of numbers"
+        raise DataError(f"{file}: {what}: {first_line(error)}") from error
 
 
 def _safetensors(file: Path) -> Mapping[str, Tensor]:

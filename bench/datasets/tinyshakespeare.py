@@ -10,12 +10,14 @@ from pydantic import PositiveInt
 from bench.datasets._text import bytes_of, cut_in_three, data
 from bench.examples import Data
 
+FILE = "tinyshakespeare/input.txt"
+
 
 def tinyshakespeare(folder: Path, *, length: PositiveInt = 64) -> Data:
     """The next character of tinyshakespeare/input.txt (Karpathy 2015): 65 characters; the last 5 % test, 5 % validate.
 
     `length` characters of context an example.
     """
-    text = bytes_of(folder / "tinyshakespeare" / "input.txt", what="input.txt of char-rnn's tinyshakespeare")
+    text = bytes_of(folder / FILE, what="input.txt of char-rnn's tinyshakespeare")
     characters, tokens = text.unique(return_inverse=True)  # all of it is ASCII: a byte is a character
     return data(cut_in_three(tokens.to(torch.uint8)), length, len(characters))

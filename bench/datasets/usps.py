@@ -9,6 +9,7 @@ from torchvision import datasets
 from bench.datasets._torchvision import drawn_images, opened
 from bench.examples import Data
 
+DOWNLOADED_FILE = "usps.bz2"
 SIZES = {"train": 6_291, "validation": 1_000, "test": 2_007}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.ask.plan import PlanUnit
 from bench.contracts import Task
-from bench.errors import DeviceError
+from bench.errors import DeviceError, first_line, lines
 from bench.events import Event
 from bench.executors._node import NodeExecutor, RemoteTask
 
@@ -97,7 +97,7 @@ class Actor:
         except ray.exceptions.RayActorError as error:
             if error.actor_init_failed:
                 raise _unfit(error) from None
-            return self.carried.lose(f"its node was lost: {str(error).splitlines()[0]}")
+            return self.carried.lose(f"its node was lost: {first_line(error)}")
 
     def end(self) -> None:
         ray.kill(self._handle)
@@ -117,8 +117,7 @@ def _knock(address: str) -> None:
 
 def _unfit(error: RayActorError) -> DeviceError:
     """Of an actor that could not begin, the last line that Ray says is why; of one that was lost, the first."""
-    said = str(error).strip().splitlines()
     if not error.actor_init_failed:
-        return DeviceError(f"the node that tries out the suite's models and data was lost: {said[0]}")
+        return DeviceError(f"the node that tries out the suite's models and data was lost: {first_line(error)}")
     node = str(error).partition("ip=")[2].partition(",")[0]
-    return DeviceError(f"the node {node} of the Ray cluster cannot carry out studies: {said[-1]}")
+    return DeviceError(f"the node {node} of the Ray cluster cannot carry out studies: {lines(error)[-1]}")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from bench.errors import DeviceError
+from bench.errors import DeviceError, lines
 from bench.executors import _slurm_queue
 
 try:
@@ -45,7 +45,7 @@ class Submitter:
             with self._engine.batch():
                 return [self._engine.submit(call) for call in calls]
         except (submitit.core.utils.FailedJobError, OSError) as error:
-            raise DeviceError(f"Slurm took no job: {str(error).strip().splitlines()[-1]}") from error
+            raise DeviceError(f"Slurm took no job: {lines(error)[-1]}") from error
 
     def left(self, jobs: Sequence[submitit.Job[None]]) -> int:
         """How many jobs wait or run; asked of the queue, since submitit asks the accounting."""

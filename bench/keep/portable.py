@@ -20,7 +20,7 @@ from typing import IO, Any, get_args
 
 import numpy
 
-from bench.errors import ArchiveError
+from bench.errors import ArchiveError, first_line
 from bench.keep import storage
 from bench.keep.archive import Archive, restore
 from bench.keep.records import found
@@ -75,7 +75,7 @@ def _write(archive: Archive, folder: Path) -> None:
             try:
                 database.execute(f"COPY made TO '{_quoted(folder / f'{table}.parquet')}' (FORMAT parquet)")
             except duckdb.IOException as error:
-                raise OSError(str(error).splitlines()[0]) from error
+                raise OSError(first_line(error)) from error
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _hash(folder / name)} for name in FILES}
     manifest = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -292,7 +292,7 @@ def _rows(source: Path, file: Path, table: Table) -> Iterator[tuple[Any, ...]]:
                 raise ArchiveError(f"{source}: {file.name} is not what bench writes: a value is missing")
             yield from database.execute(f"SELECT {casts} FROM {parquet}").fetchall()
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0].replace(str(file), file.name)
+            reason = first_line(error).replace(str(file), file.name)
             raise ArchiveError(f"{source}: {file.name} is not what bench writes: {reason}") from error
 
 

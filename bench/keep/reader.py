@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from bench.ask.plan import Study, Trial
 from bench.ask.suite import Threshold
-from bench.errors import ArchiveError
+from bench.errors import ArchiveError, first_line
 from bench.events import Known
 from bench.keep import shape
 from bench.keep.records import SETTLED, StudyRecord, TrialRecord, described, found
@@ -164,5 +164,5 @@ def _plausible(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError) as error:  # of JSON and of pydantic too
-        what = f"misses {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        what = f"misses {error}" if isinstance(error, KeyError) else first_line(error)
         raise ArchiveError(f"{path}: holds what bench does not write ({what})") from error

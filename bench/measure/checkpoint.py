@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bench.contracts import Look, OutOfMemory
-from bench.errors import ComponentError
+from bench.errors import ComponentError, first_line
 from bench.events import Started, StudyEvent
 from bench.keep import checkpoints
 from bench.measure import journal
@@ -160,8 +160,7 @@ def _read(path: Path, identity: dict[str, Any], carry: Carry) -> _Content:
                 found = _fit(file, identity, carry)
                 break
             except Exception as error:  # whatever a torn file makes a reader raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                unfit.append(f"{file}: cannot be gone on from: {reason}")
+                unfit.append(f"{file}: cannot be gone on from: {first_line(error)}")
     if unfit:
         what = "goes on from the checkpoint before" if found[0] else "begins again from its first step"
         _log.warning("%s; the study %s", "; ".join(unfit), what)

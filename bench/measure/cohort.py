@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.ask import components
 from bench.ask.plan import Study, Trial
 from bench.contracts import Cohort, OutOfMemory
-from bench.errors import ComponentError
+from bench.errors import ComponentError, first_line
 from bench.events import Way
 from bench.examples import Data
 from bench.measure import build, precision
@@ -92,7 +92,7 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
     except OutOfMemory:
         return "two trials do not fit in memory together"
     except Exception as error:  # whatever a model raises, one by one is the way that asks nothing of it
-        return f"{study.workload.model} does not vmap ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+        return f"{study.workload.model} does not vmap ({first_line(error)})"
     return found
 
 

@@ -15,18 +15,22 @@ from torch.nn import functional
 
 from bench.examples import NOT_COUNTED, LossName
 
+Shape = tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Loss:
     """A loss over a batch.
 
     mean: (outputs, targets) -> [], what training lowers.  each: (outputs, targets) -> [n], the same by example.
+    output_shapes: (the targets' shape, classes) -> the shapes that outputs may have.
     error: (outputs, targets) -> [n], the share of an example recognised wrongly; None where nothing is wrong or
     right.
     """
 
     mean: Callable[[Tensor, Tensor], Tensor]
     each: Callable[[Tensor, Tensor], Tensor]
+    output_shapes: Callable[[Shape, int], list[Shape]]
     error: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
@@ -64,12 +68,20 @@ def _outputs(outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001 (there
 
 
 LOSSES: dict[LossName, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, _cross_entropies, _errors),
+    "cross_entropy": Loss(_cross_entropy, _cross_entropies, lambda targets, classes: [(*targets, classes)], _errors),
     "half_squared_error": Loss(
-        lambda outputs, targets: _half_squared_errors(outputs, targets).mean(), _half_squared_errors
+        lambda outputs, targets: _half_squared_errors(outputs, targets).mean(),
+        _half_squared_errors,
+        lambda targets, classes: [targets],  # noqa: ARG005 (there are none)
     ),
     "reconstruction": Loss(
-        lambda outputs, targets: _reconstruction_errors(outputs, targets).mean(), _reconstruction_errors
+        lambda outputs, targets: _reconstruction_errors(outputs, targets).mean(),
+        _reconstruction_errors,
+        lambda targets, classes: [targets, targets[:1]],  # noqa: ARG005
     ),
-    "output": Loss(lambda outputs, targets: torch.mean(_outputs(outputs, targets)), _outputs),
+    "output": Loss(
+        lambda outputs, targets: torch.mean(_outputs(outputs, targets)),
+        _outputs,
+        lambda targets, classes: [targets[:1]],  # noqa: ARG005
+    ),
 }

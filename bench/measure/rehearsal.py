@@ -11,9 +11,12 @@ from torch import nn
 from bench.ask.plan import PlanUnit, Study, Workload
 from bench.ask.search import Dimension, Value
 from bench.errors import ComponentError, sentence
-from bench.examples import Data, LossName
+from bench.examples import Data
 from bench.measure import augment, build, precision, probing
 from bench.measure.losses import LOSSES
+
+# What a component raises that was given what it does not take.
+_UNFIT = (IndexError, RuntimeError, TypeError, ValueError)
 
 
 def rehearse(units: Sequence[PlanUnit], folder: Path) -> list[str]:
@@ -58,73 +61,86 @@ def _rehearse(
     alone: str | None,
 ) -> None:
     """largest: a workload's unit of the largest batch size.  alone: what has its model see one example alone."""
-    workload, cpu = largest.workload, torch.device("cpu")
-    key = str(workload.dataset)
-    if key not in loaded:
-        try:
-            loaded[key] = build.dataset(workload, folder)
-        except Exception as error:  # said of every workload that needs the dataset, tried once
-            loaded[key] = error
-    found = loaded[key]
-    if isinstance(found, Exception):
-        raise found
-    data = found.to(cpu, precision.dtype(workload.entry.precision))
+    workload = largest.workload
+    data = _loaded(workload, folder, loaded).to(torch.device("cpu"), precision.dtype(workload.entry.precision))
     size = largest.largest_batch if isinstance(largest, Study) else largest.batch_size
     if size > len(data.train) and not workload.open_ended:
-        raise ComponentError(f"found the batch size {size:,}; {key} has {len(data.train):,} training examples")
-    try:
-        model = build.model(workload, data, cpu, seed=0)
-        few = data.train.first(2)
-        outputs = model(few.inputs)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise ComponentError(
-            f"{workload.model} cannot take examples of shape {list(data.example_shape)} from {key}: {sentence(error)}"
-        ) from error
-    if alone:
-        try:
-            model(data.train.first(1).inputs)
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            raise ComponentError(
-                f"{workload.model} cannot train on one example alone, as {alone} has it: {sentence(error)}"
-            ) from error
-    targets = few.targets
-    wanted: dict[LossName, list[tuple[int, ...]]] = {
-        "cross_entropy": [(*targets.shape, data.classes)],
-        "half_squared_error": [tuple(targets.shape)],
-        "reconstruction": [tuple(targets.shape), (2,)],
-        "output": [(2,)],
-    }
-    if tuple(outputs.shape) not in wanted[data.loss]:
-        takes = " or ".join(map(str, wanted[data.loss]))
-        raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {takes}")
+        message = f"{workload.dataset} has {len(data.train):,} training examples"
+        raise ComponentError(f"found the batch size {size:,}; {message}")
+    model = _fitting_model(workload, data, alone)
     stated = next(iter(workload.entry.target), "validation_loss")
     if LOSSES[data.loss].error is None and not stated.endswith("validation_loss"):
-        raise ComponentError(f"{key} knows no right and wrong answers; make the target one of validation_loss")
+        message = "knows no right and wrong answers; make the target one of validation_loss"
+        raise ComponentError(f"{workload.dataset} {message}")
     if workload.entry.augment and data.loss == "reconstruction":
         raise ComponentError("augment: a task of reconstruction cannot know what was done to an image; leave it out")
     augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
-    point = _any_point(largest)
+    _take_step(largest, model, data)
+    if workload.devices > 1:
+        _rehearse_shared(workload, model)
+
+
+def _loaded(workload: Workload, folder: Path, loaded: dict[str, Data | Exception]) -> Data:
+    """The workload's dataset, tried once: where it cannot be loaded, that is said of every workload that needs it."""
+    key = str(workload.dataset)
+    if key not in loaded:
+        try:
+            loaded[key] = build.dataset(workload, folder)
+        except Exception as error:
+            loaded[key] = error
+    found = loaded[key]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _fitting_model(workload: Workload, data: Data, alone: str | None) -> nn.Module:
+    """The model; raises ComponentError where it does not take the data's examples, or gives what is not for their loss.
+
+    alone: what has it see one example alone, if anything does.
+    """
+    few = data.train.first(2)
+    try:
+        model = build.model(workload, data, torch.device("cpu"), seed=0)
+        found = tuple(model(few.inputs).shape)
+    except _UNFIT as error:
+        message = f"cannot take examples of shape {list(data.example_shape)} from {workload.dataset}"
+        raise ComponentError(f"{workload.model} {message}: {sentence(error)}") from error
+    if alone:
+        try:
+            model(data.train.first(1).inputs)
+        except _UNFIT as error:
+            message = f"cannot train on one example alone, as {alone} has it"
+            raise ComponentError(f"{workload.model} {message}: {sentence(error)}") from error
+    shapes = LOSSES[data.loss].output_shapes(tuple(few.targets.shape), data.classes)
+    if found not in shapes:
+        takes = " or ".join(map(str, shapes))
+        raise ComponentError(f"{workload.model} gave {found} for 2 examples of {workload.dataset}; it takes {takes}")
+    return model
+
+
+def _take_step(unit: PlanUnit, model: nn.Module, data: Data) -> None:
+    """One step on two examples; raises ComponentError where the optimizer cannot be made."""
+    workload, point, few = unit.workload, _any_point(unit), data.train.first(2)
     try:
         optimizer = build.optimizer(workload, model, point)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+    except _UNFIT as error:
         given = ", ".join(f"{name} {value}" for name, value in point.items())
         raise ComponentError(f"{workload.optimizer} cannot be made with {given}: {sentence(error)}") from error
-    build.schedule(workload, point, largest.batch_size)(0)
+    build.schedule(workload, point, unit.batch_size)(0)
 
     def gradient() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = LOSSES[data.loss].mean(model(few.inputs), targets)
+        loss = LOSSES[data.loss].mean(model(few.inputs), few.targets)
         loss.backward()
         return loss
 
     if build.gradients(optimizer) > 1:
         optimizer.step(gradient)  # type: ignore[arg-type]
     else:
-        LOSSES[data.loss].mean(outputs, targets).backward()
+        gradient()
         optimizer.step()
-    if workload.devices > 1:
-        _rehearse_shared(workload, model)
 
 
 def _rehearse_shared(workload: Workload, model: nn.Module) -> None:

@@ -21,7 +21,7 @@ from bench.conclude import measures
 from bench.conclude.fit import fit
 from bench.conclude.measures import Summary
 from bench.contracts import Task
-from bench.errors import BenchError, IncompleteError
+from bench.errors import IncompleteError, sentence
 from bench.events import Event, Failed
 from bench.keep.archive import Archive
 from bench.measure import build, clock, cohort, environment
@@ -329,5 +329,4 @@ def calibrate(device: str = "cpu") -> Iterator[Check]:
         try:
             yield from each(on)
         except Exception as error:  # a check that cannot be made is one that failed, and the others go on
-            sentence = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            yield Check(each.__name__.replace("_", " "), f"nothing ({sentence})", "-", "-", passed=False)
+            yield Check(each.__name__.replace("_", " "), f"nothing ({sentence(error)})", "-", "-", passed=False)

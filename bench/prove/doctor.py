@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import platform
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
+from bench.ask import components
+from bench.ask.source import assigned, locate, require, tree_of
+from bench.errors import first_line
 from bench.measure.environment import cores, cpu_name, version
 
-PACKAGES = (
-    *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "psutil", "typer", "rich", "pyyaml"),
-    "tabulate",
-)
-# Where torchvision keeps what each dataset reads.
-_FILES = {
-    "mnist": "MNIST/raw/train-images-idx3-ubyte",
-    "fashion_mnist": "FashionMNIST/raw/train-images-idx3-ubyte",
-    "cifar10": "cifar-10-batches-py/data_batch_1",
-    "cifar100": "cifar-100-python/train",
-    "emnist": "EMNIST/raw/emnist-balanced-train-images-idx3-ubyte",
-    "kmnist": "KMNIST/raw/train-images-idx3-ubyte",
-    "stl10": "stl10_binary/train_X.bin",
-    "svhn": "train_32x32.mat",
-    "usps": "usps.bz2",
-}
-# What is not downloaded: a file, or a folder of images.
-_OWN_FILES = {
-    "imagenet": "imagenet/train",
-    "tinyshakespeare": "tinyshakespeare/input.txt",
-    "wikitext2": "wikitext-2/train.txt",
-    "wikitext103": "wikitext-103/train.txt",
-}
+# A requirement as a package's metadata give it: `duckdb>=1.1; extra == 'archive'`.
+_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(;.*extra == ['"](?P<extra>[\w-]+)['"])?""")
 
 
 @dataclass(frozen=True)
@@ -46,21 +32,33 @@ def examine(data_folder: Path) -> list[Finding]:
     """Devices, versions, data. Imports torch and torchvision, to see that they work together."""
     return [
         Finding("python", platform.python_version()),
-        *(
-            Finding(name, version(name) or "missing", "" if version(name) else f"pip install {name}")
-            for name in PACKAGES
-        ),
+        *_packages(),
         _torchvision(),
         Finding("cpu", f"{cpu_name()}, {cores()} cores"),
         *_cuda(),
         Finding("data folder", str(data_folder), "" if data_folder.is_dir() else "made when a dataset is downloaded"),
         Finding("digits", "inside scikit-learn"),
-        *(
-            _dataset(name, data_folder / file, "downloaded when first used; without internet ")
-            for name, file in _FILES.items()
-        ),
-        *(_dataset(name, data_folder / file, "") for name, file in _OWN_FILES.items()),
+        *_datasets(data_folder),
     ]
+
+
+def _packages() -> Iterator[Finding]:
+    """What bench needs, and what its extras do, as it was installed; but for what only its own tests need."""
+    try:
+        requirements = metadata.requires("bench") or []
+    except metadata.PackageNotFoundError:
+        yield Finding("bench", "not installed", "pip install -e . in its folder")
+        return
+    read = [match.group("name", "extra") for match in map(_REQUIREMENT.match, requirements) if match]
+    for name, extra in read:
+        if extra == "dev":
+            continue
+        if found := version(name):
+            yield Finding(name, found)
+        elif extra:
+            yield Finding(name, "absent", f"an extra: pip install 'bench[{extra}]'")
+        else:
+            yield Finding(name, "missing", f"pip install {name}")
 
 
 def _torchvision() -> Finding:
@@ -69,7 +67,7 @@ def _torchvision() -> Finding:
     except (ImportError, OSError, RuntimeError) as error:
         # torchvision is built against one torch: beside another, or a CPU-only one, its operators do not register.
         return Finding(
-            "torchvision works", f"no: {_first_line(error)}", "install both together: pip install torch torchvision"
+            "torchvision works", f"no: {first_line(error)}", "install both together: pip install torch torchvision"
         )
     return Finding("torchvision works", f"yes, {torchvision.__version__}")
 
@@ -78,7 +76,7 @@ def _cuda() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [Finding("torch works", f"no: {_first_line(error)}", "install it again: pip install torch torchvision")]
+        return [Finding("torch works", f"no: {first_line(error)}", "install it again: pip install torch torchvision")]
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
         return [
@@ -94,15 +92,13 @@ def _cuda() -> list[Finding]:
     ]
 
 
-def _dataset(name: str, file: Path, fetched: str) -> Finding:
-    if file.exists():
-        return Finding(name, "present")
-    return Finding(
-        name,
-        "absent",
-        f"{fetched}put {file.name} and its siblings into {file.parent}",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _datasets(data_folder: Path) -> Iterator[Finding]:
+    """The datasets that are read from the data folder, by the file that each names in its source."""
+    for name in components.names("datasets"):
+        tree = tree_of(require(locate(f"bench.datasets.{name}"), name))
+        for constant, otherwise in (("DOWNLOADED_FILE", "downloaded when first used; without internet "), ("FILE", "")):
+            match assigned(tree, constant):
+                case ast.Constant(value=str(place)):
+                    file = data_folder / place
+                    advice = f"{otherwise}put {file.name} and its siblings into {file.parent}"
+                    yield Finding(name, "present") if file.exists() else Finding(name, "absent", advice)

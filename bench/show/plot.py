@@ -1,7 +1,7 @@
 """Archive -> a picture in a file: one kind of picture, a panel for each workload.
 
-A kind is a file in bench/pictures with a function of its name: (panel, summaries of a workload, archive) -> whether
-there was anything to draw.
+A kind is a file in bench/show/pictures with a function of its name: (panel, summaries of a workload, archive) ->
+whether there was anything to draw.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.ask import components
 from bench.conclude.measures import by_workload, summaries
 from bench.errors import BenchError, nearest
 from bench.keep.archive import Archive
@@ -23,8 +24,7 @@ _PANEL_INCHES = (6.4, 4.4)
 
 def kinds() -> list[str]:
     """The kinds of pictures there are."""
-    folder = Path(__file__).parent / "pictures"
-    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return components.names("show/pictures")
 
 
 def plot(archive: Archive, kind: str, path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bench.errors import first_line
+
 # A capture must find every buffer made and every kernel chosen: so many steps are taken as usual first.
 _EAGER_STEPS = 3
 
@@ -70,6 +72,6 @@ class GraphedStep:
             raise
         except RuntimeError as error:
             self._capturable = False
-            warnings.warn(f"training without a CUDA graph: {str(error).strip().splitlines()[0]}", stacklevel=2)
+            warnings.warn(f"training without a CUDA graph: {first_line(error)}", stacklevel=2)
             return
         self._graph = graph
