@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import Task
-from bench.events import Event, Lost
+from bench.events import Event, Lost, Outcome
 from bench.executors.local import LocalExecutor
 
 
@@ -50,8 +50,10 @@ class RemoteTask:
         self.environment, event = said
         return event
 
-    def lose(self, how: str) -> Event:
-        """What is to be said where its node is gone, which is no trial's fault."""
+    def lose(self, how: str, outcome: Outcome = "interrupted") -> Event:
+        """What is to be said where what carried it out is gone: with its node, which is no trial's fault, if not by an
+        outcome of its trials.
+        """
         self.lost = True
         study = self.task.study
-        return Lost(f"{study.workload.name} at batch size {study.batch_size:,}: {how}", "interrupted")
+        return Lost(f"{study.workload.name} at batch size {study.batch_size:,}: {how}", outcome)

@@ -22,7 +22,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from ray import ObjectRefGenerator
     from ray.actor import ActorHandle
-    from ray.exceptions import RayActorError
+    from ray.exceptions import RayError
 
 # How often it is looked whether nodes have joined, and whether the head is there.
 LOOK_SECONDS = 5.0
@@ -81,10 +81,10 @@ class Actor:
                 cluster.sizes()  # is anybody left to answer?
             problems: list[str] = ray.get(answer)
             return problems
-        except ray.exceptions.RayActorError as error:
-            raise _unfit(error) from None
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise _unfit(error) from None
 
     def begin(self, task: Task, alone: bool) -> None:
         self.carried, self.devices = RemoteTask(task), task.study.workload.devices
@@ -94,10 +94,13 @@ class Actor:
         """What it says next of its task; raises DeviceError where its node cannot carry out any."""
         try:
             return self.carried.told(ray.get(next(self.events)))
-        except ray.exceptions.RayActorError as error:
-            if error.actor_init_failed:
+        except ray.exceptions.OutOfMemoryError as error:
+            # Ray ends what was begun last, which need not be what took the memory: as one that the system killed.
+            return self.carried.lose(f"Ray ended it: {_first_line(error)}", "crashed")
+        except ray.exceptions.RayError as error:
+            if _could_not_begin(error):
                 raise _unfit(error) from None
-            return self.carried.lose(f"its node was lost: {str(error).splitlines()[0]}")
+            return self.carried.lose(f"its node was lost: {_first_line(error)}")
 
     def end(self) -> None:
         ray.kill(self._handle)
@@ -115,10 +118,18 @@ def _knock(address: str) -> None:
     socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
 
 
-def _unfit(error: RayActorError) -> DeviceError:
+def _unfit(error: RayError) -> DeviceError:
     """Of an actor that could not begin, the last line that Ray says is why; of one that was lost, the first."""
-    said = str(error).strip().splitlines()
-    if not error.actor_init_failed:
-        return DeviceError(f"the node that tries out the suite's models and data was lost: {said[0]}")
+    if not _could_not_begin(error):
+        return DeviceError(f"the node that tries out the suite's models and data was lost: {_first_line(error)}")
     node = str(error).partition("ip=")[2].partition(",")[0]
-    return DeviceError(f"the node {node} of the Ray cluster cannot carry out studies: {said[-1]}")
+    why = str(error).strip().splitlines()[-1]
+    return DeviceError(f"the node {node} of the Ray cluster cannot carry out studies: {why}")
+
+
+def _could_not_begin(error: RayError) -> bool:
+    return isinstance(error, ray.exceptions.RayActorError) and error.actor_init_failed
+
+
+def _first_line(error: RayError) -> str:
+    return str(error).strip().splitlines()[0]
