@@ -56,9 +56,9 @@ def slurm(
     """At most `jobs` jobs of Slurm, each of which takes study after study.
 
     partition, account, gres (such as `gpu:1`), minutes, cpus: what each job asks for; it is told that its time is up 90
-    seconds before, so give it 3 minutes at least.  logs: a folder that every node sees, for the jobs' logs.  host: the
-    name under which the nodes reach this machine, if not its own.  cluster: `local` starts processes of this machine
-    in place of jobs.
+    seconds before, so give it 3 minutes at least.  logs: a folder that every node sees and nobody else can enter, for
+    the jobs' logs.  host: the name under which the nodes reach this machine, if not its own.  cluster: `local` starts
+    processes of this machine in place of jobs.
     """
     if devices:
         raise DeviceError(f"--device: found {', '.join(devices)}; a job has the devices that its gres asks for")
