@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -72,20 +72,40 @@ def slurm(
         slurm_account=account,
         slurm_gres=gres,
     )
-    return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname())
+    has = asked_devices(gres, cpus) if cluster == "slurm" else None
+    return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname(), has)
+
+
+def asked_devices(gres: str | None, cpus: int) -> tuple[int, str]:
+    """How many devices a job has, and what asks for them: GPUs where its gres names any, such as `gpu:a100:2`."""
+    asked = [each.partition("(")[0].split(":") for each in (gres or "").split(",")]
+    gpus = sum(int(words[-1]) if words[-1].isdigit() else 1 for words in asked if words[0] == "gpu")
+    return (gpus, f"gres={gres}") if gpus else (cpus, f"cpus={cpus}")
 
 
 class SlurmExecutor:
     """Carries out tasks in jobs of Slurm; see `contracts.Executor`."""
 
-    def __init__(self, submitter: Submitter, stall_seconds: float, jobs: int, host: str) -> None:
+    def __init__(
+        self, submitter: Submitter, stall_seconds: float, jobs: int, host: str, has: tuple[int, str] | None = None
+    ) -> None:
+        """has: how many devices each job has, and what asks for them; None where that is not known."""
         self._submitter, self._stall_seconds, self.jobs, self._host = submitter, stall_seconds, jobs, host
+        self._has = has
         self._modules: list[str] = []
 
     def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
         """Everything that would stop the studies, as this machine finds it."""
         self._modules = modules_of(studies)
-        return LocalExecutor(["cpu"], self._stall_seconds).try_out(studies, folder)
+        problems = LocalExecutor(["cpu"], self._stall_seconds).try_out(studies, folder)
+        return [*problems, *dict.fromkeys(self._too_many(studies))]
+
+    def _too_many(self, studies: Sequence[Study | Timing]) -> Iterator[str]:
+        """Of studies on more devices than a job has, which would have failed once it had waited for its turn."""
+        most, option = self._has or (math.inf, "")
+        for name, devices in ((each.workload.name, each.workload.devices) for each in studies):
+            if devices > most:
+                yield f"{name}: found devices: {devices}; a job has {most}, as {option} asks for"
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         key = secrets.token_bytes(32)
