@@ -13,8 +13,10 @@ import pytest
 from test_run import bench, contents
 
 from bench.ask import check, document, plan
+from bench.contracts import Executor
 from bench.errors import ArchiveError, ComponentError
 from bench.events import Ended, Evaluated, Failed, Finished, Started
+from bench.executors._node import NodeExecutor
 from bench.executors.local import LocalExecutor
 from bench.keep import merge, verify
 from bench.keep.archive import Archive
@@ -56,7 +58,7 @@ class Slurm:
     def holds(self, *rows: str) -> None:
         self.queue.write_text("".join(f"{row}\n" for row in rows))
 
-    def begin(self, number: int, most: int | None = None) -> None:
+    def begin(self, number: int, most: int | None = None, executor: Executor | None = None) -> None:
         """What the job of a part does, until it is killed after so many events."""
         submitted = submitit.core.utils.DelayedSubmission.load(self.folder / "slurm-logs" / f"7_{number}_submitted.pkl")
         whole = runner.run
@@ -67,7 +69,7 @@ class Slurm:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(runner, "run", some)
-            submitted.function.work(LocalExecutor(["cpu"]))
+            submitted.function.work(executor or LocalExecutor(["cpu"]))
 
 
 @pytest.fixture
@@ -214,6 +216,47 @@ def test_jobs_that_cannot_be_left_alone_or_are_not_taken_are_a_sentence_and_leav
     assert "invalid partition" in err
     assert not there(tmp_path, "main.parts").exists()
     assert "0 of 3 studies measured" in bench("status", "small/main", folder=tmp_path)[0]
+
+
+def test_studies_on_more_devices_than_a_job_asks_for_are_refused_before_any_job_is_submitted(slurm, tmp_path):
+    (tmp_path / "small.yaml").write_text(SUITE.format(batch_sizes="[16]\n    devices: [1, 2]"))
+    _, err = bench("run", "small.yaml", *DETACH, folder=tmp_path, code=2)
+    assert err.strip() == "w-devices=2: found devices: 2; a job has 1, as cpus=1 asks for"
+    assert not slurm.queue.exists()
+    assert not there(tmp_path, "main.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("gres", "cpus", "has"),
+    [
+        (None, 4, (4, "cpus=4")),
+        ("lscratch:10", 4, (4, "cpus=4")),
+        ("gpu", 8, (1, "gres=gpu")),
+        ("gpu:2", 8, (2, "gres=gpu:2")),
+        ("gpu:a100:4(S:0-1),gpu:v100", 8, (5, "gres=gpu:a100:4(S:0-1),gpu:v100")),
+    ],
+)
+def test_a_job_has_the_gpus_that_its_gres_asks_for_or_else_its_cpus(gres, cpus, has):
+    from bench.executors.slurm import asked_devices
+
+    assert asked_devices(gres, cpus) == has
+
+
+def test_a_study_that_a_node_cannot_carry_is_told_and_the_others_of_its_part_go_on(slurm, tmp_path, monkeypatch):
+    (tmp_path / "small.yaml").write_text(SUITE.format(batch_sizes="[16, 32]\n    devices: [1, 2]"))
+    bench("run", "small.yaml", *DETACH, "--executor-options", "cpus=2", folder=tmp_path)
+    monkeypatch.setattr("bench.executors.local.cores", lambda: 1)
+    for number in (0, 1):
+        slurm.begin(number, executor=NodeExecutor(600.0, [], sys.path.copy()))
+    slurm.holds("7_1|RUNNING|n1")
+    sentence = "w-devices=2: found devices: 2; this machine has 1, cpu"
+    out, _ = bench("status", "small/main", folder=tmp_path)
+    assert f"part 1: {sentence}" in out
+    assert "2 of 4 studies measured" in out
+    slurm.holds()
+    _, err = bench("collect", "small/main", folder=tmp_path, code=5)
+    assert err.startswith(f"{sentence}\n")
+    assert "2 of 4 studies measured; no job is left, run the suite again" in err
 
 
 def test_a_collection_that_is_cut_off_leaves_the_archive_as_it_was(slurm, tmp_path, monkeypatch):

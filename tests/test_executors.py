@@ -229,3 +229,19 @@ def test_a_study_on_several_gpus_has_as_many_of_one_node(cluster, on_ray):
         assert ended == [(narrow, Finished), (wide, Finished)]
     finally:
         cluster.remove_node(node)
+
+
+def test_a_node_that_is_short_of_memory_is_a_sentence_and_its_worker_lost_to_it_no_error(cluster, on_ray):
+    """Ray's monitor ends what runs on a node whose memory is used up, which this one's is from the first byte."""
+    short = {"RAY_memory_usage_threshold": "0.0001", "RAY_memory_monitor_refresh_ms": "100"}
+    node = cluster.add_node(num_cpus=1, num_gpus=1, env_vars=short)
+    try:
+        with pytest.raises(DeviceError, match=r"^the node that tries out .* memory"):
+            on_ray.rehearse([task().study], Path())
+        (said,) = [event for _, _, event in on_ray.run(deque([task("'user_models:slow'", max_steps=1000)]))]
+        assert (type(said), said.outcome) == (Lost, "crashed")
+        assert "w at batch size 64: Ray ended it" in said.message
+        assert "memory" in said.message
+        assert "\n" not in said.message
+    finally:
+        cluster.remove_node(node)

@@ -14,6 +14,7 @@ import pytest
 from fakes import fake_study
 
 from bench.contracts import Task
+from bench.errors import DeviceError
 from bench.events import Evaluated, Finished, Lost
 
 pytest.importorskip("submitit")
@@ -133,3 +134,12 @@ def test_a_job_that_died_before_it_was_given_a_task_costs_the_run_nothing(monkey
     monkeypatch.setattr(slurm, "let_in", one_broken)
     assert carried_out(does, monkeypatch)[0] == [Finished] * 2
     assert len(broken) == 1
+
+
+def test_what_jobs_are_given_with_the_key_of_their_run_lies_where_nobody_else_can_enter(tmp_path):
+    logs = tmp_path / "logs"
+    slurm.slurm([], 60.0, logs=str(logs / "%j"), cluster="local")
+    assert logs.stat().st_mode & 0o777 == 0o700
+    logs.chmod(0o750)
+    with pytest.raises(DeviceError, match=r"logs: found '.*logs', which others can enter; .* chmod 700 .*logs"):
+        slurm.slurm([], 60.0, logs=str(logs), cluster="local")

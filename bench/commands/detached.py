@@ -53,6 +53,7 @@ def _table(path: Path, seen: Status) -> str:
         numeric={"part", "studies", "trials ended"},
         notes=[
             *(f"part {part.number}: {part.problem}" for part in seen.parts if part.problem),
+            *(f"part {part.number}: {fault}" for part in seen.parts for fault in part.faults),
             f"{finished} of {asked} studies measured; {said}; next: bench collect {path}",
         ],
         spare=["log", "node"],
@@ -88,4 +89,4 @@ def collect(archive: ArchivePath, results: Results = Path("results")) -> None:
         advice = f"'bench verify' says what can be saved of these parts; then remove {folder_of(path)}"
     else:
         advice = "no job is left, run the suite again"
-    raise IncompleteError("\n".join([*map(str, got.refused), f"{said}; {advice}"]))
+    raise IncompleteError("\n".join([*map(str, got.refused), *got.faults, f"{said}; {advice}"]))

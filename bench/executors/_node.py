@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.ask.plan import Study, Timing
 from bench.contracts import Task
-from bench.events import Event, Lost
+from bench.events import Event, Lost, Outcome
 from bench.executors.local import LocalExecutor
 
 
@@ -26,6 +27,12 @@ class NodeExecutor(LocalExecutor):
         super().__init__((), stall_seconds, modules)
         self._about = {"node": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), **about}
         self.rehearse([], Path())  # chooses the devices
+
+    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
+        """Everything that would stop the studies, but for devices that this node lacks: who lacks them fails in `run`,
+        and no other.
+        """
+        return self.try_out(studies, folder)
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         with closing(super().run(tasks, alone=alone)) as events:
@@ -50,7 +57,9 @@ class RemoteTask:
         self.environment, event = said
         return event
 
-    def lose(self, how: str) -> Event:
-        """What is to be said where its node is gone, which is no trial's fault."""
+    def lose(self, how: str, outcome: Outcome = "interrupted") -> Event:
+        """What is to be said where what carried it out is gone: with its node, which is no trial's fault, if not by an
+        outcome of its trials.
+        """
         self.lost = True
-        return Lost(f"{self.task.unit}: {how}", "interrupted")
+        return Lost(f"{self.task.unit}: {how}", outcome)

@@ -22,7 +22,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from ray import ObjectRefGenerator
     from ray.actor import ActorHandle
-    from ray.exceptions import RayActorError
+    from ray.exceptions import RayError
 
 # How often it is looked whether nodes have joined, and whether the head is there.
 LOOK_SECONDS = 5.0
@@ -81,10 +81,10 @@ class Actor:
                 cluster.sizes()  # is anybody left to answer?
             problems: list[str] = ray.get(answer)
             return problems
-        except ray.exceptions.RayActorError as error:
-            raise _unfit(error) from None
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise _unfit(error) from None
 
     def begin(self, task: Task, alone: bool) -> None:
         self.carried, self.devices = RemoteTask(task), task.unit.workload.devices
@@ -94,8 +94,11 @@ class Actor:
         """What it says next of its task; raises DeviceError where its node cannot carry out any."""
         try:
             return self.carried.told(ray.get(next(self.events)))
-        except ray.exceptions.RayActorError as error:
-            if error.actor_init_failed:
+        except ray.exceptions.OutOfMemoryError as error:
+            # Ray ends what was begun last, which need not be what took the memory: as one that the system killed.
+            return self.carried.lose(f"Ray ended it: {first_line(error)}", "crashed")
+        except ray.exceptions.RayError as error:
+            if _could_not_begin(error):
                 raise _unfit(error) from None
             return self.carried.lose(f"its node was lost: {first_line(error)}")
 
@@ -115,9 +118,13 @@ def _knock(address: str) -> None:
     socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
 
 
-def _unfit(error: RayActorError) -> DeviceError:
+def _unfit(error: RayError) -> DeviceError:
     """Of an actor that could not begin, the last line that Ray says is why; of one that was lost, the first."""
-    if not error.actor_init_failed:
+    if not _could_not_begin(error):
         return DeviceError(f"the node that tries out the suite's models and data was lost: {first_line(error)}")
     node = str(error).partition("ip=")[2].partition(",")[0]
     return DeviceError(f"the node {node} of the Ray cluster cannot carry out studies: {lines(error)[-1]}")
+
+
+def _could_not_begin(error: RayError) -> bool:
+    return isinstance(error, ray.exceptions.RayActorError) and error.actor_init_failed

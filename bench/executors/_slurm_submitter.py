@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from bench.errors import DeviceError, lines
@@ -26,10 +27,15 @@ Cluster = Literal["slurm", "local"]
 
 
 class Submitter:
-    """Submits jobs that all ask for the same; `asked` is what `AutoExecutor.update_parameters` takes."""
+    """Submits jobs that all ask for the same; `asked` is what `AutoExecutor.update_parameters` takes.
+
+    In the folder `logs`, which is no other user's to enter, lies what jobs are given: calls, which are run as they are
+    read, and the key to the run, which has it run what is sent.
+    """
 
     def __init__(self, logs: str, cluster: Cluster, **asked: object) -> None:
         try:
+            _make_private(submitit.core.utils.JobPaths.get_first_id_independent_folder(logs))
             self._engine = submitit.AutoExecutor(
                 logs, cluster=cluster, slurm_max_num_timeout=_MOST_TIMES_UP, slurm_python=_PYTHON
             )
@@ -59,3 +65,13 @@ class Submitter:
             job.cancel(check=False)
             if self.cluster == "local":
                 job.wait()
+
+
+def _make_private(folder: Path) -> None:
+    """Makes a folder that is only this user's to enter; raises DeviceError where there is one that others can enter."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        raise DeviceError(
+            f"logs: found '{folder}', which others can enter; whoever reads what jobs are given there can run code as "
+            f"you: chmod 700 {shlex.quote(str(folder))}, or name another folder"
+        )

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -56,9 +56,9 @@ def slurm(
     """At most `jobs` jobs of Slurm, each of which takes study after study.
 
     partition, account, gres (such as `gpu:1`), minutes, cpus: what each job asks for; it is told that its time is up 90
-    seconds before, so give it 3 minutes at least.  logs: a folder that every node sees, for the jobs' logs.  host: the
-    name under which the nodes reach this machine, if not its own.  cluster: `local` starts processes of this machine
-    in place of jobs.
+    seconds before, so give it 3 minutes at least.  logs: a folder that every node sees and nobody else can enter, for
+    the jobs' logs.  host: the name under which the nodes reach this machine, if not its own.  cluster: `local` starts
+    processes of this machine in place of jobs.
     """
     if devices:
         raise DeviceError(f"--device: found {', '.join(devices)}; a job has the devices that its gres asks for")
@@ -72,20 +72,40 @@ def slurm(
         slurm_account=account,
         slurm_gres=gres,
     )
-    return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname())
+    has = asked_devices(gres, cpus) if cluster == "slurm" else None
+    return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname(), has)
+
+
+def asked_devices(gres: str | None, cpus: int) -> tuple[int, str]:
+    """How many devices a job has, and what asks for them: GPUs where its gres names any, such as `gpu:a100:2`."""
+    asked = [each.partition("(")[0].split(":") for each in (gres or "").split(",")]
+    gpus = sum(int(words[-1]) if words[-1].isdigit() else 1 for words in asked if words[0] == "gpu")
+    return (gpus, f"gres={gres}") if gpus else (cpus, f"cpus={cpus}")
 
 
 class SlurmExecutor:
     """Carries out tasks in jobs of Slurm; see `contracts.Executor`."""
 
-    def __init__(self, submitter: Submitter, stall_seconds: float, jobs: int, host: str) -> None:
+    def __init__(
+        self, submitter: Submitter, stall_seconds: float, jobs: int, host: str, has: tuple[int, str] | None = None
+    ) -> None:
+        """has: how many devices each job has, and what asks for them; None where that is not known."""
         self._submitter, self._stall_seconds, self.jobs, self._host = submitter, stall_seconds, jobs, host
+        self._has = has
         self._modules: list[str] = []
 
     def rehearse(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
         """Everything that would stop the units, as this machine finds it."""
         self._modules = modules_of(units)
-        return LocalExecutor(["cpu"], self._stall_seconds).try_out(units, folder)
+        problems = LocalExecutor(["cpu"], self._stall_seconds).try_out(units, folder)
+        return [*problems, *dict.fromkeys(self._too_many(units))]
+
+    def _too_many(self, units: Sequence[PlanUnit]) -> Iterator[str]:
+        """Of those on more devices than a job has, which would have failed once they had waited for their turn."""
+        most, option = self._has or (math.inf, "")
+        for name, devices in ((each.workload.name, each.workload.devices) for each in units):
+            if devices > most:
+                yield f"{name}: found devices: {devices}; a job has {most}, as {option} asks for"
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         key = secrets.token_bytes(32)

@@ -152,7 +152,7 @@ def _free(path: Path) -> str:
 @contextmanager
 def interrupts_held() -> Iterator[None]:
     """Ctrl-C and a request to end wait until this is left: a write in hand is finished."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Part:
 
     state: Slurm's word for its job, `done` where all is measured, `gone` where the job ended before, or `unknown` where
     Slurm does not answer, or knows of no such job and something holds the part.  problem: why its archive cannot be
-    read or held, if so.
+    read or held, if so.  faults: see `faults`.
     """
 
     number: int
@@ -35,6 +35,7 @@ class Part:
     finished: int
     ended_trials: int
     problem: str = ""
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,16 @@ def _look(files: PartFiles, record: PartRecord, queue: Mapping[str, Queued] | No
     try:
         with Archive.reading(_readable(files, gone=queued is None)) as archive:
             studies = archive.studies()
-            finished = len({study.id for study in studies} - {study.id for study in unmeasured(archive)})
+            missing = unmeasured(archive)
+            finished = len({study.id for study in studies} - {study.id for study in missing})
+            told = faults(archive, missing)
             ended = len({trial.id for study in studies for trial in study.trials if trial.outcome})
             nodes = {str(one["node"]) for one in archive.environments().values() if one.get("job") == record.job}
     except ArchiveError as error:
         return Part(files.number, record, queued.state if queued else "gone", "", 0, 0, str(error))
     state = queued.state if queued else "done" if finished == record.studies else "gone"
     node = (queued and queued.node) or ", ".join(sorted(nodes))
-    return Part(files.number, record, state, node, finished, ended, problem)
+    return Part(files.number, record, state, node, finished, ended, problem, told)
 
 
 def _readable(files: PartFiles, *, gone: bool) -> Path:
@@ -114,14 +117,23 @@ def unmeasured(archive: Archive) -> list[StudyRecord]:
     return [study for study in unfinished if not ceilings.below(study.workload, study.measure, study.batch_size)]
 
 
+def faults(archive: Archive, missing: Iterable[StudyRecord]) -> tuple[str, ...]:
+    """Of studies that are missing, what ended the last attempt at each, if any was made."""
+    last = {study: str(message) for _, study, *_, message, _ in archive.rows("faults")}
+    return tuple(dict.fromkeys(last[study.id] for study in missing if study.id in last))
+
+
 @dataclass(frozen=True)
 class Collected:
-    """What became of an archive: studies still missing of all, parts with a job, and why parts could not be read."""
+    """What became of an archive: studies still missing of all, parts with a job, why parts could not be read, and
+    `faults` of those missing.
+    """
 
     missing: int
     studies: int
     status: Status | None
     refused: tuple[ArchiveError, ...]
+    faults: tuple[str, ...]
 
 
 def collect(path: Path) -> Collected:
@@ -138,7 +150,8 @@ def collect(path: Path) -> Collected:
             _remove(record_of(path))
         for name in archive.finished():
             checkpoints.forget(checkpoints.place(archive.path, name))
-        return Collected(len(unmeasured(archive)), len(archive.studies()), seen, tuple(refused))
+        missing = unmeasured(archive)
+        return Collected(len(missing), len(archive.studies()), seen, tuple(refused), faults(archive, missing))
 
 
 def _take(archive: Archive) -> tuple[Status, list[ArchiveError]]:

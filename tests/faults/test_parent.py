@@ -153,6 +153,39 @@ def test_ctrl_c_marks_what_was_running_and_says_how_to_go_on(running, tmp_path):
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.fixture
+def on_terminal():
+    """What is started hears that its terminal was closed, whatever these tests were started with."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_closed_is_as_one_ctrl_c_however_often_it_is_said(on_terminal, running, tmp_path):
+    running.send_signal(signal.SIGHUP)  # by the system
+    until = time.monotonic() + 30
+    while running.poll() is None and time.monotonic() < until:
+        running.send_signal(signal.SIGHUP)  # by the shell
+        time.sleep(0.005)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "Traceback" not in err
+    with closing(sqlite3.connect(archive(tmp_path))) as db:
+        assert db.execute("SELECT DISTINCT outcome FROM trials").fetchall() == [("interrupted",)]
+
+
+def test_a_run_under_nohup_goes_on_when_its_terminal_is_closed(on_terminal, tmp_path):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    write(tmp_path, target=0.0, max_steps=100_000)
+    process = start("run", "small.yaml", folder=tmp_path)
+    wait_for_readings(archive(tmp_path), 1, process)
+    process.send_signal(signal.SIGHUP)
+    wait_for_readings(archive(tmp_path), 1 + len(acknowledged(tmp_path)), process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
 def test_a_second_ctrl_c_kills_and_leaves_no_process_and_a_whole_archive(running, tmp_path):
     before = acknowledged(tmp_path)
     running.send_signal(signal.SIGSTOP)  # so that the second comes before the first is answered
