@@ -14,10 +14,11 @@ import torch
 
 from bench.ask import check, document, plan
 from bench.contracts import Task
-from bench.events import Ended, Evaluated, Finished, Started
+from bench.events import Ended, Evaluated, Finished, Started, Way
 from bench.executors import _ranks
 from bench.executors.local import local
-from bench.measure import checkpoint, parallel
+from bench.measure import build, checkpoint, parallel
+from bench.measure.cohorts.one_by_one import OneByOne
 from bench.measure.rehearsal import rehearse
 from bench.measure.task import carry_out
 
@@ -29,6 +30,7 @@ WORKLOADS = {
     "momentum": ("optimizer: momentum", EXACT),
     "adam": ("optimizer: adam", EXACT),
     "sam": ("optimizer: sam", EXACT),
+    "noisy": ("optimizer: 'user_models:noisy'", EXACT),
     "parts": ("optimizer: sgd\n    micro_batch: 3", EXACT),
     "images": ("model: simple_cnn\n    augment: {crop: 1, flip: true}\n    channels_last: true", EXACT),
     "sync": ("model: {mlp: {hidden: [16], norm: sync}}", EXACT),
@@ -172,15 +174,21 @@ def test_ranks_that_are_cut_off_go_on_from_a_checkpoint_bit_for_bit(tmp_path, mo
     ][:4]
 
 
-def test_ranks_draw_apart_and_the_first_as_one_device_does():
-    seeds = list(from_ranks([seen_seed] * 2))
-    assert seeds[0][0] == parallel.seed(7) == 7
-    assert len(set(seeds[0])) == 2
+def test_ranks_draw_dropout_apart_and_the_noise_of_their_optimizer_together():
+    workload = "model: 'user_models:with_dropout'\n    optimizer: 'user_models:noisy'"
+    (task,) = tasks(2, {"w": workload})
+    ((seeds, weights),) = from_ranks([partial(trained_in_each_rank, task.study)] * 2)
+    assert len({7, *seeds}) == 3
+    assert weights[0] == weights[1]
 
 
-def seen_seed():
+def trained_in_each_rank(study):
     parallel.join(CPU)
-    yield parallel.of_all(parallel.seed(7))
+    (trial, *_) = study.draws()
+    cohort = OneByOne(study, build.data(study.workload, Path(), CPU), CPU, [trial], Way("one by one", ""))
+    cohort.train(5)
+    own = {name: value.tolist() for name, value in cohort.weights(trial).items()}
+    yield parallel.of_all(parallel.seed(7)), parallel.of_all(own)
 
 
 def test_ranks_take_the_same_steps_when_they_time_and_each_does_its_part_of_the_operations():

@@ -202,6 +202,19 @@ def own_step(parameters, *, learning_rate: float):
     return torch.optim.SGD(parameters, lr=learning_rate)
 
 
+def noisy(parameters, *, learning_rate: float, sd: float = 0.01):
+    """Gradient descent that adds noise to the weights."""
+
+    class Noisy(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self):
+            super().step()
+            for weight in self.param_groups[0]["params"]:
+                weight.add_(torch.randn_like(weight), alpha=sd)
+
+    return Noisy(parameters, lr=learning_rate)
+
+
 def by_role(parameters, roles, *, learning_rate: float):
     """An optimizer that is told what each parameter is for."""
     rates = {"vector": 0.0}

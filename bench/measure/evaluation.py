@@ -123,12 +123,13 @@ class RandomStream:
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
         """Inside, the default generators of the CPU and the device are this stream; afterwards what they were."""
-        with random_state_kept(self._device):
-            torch.set_rng_state(self._states[0])
-            if self._device.type == "cuda":
-                torch.cuda.set_rng_state(self._states[1], self._device)
+        before = self._read()
+        self._draw_from(self._states)
+        try:
             yield
             self._states = self._read()
+        finally:
+            self._draw_from(before)
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         """Where the stream stands; `load_state_dict` takes it back."""
@@ -136,6 +137,11 @@ class RandomStream:
 
     def load_state_dict(self, state_dict: dict[str, list[Tensor]], /) -> None:
         self._states = list(state_dict["states"])
+
+    def _draw_from(self, states: list[Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], self._device)
 
     def _read(self) -> list[Tensor]:
         states = [torch.get_rng_state()]

@@ -82,8 +82,8 @@ def hear() -> Any:
 
 
 def seed(shared: int) -> int:
-    """What this rank draws from where each draws for its own examples, as dropout does; the first's is the shared."""
-    return seed_of("rank", shared, rank()) if rank() else shared
+    """What this rank draws from where each draws for its own examples, as dropout does."""
+    return seed_of("rank", shared, rank())
 
 
 def of_each_rank(part: Part) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from bench.contracts import OutOfMemory
 from bench.examples import Data
 from bench.measure import build, parallel, precision
 from bench.measure.ema import Average
-from bench.measure.evaluation import random_state_kept
+from bench.measure.evaluation import RandomStream, random_state_kept
 from bench.measure.losses import LOSSES
 from bench.measure.memory import out_of_memory_named
 from bench.measure.state import Fields, NothingElse, OfOptimizer, Parts, Tensors, of_model
@@ -65,8 +66,11 @@ class Step:
             self._halve_until_it_fits(data, device)
             self.micro_batch = min(parallel.of_all(self.micro_batch))
         self._replicas = parallel.replicated(self.model)
+        self._own: RandomStream | None = None
         if self._replicas is not None:
             self._trained = as_asked(self._replicas)
+            # Models draw for a rank's own examples. Optimizers draw what all ranks do, or weights would part.
+            self._own = RandomStream(parallel.seed(seed), device)
         self._nothing_else = NothingElse(self.model, self.optimizer)
 
     def take(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -74,7 +78,8 @@ class Step:
 
         def gradient() -> Tensor:
             self.optimizer.zero_grad()
-            loss = self.backward(inputs, targets)
+            with nullcontext() if self._own is None else self._own.drawn_from():
+                loss = self.backward(inputs, targets)
             if self._clip is not None:
                 self._clip_gradient(float(self._clip))
             return loss
@@ -119,6 +124,7 @@ class Step:
     def parts(self) -> Parts:
         """What decides how training goes on from here; whatever a step keeps from one to the next is named here."""
         scaler = Parts() if self._scaler is None else Parts(scaler=self._scaler)
+        own = Parts() if self._own is None else Parts(own=parallel.of_each_rank(self._own))
         return Parts(
             model=of_model(self.model),
             optimizer=OfOptimizer(self.optimizer),
@@ -126,6 +132,7 @@ class Step:
             settings=Fields(self, "micro_batch"),
             nothing_else=self._nothing_else,
             **scaler,
+            **own,
         )
 
     def _scaled(self, loss: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ class _Run:
         self._groups = self.optimizer.param_groups
         self._schedule = build.schedule(workload, trial.metaparameters, study.batch_size)
         self._rates = [group["lr"] for group in self._groups]
-        self._stream = RandomStream(parallel.seed(trial.init_seed), device)
+        self._stream = RandomStream(trial.init_seed, device)
         self._factor = 1.0
         self._step = 0
 
@@ -154,8 +154,8 @@ class _Run:
                 group["lr"] = rate * factor
 
     def parts(self) -> Parts:
-        stream = parallel.of_each_rank(self._stream)
-        return Parts(ordinary=self._ordinary.parts(), stream=stream, progress=Fields(self, "_step", "_factor"))
+        progress = Fields(self, "_step", "_factor")
+        return Parts(ordinary=self._ordinary.parts(), stream=self._stream, progress=progress)
 
     def evaluate(self, name: str, split: Examples) -> dict[str, float]:
         def forward(inputs: Tensor) -> Tensor:
