@@ -143,7 +143,7 @@ def test_what_is_added_meanwhile_is_carried_out_too(executor):
 def test_closing_it_ends_what_is_running_and_leaves_no_process(executor):
     made = executor()
     endless = task("'user_models:slow'", max_steps=100_000)
-    assert made.rehearse([endless.study], Path()) == []
+    assert made.rehearse([endless.unit], Path()) == []
     with closing(made.run(deque([endless]))) as events:
         next(events)
         training = workers()
@@ -218,7 +218,7 @@ def test_a_study_on_several_gpus_has_as_many_of_one_node(cluster, on_ray):
     node = cluster.add_node(num_cpus=1, num_gpus=2)
     try:
         wide, narrow = on_devices(2), on_devices(1)
-        assert on_ray.rehearse([wide.study], Path()) == []
+        assert on_ray.rehearse([wide.unit], Path()) == []
         ended = []
         with closing(on_ray.run(deque([narrow, wide]))) as events:
             for each, _, event in events:
@@ -237,7 +237,7 @@ def test_a_node_that_is_short_of_memory_is_a_sentence_and_its_worker_lost_to_it_
     node = cluster.add_node(num_cpus=1, num_gpus=1, env_vars=short)
     try:
         with pytest.raises(DeviceError, match=r"^the node that tries out .* memory"):
-            on_ray.rehearse([task().study], Path())
+            on_ray.rehearse([task().unit], Path())
         (said,) = [event for _, _, event in on_ray.run(deque([task("'user_models:slow'", max_steps=1000)]))]
         assert (type(said), said.outcome) == (Lost, "crashed")
         assert "w at batch size 64: Ray ended it" in said.message

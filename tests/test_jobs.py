@@ -15,7 +15,7 @@ from fakes import fake_study
 
 from bench.contracts import Task
 from bench.errors import DeviceError
-from bench.events import Evaluated, Finished, Lost
+from bench.events import Evaluated, Failed, Finished, Lost
 
 pytest.importorskip("submitit")
 
@@ -112,6 +112,38 @@ def test_a_job_for_which_nothing_is_left_is_let_go_while_another_works(monkeypat
 
     assert carried_out(does, monkeypatch)[0] == [Finished] * 2
     assert waited == [True]
+
+
+def told_by_two_jobs(units, fails, monkeypatch):
+    """(job, unit) of each task that two jobs were given, where some fail of a device and are begun again."""
+    monkeypatch.setattr(slurm, "_LOOK_SECONDS", 0.2)
+    given, number_of = [], {unit.id: number for number, unit in enumerate(units)}
+
+    def does(job, connection):
+        while True:
+            task, _ = connection.recv()
+            told = job, number_of[task.unit.id]
+            given.append(told)
+            connection.send(({}, Failed("broken", "", of_device=True) if told in fails else Finished()))
+
+    waiting = deque(Task(unit, {}, Path()) for unit in units)
+    for task, _, event in slurm.SlurmExecutor(Jobs(does), 60.0, 2, "localhost").run(waiting):
+        if isinstance(event, Failed) and given.count((0, number_of[task.unit.id])) < 3:
+            waiting.appendleft(task)
+    return given
+
+
+def test_a_job_whose_device_failed_is_given_nothing_more_while_there_are_others(monkeypatch):
+    units = [fake_study(max_steps=1000 + n) for n in range(6)]
+    given = told_by_two_jobs(units, {(0, n) for n in range(6)}, monkeypatch)
+    assert len([unit for job, unit in given if job == 0]) <= 1
+    assert {unit for job, unit in given if job != 0} == set(range(6))
+
+
+def test_a_unit_that_fails_of_a_device_wherever_it_is_clears_the_places_it_was_at(monkeypatch):
+    units = [fake_study(max_steps=1000 + n) for n in range(6)]
+    given = told_by_two_jobs(units, {(job, 0) for job in range(9)}, monkeypatch)
+    assert {unit for _, unit in given} == set(range(6))
 
 
 def test_a_job_that_died_before_it_was_given_a_task_costs_the_run_nothing(monkeypatch):

@@ -10,12 +10,14 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.contracts import Task
-from bench.events import Event, Lost, Outcome
+from bench.events import Event, Failed, Lost, Outcome
 from bench.executors.local import LocalExecutor
+
+Seat = TypeVar("Seat")
 
 
 class NodeExecutor(LocalExecutor):
@@ -28,11 +30,11 @@ class NodeExecutor(LocalExecutor):
         self._about = {"node": os.environ.get("SLURMD_NODENAME") or socket.gethostname(), **about}
         self.rehearse([], Path())  # chooses the devices
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
-        """Everything that would stop the studies, but for devices that this node lacks: who lacks them fails in `run`,
+    def rehearse(self, units: Sequence[PlanUnit], folder: Path) -> list[str]:
+        """Everything that would stop the units, but for devices that this node lacks: who lacks them fails in `run`,
         and no other.
         """
-        return self.try_out(studies, folder)
+        return self.try_out(units, folder)
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         with closing(super().run(tasks, alone=alone)) as events:
@@ -63,3 +65,36 @@ class RemoteTask:
         """
         self.lost = True
         return Lost(f"{self.task.unit}: {how}", outcome)
+
+
+class Suspects(Generic[Seat]):
+    """Where a device failed. Nothing more is begun there, and its devices are kept, so that nobody is sent to them,
+    until the same unit has failed of a device elsewhere too: then it is the unit that is at fault.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Seat, str] = {}
+
+    def __iter__(self) -> Iterator[Seat]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def free_after(self, seat: Seat, unit: PlanUnit, event: Event) -> list[Seat]:
+        """Where something may be begun now that a unit has ended in a seat: nowhere, if that is held."""
+        if not (isinstance(event, Failed) and event.of_device):
+            return [seat]
+        if unit.id not in self._held.values():
+            self._held[seat] = unit.id
+            return []
+        return [seat, *self._let_go([held for held, of in self._held.items() if of == unit.id])]
+
+    def let_go(self) -> list[Seat]:
+        """All that are held, where there is nowhere else left."""
+        return self._let_go(list(self._held))
+
+    def _let_go(self, seats: list[Seat]) -> list[Seat]:
+        for seat in seats:
+            del self._held[seat]
+        return seats

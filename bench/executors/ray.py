@@ -18,6 +18,7 @@ from bench.ask.plan import PlanUnit
 from bench.contracts import Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event, Failed
+from bench.executors._node import Suspects
 from bench.executors._ray_cluster import LOOK_SECONDS, Actor, Cluster, with_news
 from bench.executors.local import modules_of
 
@@ -51,6 +52,7 @@ class RayExecutor:
 
     def run(self, tasks: deque[Task], *, alone: bool = False) -> Generator[tuple[Task, dict[str, Any], Event]]:
         running: list[Actor] = []
+        suspects: Suspects[Actor] = Suspects()
         looked = -math.inf
         try:
             while tasks or running:
@@ -66,22 +68,29 @@ class RayExecutor:
                     if devices > max(sizes):
                         task = tasks.popleft()
                         yield task, {}, Failed(self._too_many(task.unit, max(sizes)))
-                    elif devices <= sum(sizes) - sum(actor.devices for actor in running):
+                    elif devices <= sum(sizes) - sum(actor.devices for actor in [*running, *suspects]):
                         running.append(self._actor(devices))
                         running[-1].begin(tasks.popleft(), alone)
+                    elif not running and suspects:
+                        for actor in suspects.let_go():
+                            actor.end()
                     else:
                         break
                 for actor in with_news(running):
                     event = actor.news()
                     yield actor.carried.task, actor.carried.environment, event
-                    if isinstance(event, TERMINAL):
-                        if tasks and tasks[0].unit.workload.devices == actor.devices and not actor.carried.lost:
-                            actor.begin(tasks.popleft(), alone)
+                    if not isinstance(event, TERMINAL):
+                        continue
+                    running.remove(actor)
+                    for free in suspects.free_after(actor, actor.carried.task.unit, event):
+                        as_many = tasks and tasks[0].unit.workload.devices == free.devices and not free.carried.lost
+                        if as_many and not (alone and running):
+                            free.begin(tasks.popleft(), alone)
+                            running.append(free)
                         else:
-                            running.remove(actor)
-                            actor.end()
+                            free.end()
         finally:
-            for actor in running:
+            for actor in [*running, *suspects]:
                 actor.end()
 
     def _actor(self, devices: int) -> Actor:

@@ -26,7 +26,7 @@ from bench.ask.plan import PlanUnit
 from bench.contracts import Executor, Job, Task
 from bench.errors import DeviceError
 from bench.events import TERMINAL, Event
-from bench.executors._node import RemoteTask
+from bench.executors._node import RemoteTask, Suspects
 from bench.executors._slurm_door import let_in, news
 from bench.executors._slurm_job import Detached, work
 from bench.executors._slurm_submitter import Submitter
@@ -111,6 +111,7 @@ class SlurmExecutor:
         key = secrets.token_bytes(32)
         idle: list[Connection] = []
         running: dict[Connection, RemoteTask] = {}
+        suspects: Suspects[Connection] = Suspects()
         jobs: list[submitit.Job[None]] = []
         heard, looked = True, -math.inf
         with socket.create_server(("", 0)) as door:
@@ -123,9 +124,11 @@ class SlurmExecutor:
                         left, looked = self._submitter.left(jobs), time.monotonic()
                         if not left and not heard:
                             raise DeviceError(f"no job is left; see their logs in '{self._submitter.logs}'")
-                        if left < wanted:  # their time was up, say
-                            jobs += self._submitter.submit([call] * (wanted - left))
+                        if left - len(suspects) < wanted:  # their time was up, say
+                            jobs += self._submitter.submit([call] * (wanted - left + len(suspects)))
                             heard = False
+                    if tasks and not (idle or running):
+                        idle += suspects.let_go()
                     while tasks and idle:
                         connection, task = idle.pop(), tasks.popleft()
                         try:
@@ -145,10 +148,10 @@ class SlurmExecutor:
                         event = news(connection, carried)
                         if isinstance(event, TERMINAL):
                             del running[connection]
-                            idle += [] if carried.lost else [connection]
+                            idle += [] if carried.lost else suspects.free_after(connection, carried.task.unit, event)
                         yield carried.task, carried.environment, event
             finally:
-                for connection in [*idle, *running]:
+                for connection in [*idle, *running, *suspects]:
                     connection.close()
                 self._submitter.end(jobs)
 

@@ -19,7 +19,7 @@ from bench.events import Ended, Evaluated, Event, Failed, Finished, Known, Lost,
 MOST_IN_A_ROW = 5
 # Before any trial has begun there is nothing to split: what ends a worker then is tried once more.
 _MOST_UNSEATED = 2
-# So many machines in a row went before a trial was evaluated on any: they go because of the study.
+# So many machines in a row went before the study came further than on any before: it is longer than they last.
 MOST_INTERRUPTED = 10
 
 
@@ -42,7 +42,7 @@ class Retries:
         self._falls_of: Counter[str] = Counter()
         self._in_a_row = 0
         self._unseated = 0
-        self._interrupted = 0
+        self._interrupted = self._furthest = 0
 
     def apply(self, event: Event) -> None:
         match event:
@@ -50,11 +50,12 @@ class Retries:
                 self.training |= dict.fromkeys(trials, 0)
             case Evaluated(step, readings):
                 self.training |= {trial: step for trial in self.training if trial.id in readings}
-                self._interrupted = 0
+                if step > self._furthest:
+                    self._furthest, self._interrupted = step, 0
             case Ended(trial):
                 self.training.pop(trial, None)
                 self.settled.add(trial.id)
-                self.falls = self._in_a_row = self._interrupted = 0
+                self.falls = self._in_a_row = self._interrupted = self._furthest = 0
             case Finished():
                 self.falls = 0
             case Failed() | Lost():
@@ -77,7 +78,7 @@ class Retries:
         self._in_a_row += not too_many
         self._unseated += not trials
         timed_out = isinstance(fault, Lost) and fault.outcome == "timed out"
-        hopeless = timed_out or (isinstance(fault, Failed) and (fault.of_data or not trials))
+        hopeless = timed_out or (isinstance(fault, Failed) and (fault.of_data or not (trials or fault.of_device)))
         if hopeless or self._in_a_row >= MOST_IN_A_ROW or self._unseated >= _MOST_UNSEATED:
             return None
         self._falls_of.update(trial.id for trial in trials if not too_many)
