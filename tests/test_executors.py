@@ -143,7 +143,7 @@ def test_what_is_added_meanwhile_is_carried_out_too(executor):
 def test_closing_it_ends_what_is_running_and_leaves_no_process(executor):
     made = executor()
     endless = task("'user_models:slow'", max_steps=100_000)
-    assert made.rehearse([endless.study], Path()) == []
+    assert made.rehearse([endless.unit], Path()) == []
     with closing(made.run(deque([endless]))) as events:
         next(events)
         training = workers()
@@ -218,7 +218,7 @@ def test_a_study_on_several_gpus_has_as_many_of_one_node(cluster, on_ray):
     node = cluster.add_node(num_cpus=1, num_gpus=2)
     try:
         wide, narrow = on_devices(2), on_devices(1)
-        assert on_ray.rehearse([wide.study], Path()) == []
+        assert on_ray.rehearse([wide.unit], Path()) == []
         ended = []
         with closing(on_ray.run(deque([narrow, wide]))) as events:
             for each, _, event in events:
