@@ -45,6 +45,8 @@ UNITS = {
     "validation_perplexity": Unit(math.log, _perplexity),
     "validation_bits_per_character": Unit(lambda bits: bits * math.log(2), lambda loss: loss / math.log(2)),
 }
+# What a workload is made of, each a component.
+PARTS = ("model", "dataset", "optimizer", "schedule")
 Reading = Literal[
     "validation_error",
     "validation_loss",
