@@ -38,11 +38,11 @@ def median(values: Sequence[float]) -> float:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> MedianInterval:
+def median_interval(values: Sequence[float]) -> MedianInterval:
     """The median and an interval for the population's, from order statistics alone; a miss is math.inf.
 
     [x_(l), x_(n+1-l)] covers the median with probability 1 - 2 P(Binomial(n, 1/2) < l), whatever the distribution.
-    Taken is the narrowest that covers with at least `confidence`; where n is too small for any, the widest. Its own
+    Taken is the narrowest that covers with at least `CONFIDENCE`; where n is too small for any, the widest. Its own
     coverage is returned beside it: five values give 0.9375. Misses need no more than their order, so they count
     without being given a number. Raises ValueError for no values or a NaN.
     """
@@ -55,7 +55,7 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     for narrower in range(2, (count + 1) // 2 + 1):
         below += math.comb(count, narrower - 1)
         covered = 1 - below / (1 << (count - 1))
-        if covered < confidence:
+        if covered < CONFIDENCE:
             break
         rank, coverage = narrower, covered
     return MedianInterval(median(ordered), ordered[rank - 1], ordered[count - rank], max(0.0, coverage))

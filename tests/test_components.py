@@ -261,7 +261,7 @@ def test_a_dataset_on_disk_keeps_the_contract(name):
     assert sum(map(len, images.values())) - len(set.union(*images.values())) < 50
 
 
-@pytest.mark.parametrize("kind", components.KINDS[:4])
+@pytest.mark.parametrize("kind", ["models", "datasets", "optimizers", "schedules"])
 def test_an_unknown_name_is_answered_with_what_there_is(kind):
     with pytest.raises(ComponentError, match="found 'qqq'; there is "):
         find(kind, "qqq")

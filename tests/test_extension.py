@@ -14,6 +14,7 @@ from test_run import archive, bench, contents, start
 from bench.ask import components, offers, plugin
 from bench.ask.source import digest, tree_of
 from bench.errors import ComponentError
+from bench.options import GIVEN
 
 ROOT = Path(__file__).parent.parent
 MODEL = '''"""A model."""
@@ -229,7 +230,7 @@ def test_a_suite_trains_an_offered_model_and_check_says_whose_code_that_is(site,
 
 
 def test_showing_comparing_and_gating_an_archive_runs_nothing_that_is_offered(site, tmp_path):
-    points = {f"bench.{kind}": {"tiny_net": "acme.models:tiny"} for kind in components.KINDS}
+    points = {f"bench.{kind}": {"tiny_net": "acme.models:tiny"} for kind in GIVEN}
     install(site, "acme", points)
     rule = "gate: {steps_to_target: {tolerance: 0.5}}\n"
     (tmp_path / "small.yaml").write_text(SUITE.format(model="tiny_net") + rule)

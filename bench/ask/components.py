@@ -32,8 +32,6 @@ from bench.ask.source import from_here, locate, require, tree_of
 from bench.errors import ComponentError, nearest
 from bench.options import GIVEN, positional
 
-KINDS = ("models", "datasets", "optimizers", "schedules", "probes", "analyses", "executors")
-
 
 def names(kind: str) -> list[str]:
     """The names of the files in `bench/<kind>/`."""

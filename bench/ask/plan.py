@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from bench.ask import components
 from bench.ask.description import STEP, Component
 from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
-from bench.ask.suite import MOST_EXAMPLES, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
+from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 from bench.options import EVERY
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
@@ -80,9 +80,13 @@ class Workload:
         """Whether batch sizes go on to the last that fits."""
         return isinstance(self.entry.batch_sizes, BatchRange) and self.entry.batch_sizes.to == "max"
 
+    def component(self, part: str) -> Component:
+        """The component that one of its `PARTS` is; raises ComponentError where it cannot be found."""
+        return components.find(f"{part}s", getattr(self, part).name)
+
     def batch_sizes(self) -> list[int]:
         """Every batch size asked for, none larger than the training set where its size is known."""
-        known = components.find("datasets", self.dataset.name).train_examples(self.dataset.options)
+        known = self.component("dataset").train_examples(self.dataset.options)
         return self.entry.sizes(known or MOST_EXAMPLES)
 
     @property
@@ -102,11 +106,7 @@ class Workload:
     @cached_property
     def space(self) -> dict[str, Dimension | ScalingRule | Value]:
         """The part of the search space that this workload's optimizer, its schedule and the step take."""
-        takers = [
-            components.find("optimizers", self.optimizer.name),
-            components.find("schedules", self.schedule.name),
-            STEP,
-        ]
+        takers = [self.component("optimizer"), self.component("schedule"), STEP]
         space = self.entry.search.space
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
 
@@ -122,14 +122,11 @@ class Workload:
         entry = self.entry
         return {
             "name": entry.name,
-            **{key: getattr(self, key).model_dump() for key in ("model", "dataset", "optimizer", "schedule")},
+            **{key: getattr(self, key).model_dump() for key in PARTS},
             "target": {name: threshold.model_dump(exclude_none=True) for name, threshold in entry.target.items()},
             "evaluate": entry.evaluate.model_dump(),
             "slack": self.slack,
-            "sources": [
-                components.find(f"{key}s", getattr(self, key).name).source
-                for key in ("model", "dataset", "optimizer", "schedule")
-            ],
+            "sources": [self.component(key).source for key in PARTS],
             "precision": entry.precision,
             "training": entry.training,
             **self._step(),
@@ -327,11 +324,7 @@ class Plan:
 
     def components(self) -> list[Component]:
         """Every component that a workload names, once."""
-        named = {
-            (f"{key}s", getattr(workload, key).name)
-            for workload in self.workloads
-            for key in ("model", "dataset", "optimizer", "schedule")
-        }
+        named = {(f"{key}s", getattr(workload, key).name) for workload in self.workloads for key in PARTS}
         probes = {("probes", name) for workload in self.workloads for name in workload.entry.probes}
         return [components.find(kind, name) for kind, name in sorted(named | probes)]
 

@@ -24,7 +24,6 @@ from bench.ask.search import Finite, Space
 DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
 MOST_EXAMPLES = 2**24
-READINGS = ("validation_error", "validation_loss", "ema_validation_error", "ema_validation_loss")
 
 
 class Unit(NamedTuple):
@@ -46,7 +45,8 @@ UNITS = {
     "validation_perplexity": Unit(math.log, _perplexity),
     "validation_bits_per_character": Unit(lambda bits: bits * math.log(2), lambda loss: loss / math.log(2)),
 }
-TARGETS = (*READINGS, *UNITS)
+# What a workload is made of, each a component.
+PARTS = ("model", "dataset", "optimizer", "schedule")
 Reading = Literal[
     "validation_error",
     "validation_loss",
@@ -55,6 +55,8 @@ Reading = Literal[
     "validation_perplexity",
     "validation_bits_per_character",
 ]
+TARGETS = get_args(Reading)
+READINGS = tuple(name for name in TARGETS if name not in UNITS)
 Measure = Literal["steps_to_target", "throughput", "inference"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
 Training = Literal["auto", "stacked", "one_by_one"]

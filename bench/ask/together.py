@@ -12,7 +12,7 @@ from bench.ask.description import STEP, Component
 from bench.ask.document import Document, KeyPath
 from bench.ask.located import as_list, at, place_of, shown
 from bench.ask.search import Dimension, ScalingRule, Space
-from bench.ask.suite import MOST_EXAMPLES, BatchRange, Growth, Spec, one_or_more, spec_of
+from bench.ask.suite import MOST_EXAMPLES, PARTS, BatchRange, Growth, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
 from bench.options import WARM_UPS
 
@@ -24,7 +24,7 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
     """
     found: dict[str, list[tuple[Spec, Component]]] = {}
     complete = True
-    for key in ("model", "dataset", "optimizer", "schedule"):
+    for key in PARTS:
         found[key] = []
         for position, raw in enumerate(one_or_more(workload.get(key, "constant" if key == "schedule" else None))):
             path = _spec_path(source, (*here, key), position)

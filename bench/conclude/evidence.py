@@ -77,9 +77,9 @@ def _relabellings(count: int, first: int) -> Floats:
 
 
 def steps_interval(
-    candidate: Sequence[float], base: Sequence[float], budgets: tuple[float, float], confidence: float = CONFIDENCE
+    candidate: Sequence[float], base: Sequence[float], budgets: tuple[float, float]
 ) -> tuple[float, float]:
-    """The ratios that `steps_p` does not refuse at (1 - confidence)/2 on either side; (0, inf) where it refuses none.
+    """The ratios that `steps_p` does not refuse at (1 - CONFIDENCE)/2 on either side; (0, inf) where it refuses none.
 
     The p-values change only where a stretched seed of the base passes one of the candidate, a miss at its budget; and
     as the ratio rises, that for "more" does, and that for "fewer" falls. So the ends are found by halving.
@@ -90,7 +90,7 @@ def steps_interval(
     )
     if not ratios:
         return 0.0, math.inf
-    outside = (1 - confidence) / 2
+    outside = (1 - CONFIDENCE) / 2
     # Each ratio tried stands for all from one border to the next.
     between = [math.sqrt(low * high) for low, high in itertools.pairwise(ratios)]
     tried = [ratios[0] / 2, *between, ratios[-1] * 2]
@@ -116,7 +116,7 @@ def pairs_p(logs: ArrayLike, ratio: float = 1.0) -> tuple[Floats, Floats]:
     return stdtr(count - 1, -t), stdtr(count - 1, t)
 
 
-def pairs_ratio(logs: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+def pairs_ratio(logs: Sequence[float]) -> Interval:
     """The geometric mean of paired ratios, with Student's interval, from their logarithms."""
     from scipy.special import stdtrit
 
@@ -124,7 +124,7 @@ def pairs_ratio(logs: Sequence[float], confidence: float = CONFIDENCE) -> Interv
     count, mean = len(found), float(found.mean())
     if count < 2:
         return Interval(math.exp(mean), 0.0, math.inf)
-    reach = float(stdtrit(count - 1, (1 + confidence) / 2)) * float(found.std(ddof=1)) / math.sqrt(count)
+    reach = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(found.std(ddof=1)) / math.sqrt(count)
     return Interval(math.exp(mean), math.exp(mean - reach), math.exp(mean + reach))
 
 

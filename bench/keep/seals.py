@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 Kind = Literal["suite", "study", "trial"]
 
-_NAMES = {"suite": "number", "study": "id", "trial": "id"}
 _ROWS = {
     "suite": ["SELECT name, text, planned FROM suites WHERE number = ?"],
     "study": [

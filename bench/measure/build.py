@@ -13,10 +13,11 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from bench.ask import components
+from bench.ask.description import Component
 from bench.ask.libraries import of_library
 from bench.ask.plan import Workload
 from bench.ask.search import Value
+from bench.ask.suite import Spec
 from bench.contracts import Schedule
 from bench.errors import ComponentError
 from bench.examples import Data
@@ -40,7 +41,7 @@ def data(workload: Workload, folder: Path, device: torch.device) -> Data:
 
 def dataset(workload: Workload, folder: Path) -> Data:
     """The workload's dataset as it lies; raises DataError if its files are missing."""
-    component, options = components.find("datasets", workload.dataset.name), workload.dataset.options
+    component, options = workload.component("dataset"), workload.dataset.options
     mine = component.done_by_harness(options)
     load = component.load()
     if component.name.startswith("torchvision:"):
@@ -55,7 +56,7 @@ def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn
     """The workload's model for the data, initialised on the CPU in float32 from the seed, so that it starts alike on
     every device and in every precision; `init_scale` multiplies its weights as they were drawn.
     """
-    component, options = components.find("models", workload.model.name), workload.model.options
+    component, options = workload.component("model"), workload.model.options
     mine = component.done_by_harness(options)
     create = component.load()
     given, known = _given(component.name, data)
@@ -120,9 +121,8 @@ def optimizer(
 
     Raises ComponentError where its step calls for gradients of its own and float16's scale would have to follow it.
     """
-    component = components.find("optimizers", workload.optimizer.name)
-    options: dict[str, Any] = {**workload.optimizer.options}
-    options.update({key: value for key, value in metaparameters.items() if component.option(key)})
+    component = workload.component("optimizer")
+    options = _options(component, workload.optimizer, metaparameters)
     create = component.load()
     named = inspect.signature(create).parameters
     if inspect.isclass(create) and "lr" in named:
@@ -160,12 +160,16 @@ def schedule(workload: Workload, metaparameters: Mapping[str, Value], batch_size
     """The workload's schedule; a warm-up multiplies it, at step t counted from 0, by (t + 1)/w for one of w steps, and
     by the share of e examples seen by the end of the step for one of e examples.
     """
-    component = components.find("schedules", workload.schedule.name)
-    options: dict[str, Any] = {**workload.schedule.options}
-    options.update({key: value for key, value in metaparameters.items() if component.option(key)})
+    component = workload.component("schedule")
+    options = _options(component, workload.schedule, metaparameters)
     steps, examples = options.pop("warmup_steps", 0), options.pop("warmup_examples", 0)
     factor: Schedule = component.load()(workload.entry.max_steps, **options)
     if not (steps or examples):
         return factor
     warmup_steps = steps or examples / batch_size
     return lambda step: factor(step) * min(1.0, (step + 1) / warmup_steps)
+
+
+def _options(component: Component, spec: Spec, metaparameters: Mapping[str, Value]) -> dict[str, Any]:
+    """What a component is given: what the suite sets of it, and those metaparameters that it takes."""
+    return {**spec.options, **{key: value for key, value in metaparameters.items() if component.option(key)}}

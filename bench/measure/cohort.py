@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.ask import components
 from bench.ask.plan import Study, Trial
 from bench.contracts import Cohort, OutOfMemory
 from bench.errors import ComponentError, first_line
@@ -79,7 +78,7 @@ def _obstacle(study: Study, data: Data, device: torch.device) -> str | None:
         return "each trial's batch grows by itself"
     if entry.precision == "fp16":
         return "fp16 scales the loss of each trial by itself"
-    optimizer = components.find("optimizers", study.workload.optimizer.name)
+    optimizer = study.workload.component("optimizer")
     if not optimizer.module.startswith(("bench.optimizers.", "torch.optim")):
         return f"{optimizer.name} may tie its parameter groups together"
     try:

@@ -46,9 +46,9 @@ class Check:
 # ---- the clock ------------------------------------------------------------------------------------------------------
 
 
-def clock_time(device: torch.device, seconds: float = 0.2) -> Iterator[Check]:
+def clock_time(device: torch.device) -> Iterator[Check]:
     """The clock around work whose length another clock knows."""
-    around = _around_busy_gpu if device.type == "cuda" else _around_busy_loop
+    around, seconds = _around_busy_gpu if device.type == "cuda" else _around_busy_loop, 0.2
     measured, known = around(device, seconds)
     yield Check(
         f"the clock around {seconds:g} s of work",
