@@ -129,6 +129,8 @@ def _type(annotation: ast.expr | None) -> Any:
     match annotation:
         case ast.Name(id=name) if name in _TYPES:
             return _TYPES[name]
+        case ast.Subscript(value=ast.Name(id="dict")):
+            return dict
         case ast.Constant(value=None):
             return None
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
