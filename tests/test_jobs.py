@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 import pytest
 from fakes import fake_study
+from test_run import bench
 
 from bench.commands._executors import executor_of
 from bench.contracts import Task
@@ -148,6 +149,19 @@ def test_what_jobs_are_given_with_the_key_of_their_run_lies_where_nobody_else_ca
     logs.chmod(0o750)
     with pytest.raises(DeviceError, match=r"logs: found '.*logs', which others can enter; .* chmod 700 .*logs"):
         slurm.slurm([], 60.0, logs=str(logs), cluster="local")
+
+
+def test_a_job_has_time_enough_to_do_anything_before_it_is_told_that_its_time_is_up(tmp_path):
+    with pytest.raises(DeviceError, match=r"^minutes: found 2; should be at least 3"):
+        slurm.slurm([], 60.0, minutes=2, logs=str(tmp_path), cluster="local")
+
+
+def test_an_executor_is_listed_with_what_its_options_mean_and_what_they_are_if_not_given(tmp_path):
+    out, _ = bench("list", "executors", "slurm", folder=tmp_path)
+    for line in ("  minutes: 60", '  cluster: "slurm"', "  gres"):
+        assert line in out.splitlines()
+    assert "gres (such as `gpu:1`)" in out
+    assert "(needed)" in bench("list", "optimizers", "sgd", folder=tmp_path)[0]
 
 
 SBATCH = """#!/bin/sh
