@@ -128,9 +128,9 @@ def declared(kind: str, arguments: ast.arguments) -> Iterator[Option]:
 def _shown(default: ast.expr | None) -> str:
     try:
         value = default and ast.literal_eval(default)
-    except ValueError:  # it is computed
+        return "" if value is None else json.dumps(value)
+    except (ValueError, TypeError):  # it is computed, or nothing that YAML has
         return ast.unparse(default) if default else ""
-    return "" if value is None else json.dumps(value)
 
 
 def _type(annotation: ast.expr | None) -> Any:
