@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,13 +82,15 @@ _EVERY = Annotated[str, AfterValidator(_factor)]
 class Option:
     """A keyword that a suite may set; `type` is what pydantic validates it against.
 
-    harness: the component is not given it: the harness does what it says.
+    harness: the component is not given it: the harness does what it says.  default: what it is if not set, as YAML;
+    empty where that is nothing.
     """
 
     name: str
     required: bool
     type: Any = Any
     harness: bool = False
+    default: str = ""
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, as the end of a sentence; None if nothing is."""
@@ -114,14 +117,20 @@ DONE_BY_HARNESS = {
 def declared(kind: str, arguments: ast.arguments) -> Iterator[Option]:
     """Everything after what the harness gives (`contracts.py` says what that is for each kind)."""
     given_or_set = positional(arguments)
-    first_default = len(given_or_set) - len(arguments.defaults)
+    lacking = [None] * (len(given_or_set) - len(arguments.defaults))
     given = (ROLES,) if kind == "optimizers" else ()
-    for index, argument in enumerate(given_or_set):
-        if index >= len(GIVEN[kind]) and argument.arg not in given:
-            yield Option(argument.arg, index < first_default, _type(argument.annotation))
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+    by_position = list(zip(given_or_set, [*lacking, *arguments.defaults], strict=True))[len(GIVEN[kind]) :]
+    for argument, default in [*by_position, *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]:
         if argument.arg not in given:
-            yield Option(argument.arg, default is None, _type(argument.annotation))
+            yield Option(argument.arg, default is None, _type(argument.annotation), default=_shown(default))
+
+
+def _shown(default: ast.expr | None) -> str:
+    try:
+        value = default and ast.literal_eval(default)
+        return "" if value is None else json.dumps(value)
+    except (ValueError, TypeError):  # it is computed, or nothing that YAML has
+        return ast.unparse(default) if default else ""
 
 
 def _type(annotation: ast.expr | None) -> Any:
@@ -129,6 +138,8 @@ def _type(annotation: ast.expr | None) -> Any:
     match annotation:
         case ast.Name(id=name) if name in _TYPES:
             return _TYPES[name]
+        case ast.Subscript(value=ast.Name(id="dict")):
+            return dict
         case ast.Constant(value=None):
             return None
         case ast.Subscript(value=ast.Name(id="list"), slice=item):

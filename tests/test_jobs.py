@@ -12,10 +12,13 @@ from threading import Event, Thread
 
 import pytest
 from fakes import fake_study
+from test_run import bench
 
+from bench.commands._executors import executor_of
 from bench.contracts import Task
-from bench.errors import DeviceError
+from bench.errors import ComponentError, DeviceError
 from bench.events import Evaluated, Failed, Finished, Lost
+from bench.measure.environment import cores
 
 pytest.importorskip("submitit")
 
@@ -97,11 +100,14 @@ def test_a_job_that_is_lost_is_replaced_while_another_speaks(monkeypatch):
 
 
 def test_a_job_for_which_nothing_is_left_is_let_go_while_another_works(monkeypatch):
-    let_go, waited = Event(), []
+    begun, let_go, waited = Event(), Event(), []
 
     def does(number, connection):
         connection.recv()
-        if number == 0:
+        if number > 0:
+            begun.wait(PATIENCE * 0.05)  # or it would be given the other's task
+        else:
+            begun.set()
             speak_until(let_go, connection)
             waited.append(let_go.is_set())
         connection.send(({}, Finished()))
@@ -175,3 +181,60 @@ def test_what_jobs_are_given_with_the_key_of_their_run_lies_where_nobody_else_ca
     logs.chmod(0o750)
     with pytest.raises(DeviceError, match=r"logs: found '.*logs', which others can enter; .* chmod 700 .*logs"):
         slurm.slurm([], 60.0, logs=str(logs), cluster="local")
+
+
+def test_a_job_has_time_enough_to_do_anything_before_it_is_told_that_its_time_is_up(tmp_path):
+    with pytest.raises(DeviceError, match=r"^minutes: found 2; should be at least 3"):
+        slurm.slurm([], 60.0, minutes=2, logs=str(tmp_path), cluster="local")
+
+
+def test_an_executor_is_listed_with_what_its_options_mean_and_what_they_are_if_not_given(tmp_path):
+    out, _ = bench("list", "executors", "slurm", folder=tmp_path)
+    for line in ("  minutes: 60", '  cluster: "slurm"', "  gres"):
+        assert line in out.splitlines()
+    assert "gres (such as `gpu:1`)" in out
+    assert "(needed)" in bench("list", "optimizers", "sgd", folder=tmp_path)[0]
+
+
+SBATCH = """#!/bin/sh
+cp "$1" submitted
+echo Submitted batch job 7
+"""
+
+
+@pytest.fixture
+def submitted(tmp_path, monkeypatch):
+    """What sbatch is given where a job is submitted with options, as they stand on the command line or in a file."""
+    for name, text in (("sbatch", SBATCH), ("srun", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+
+    def submit(*options):
+        executor_of("slurm", options, [], 60.0)._submitter.submit([print])
+        return {line.removeprefix("#SBATCH ") for line in Path("submitted").read_text().splitlines()}
+
+    return submit
+
+
+def test_what_is_typed_as_an_option_that_is_text_is_text_though_it_looks_like_a_number(submitted):
+    assert {"--account=012345", "--partition=7"} <= submitted("account=012345", "partition=7")
+    Path("options.yaml").write_text("account: 012345\n")
+    with pytest.raises(ComponentError, match=r"account=.*; should be text, in quotes"):
+        submitted("options.yaml")
+
+
+def test_what_else_a_job_is_to_ask_for_is_handed_to_sbatch(submitted):
+    given = submitted("sbatch={mem: 16G, qos: high, exclusive: true, signal: TERM}")
+    assert {"--mem=16G", "--qos=high", "--exclusive", "--signal=B:USR2@90"} <= given
+    with pytest.raises(ComponentError, match="sbatch=16; should be a mapping"):
+        submitted("sbatch=16")
+
+
+@pytest.mark.parametrize(("asked", "counted"), [("1", 1), ("100000", None), ("", None), ("2(x2)", None)])
+def test_a_job_uses_as_many_cores_as_it_asked_for_where_slurm_binds_it_to_none(monkeypatch, asked, counted):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    there = cores()
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+    assert cores() == (counted or there)

@@ -23,7 +23,7 @@ class Component:
 
     `open` components take keywords that their source does not list, but for those the harness gives (`hidden`).
     files: its file, and the folder of those that belong to it; None of a library's.  origin: where code from outside
-    bench lies.
+    bench lies.  about: what its docstring says after the summary, which of a library's is of more than may be set.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Component:
     hidden: frozenset[str] = frozenset()
     files: tuple[Path, Path] | None = None
     origin: str = ""
+    about: str = ""
 
     @cached_property
     def source(self) -> str | None:
@@ -107,7 +108,8 @@ def describe(kind: str, name: str, module: str, path: Path, attribute: str, *, o
         for name_of_step in {option.name for option in options} & {option.name for option in STEP.options}:
             message = f"an option {name_of_step!r}, which is of every training step; call it otherwise"
             raise ComponentError(f"found {name!r} with {message}")
-    summary = (ast.get_docstring(definition) or ast.get_docstring(tree) or "").partition("\n")[0]
+    own_words = ast.get_docstring(definition) or ""
+    summary = (own_words or ast.get_docstring(tree) or "").partition("\n")[0]
     # What a class without a constructor of its own takes is written elsewhere.
     takes_any = signature is None or signature.kwarg is not None
     # An optimizer and a schedule divide a search's metaparameters between them: they must name those they take.
@@ -120,6 +122,7 @@ def describe(kind: str, name: str, module: str, path: Path, attribute: str, *, o
         options,
         sizes_of(path, tree),
         open=takes_any and kind in ("models", "datasets"),
+        about="" if of_library else own_words.partition("\n")[2].strip(),
     )
 
 

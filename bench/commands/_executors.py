@@ -21,13 +21,18 @@ def executor_of(name: str, given: Sequence[str], devices: Sequence[str], stall_s
 
     component = components.find("executors", name)
     options = {key: value for text in given for key, value in _read(text).items()}
+    typed = {key: value for key, equals, value in (text.partition("=") for text in given) if equals}
     problems = []
     for key, value in options.items():
         option = component.option(key)
         if option is None:
             known = [option.name for option in component.options]
             problems.append(f"--executor-options: '{key}' is no option of {name}; {nearest(key, known)}")
-        elif problem := option.problem(value):
+        elif not (problem := option.problem(value)):
+            continue
+        elif key in typed and not option.problem(typed[key]):
+            options[key] = typed[key]  # text that looks like something else, whose quotes the shell would take away
+        else:
             problems.append(f"--executor-options: found {key}={value}; {problem}")
     if problems:
         raise ComponentError("\n".join(problems))

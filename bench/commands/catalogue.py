@@ -33,7 +33,10 @@ def list_(
             if component.origin:
                 typer.echo(f"from outside bench: {component.origin}")
             for option in component.options:
-                typer.echo(f"  {option.name}{' (needed)' if option.required else ''}")
+                default = f": {option.default}" if option.default else ""
+                typer.echo(f"  {option.name}{' (needed)' if option.required else default}")
+            if component.about:
+                typer.echo(f"\n{component.about}")
             return
         for each in [kind] if kind else get_args(Kind):
             typer.echo(f"{each}:")

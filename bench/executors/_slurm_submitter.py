@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +27,13 @@ Cluster = Literal["slurm", "local"]
 
 
 class Submitter:
-    """Submits jobs that all ask for the same; `asked` is what `AutoExecutor.update_parameters` takes.
+    """Submits jobs that all ask for the same; `asked` is what `AutoExecutor.update_parameters` takes, `also` sbatch.
 
     In the folder `logs`, which is no other user's to enter, lies what jobs are given: calls, which are run as they are
     read, and the key to the run, which has it run what is sent.
     """
 
-    def __init__(self, logs: str, cluster: Cluster, **asked: object) -> None:
+    def __init__(self, logs: str, cluster: Cluster, also: Mapping[str, object], **asked: object) -> None:
         try:
             _make_private(submitit.core.utils.JobPaths.get_first_id_independent_folder(logs))
             self._engine = submitit.AutoExecutor(
@@ -42,7 +42,9 @@ class Submitter:
         except (RuntimeError, OSError) as error:
             raise DeviceError(f"no jobs can be submitted from here: {error}") from error
         given = {key: value for key, value in asked.items() if value is not None}
-        self._engine.update_parameters(name="bench", slurm_use_srun=False, slurm_additional_parameters=_SIGNAL, **given)
+        self._engine.update_parameters(
+            name="bench", slurm_use_srun=False, slurm_additional_parameters={**also, **_SIGNAL}, **given
+        )
         self.cluster, self.logs = cluster, logs
 
     def submit(self, calls: Sequence[Callable[[], None]]) -> list[submitit.Job[None]]:

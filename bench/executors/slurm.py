@@ -35,6 +35,8 @@ from bench.executors.local import LocalExecutor, modules_of
 if TYPE_CHECKING:
     import submitit
 
+# A job is told 90 seconds before that its time is up: one with less would begin again and again.
+_LEAST_MINUTES = 3
 # How often it is asked how many jobs are left, where tasks wait for one.
 _LOOK_SECONDS = 10.0
 
@@ -49,22 +51,31 @@ def slurm(
     gres: str | None = None,
     minutes: PositiveInt = 60,
     cpus: PositiveInt = 1,
+    sbatch: dict[str, Any] | None = None,
     logs: str = "slurm-logs",
     host: str | None = None,
     cluster: Literal["slurm", "local"] = "slurm",
 ) -> SlurmExecutor:
-    """At most `jobs` jobs of Slurm, each of which takes study after study.
+    """At most `jobs` jobs of Slurm at a time.
 
-    partition, account, gres (such as `gpu:1`), minutes, cpus: what each job asks for; it is told that its time is up 90
-    seconds before, so give it 3 minutes at least.  logs: a folder that every node sees and nobody else can enter, for
-    the jobs' logs.  host: the name under which the nodes reach this machine, if not its own.  cluster: `local` starts
-    processes of this machine in place of jobs.
+    A job that a run waits for carries out a study at a time, and a detached one as many as its devices have room for:
+    ask for the devices of one study, or detach.
+
+    partition, account, gres (such as `gpu:1`), cpus: what each job asks for.  minutes: so long it may take, 3 at
+    least; it is told 90 seconds before that its time is up.  sbatch: what else to ask for, such as `{qos: high}`.
+    logs: a folder that every node sees and nobody else can enter, for the jobs' logs.  host: the name under which the
+    nodes reach this machine, if not its own.  cluster: `local` starts processes of this machine in place of jobs.
     """
     if devices:
         raise DeviceError(f"--device: found {', '.join(devices)}; a job has the devices that its gres asks for")
+    if minutes < _LEAST_MINUTES:
+        raise DeviceError(
+            f"minutes: found {minutes}; should be at least {_LEAST_MINUTES}, or all of it is spent beginning"
+        )
     submitter = Submitter(
         logs,
         cluster,
+        sbatch or {},
         timeout_min=minutes,
         cpus_per_task=cpus,
         slurm_array_parallelism=jobs,

@@ -92,5 +92,7 @@ def _commit() -> str | None:
 
 
 def cores() -> int:
-    """The CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores this process may use; in a job of Slurm, which need not bind it to any, as many as it asked for."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(there, int(asked)) if asked.isdigit() else there
