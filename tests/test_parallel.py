@@ -174,6 +174,16 @@ def test_ranks_that_are_cut_off_go_on_from_a_checkpoint_bit_for_bit(tmp_path, mo
     ][:4]
 
 
+@pytest.mark.parametrize("every", ["true", "false"])  # calls, in all ranks, or those that the first evaluates with
+def test_ranks_whose_model_cannot_be_kept_train_on(every, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "TIMES_WRITING", 0.0)
+    (task,) = tasks(2, {"w": f"model: {{'user_models:counting': {{every: {every}}}}}"})
+    said = list(from_ranks([partial(as_rank, [replace(task, checkpoint=tmp_path / "kept")])] * 2))
+    assert isinstance(said[-1], Finished), said[-1]
+    assert not (tmp_path / "kept").exists()
+
+
 def test_ranks_draw_dropout_apart_and_the_noise_of_their_optimizer_together():
     workload = "model: 'user_models:with_dropout'\n    optimizer: 'user_models:noisy'"
     (task,) = tasks(2, {"w": workload})

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.ask.search import seed_of
+from bench.errors import ComponentError
 from bench.measure.state import Part
 
 # Ranks wait for the first while it evaluates. Whether anything hangs is for the executor to say.
@@ -168,7 +169,17 @@ class _OfEachRank:
         self._part = part
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ranks": of_all(self._part.state_dict())}
+        """Raises ComponentError in every rank where one has no state to give, so that none waits for another."""
+        own: dict[str, Any] | ComponentError
+        try:
+            own = self._part.state_dict()
+        except ComponentError as error:
+            own = error
+        found = of_all(own)
+        for each in found:
+            if isinstance(each, ComponentError):
+                raise each
+        return {"ranks": found}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
         self._part.load_state_dict(state_dict["ranks"][rank()])

@@ -130,7 +130,7 @@ class Step:
             optimizer=OfOptimizer(self.optimizer),
             average=Tensors({} if self.average is None else self.average.by_place()),
             settings=Fields(self, "micro_batch"),
-            nothing_else=self._nothing_else,
+            nothing_else=parallel.of_each_rank(self._nothing_else),
             **scaler,
             **own,
         )

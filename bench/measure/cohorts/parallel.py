@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 from bench.ask.plan import Study, Trial
+from bench.errors import ComponentError
 from bench.events import Way
 from bench.examples import Data
 from bench.measure import parallel
@@ -54,6 +56,11 @@ class _Following(OneByOne):
     def train(self, step: int) -> None:
         super().train(step)
         self._losses = {trial.id: [] for trial in self._runs}  # the first rank looks at them
+
+    def state(self) -> dict[str, Any]:
+        with suppress(ComponentError):  # the first rank has it too, and says that the study is not kept
+            return super().state()
+        return {}
 
 
 def follow(study: Study, data: Data, device: torch.device) -> None:
