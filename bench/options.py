@@ -50,8 +50,10 @@ GIVEN = {
     "analyses": ("summaries",),
     "executors": ("devices", "stall_seconds"),
 }
-# A parameter of an optimizer that the harness gives: the role of each parameter of the model (`roles.py`).
-ROLES = "roles"
+# What the harness gives a component that names it too, by keyword: an optimizer the role of each parameter of the model
+# (`roles.py`), a schedule the steps of its warm-up.
+ROLES, WARMUP_STEPS = "roles", "warmup_steps"
+_ASKED_FOR = {"optimizers": ROLES, "schedules": WARMUP_STEPS}
 
 
 def positional(arguments: ast.arguments) -> list[ast.arg]:
@@ -72,7 +74,7 @@ def _factor(text: str) -> str:
 
 _SCALE = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # What every schedule takes beside its own options: one of them.
-WARM_UPS = ("warmup_steps", "warmup_examples")
+WARM_UPS = (WARMUP_STEPS, "warmup_examples")
 EVERY = "1.3x"
 _EVERY = Annotated[str, AfterValidator(_factor)]
 
@@ -115,12 +117,12 @@ def declared(kind: str, arguments: ast.arguments) -> Iterator[Option]:
     """Everything after what the harness gives (`contracts.py` says what that is for each kind)."""
     given_or_set = positional(arguments)
     first_default = len(given_or_set) - len(arguments.defaults)
-    given = (ROLES,) if kind == "optimizers" else ()
+    asked_for = _ASKED_FOR.get(kind)
     for index, argument in enumerate(given_or_set):
-        if index >= len(GIVEN[kind]) and argument.arg not in given:
+        if index >= len(GIVEN[kind]) and argument.arg != asked_for:
             yield Option(argument.arg, index < first_default, _type(argument.annotation))
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        if argument.arg not in given:
+        if argument.arg != asked_for:
             yield Option(argument.arg, default is None, _type(argument.annotation))
 
 
