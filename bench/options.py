@@ -51,8 +51,10 @@ GIVEN = {
     "analyses": ("summaries",),
     "executors": ("devices", "stall_seconds"),
 }
-# A parameter of an optimizer that the harness gives: the role of each parameter of the model (`roles.py`).
-ROLES = "roles"
+# What the harness gives a component that names it too, by keyword: an optimizer the role of each parameter of the model
+# (`roles.py`), a schedule the steps of its warm-up.
+ROLES, WARMUP_STEPS = "roles", "warmup_steps"
+_ASKED_FOR = {"optimizers": ROLES, "schedules": WARMUP_STEPS}
 
 
 def positional(arguments: ast.arguments) -> list[ast.arg]:
@@ -73,7 +75,7 @@ def _factor(text: str) -> str:
 
 _SCALE = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # What every schedule takes beside its own options: one of them.
-WARM_UPS = ("warmup_steps", "warmup_examples")
+WARM_UPS = (WARMUP_STEPS, "warmup_examples")
 EVERY = "1.3x"
 _EVERY = Annotated[str, AfterValidator(_factor)]
 
@@ -118,10 +120,10 @@ def declared(kind: str, arguments: ast.arguments) -> Iterator[Option]:
     """Everything after what the harness gives (`contracts.py` says what that is for each kind)."""
     given_or_set = positional(arguments)
     lacking = [None] * (len(given_or_set) - len(arguments.defaults))
-    given = (ROLES,) if kind == "optimizers" else ()
     by_position = list(zip(given_or_set, [*lacking, *arguments.defaults], strict=True))[len(GIVEN[kind]) :]
+    asked_for = _ASKED_FOR.get(kind)
     for argument, default in [*by_position, *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]:
-        if argument.arg not in given:
+        if argument.arg != asked_for:
             yield Option(argument.arg, default is None, _type(argument.annotation), default=_shown(default))
 
 

@@ -44,7 +44,8 @@ def test_what_a_suite_may_set_is_keyword_only_and_known_without_importing(kind, 
     given = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     options = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     assert len(given) + len(options) == len(parameters)
-    assert len(given) == (2 if kind == "models" else 1) + ("roles" in [parameter.name for parameter in given])
+    asked_for = {"roles", "warmup_steps"} & {parameter.name for parameter in given}
+    assert len(given) == (2 if kind == "models" else 1) + len(asked_for)
     described = {option.name: option for option in component.options if not option.harness}
     assert described.keys() == options.keys()
     for key, option in described.items():
@@ -206,16 +207,50 @@ def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
     assert [factor(step) for step in range(len(values))] == values
 
 
-def test_warmed_up_for_as_long_as_it_is_constant_inverse_sqrt_is_the_transformers_schedule():
+def with_schedule(schedule):
     from fakes import SUITE, study_of
 
+    return study_of(SUITE.format(trials=1, race="true", seeds=0, max_steps=1000) + f"    schedule: {schedule}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "searched"),
+    [
+        ("{warmup_steps: 40}", {}),
+        ("{warmup_steps: 40, constant_steps: 40}", {}),
+        ("{}", {"warmup_steps": 40}),
+        # Batches of 64.
+        ("{warmup_examples: 2560}", {}),
+        ("{}", {"warmup_examples": 2560}),
+    ],
+)
+def test_inverse_sqrt_with_a_warm_up_is_the_transformers_schedule_with_a_peak_of_one(options, searched):
     from bench.measure import build
 
-    text = SUITE.format(trials=1, race="true", seeds=0, max_steps=1000)
-    study = study_of(text + "    schedule: {inverse_sqrt: {constant_steps: 40, warmup_steps: 40}}\n")
-    factor = build.schedule(study.workload, {}, study.batch_size)
-    published = [min(t**-0.5, t * 40**-1.5) for t in range(1, 400)]
+    factor = build.schedule(with_schedule(f"{{inverse_sqrt: {options}}}").workload, searched, batch_size=64)
+    published = [min(t**-0.5, t * 40**-1.5) for t in range(1, 400)]  # Vaswani et al. 2017, eq. 3
     assert [factor(step) for step in range(399)] == pytest.approx([lr / 40**-0.5 for lr in published])
+    assert max(map(factor, range(399))) == 1
+
+
+def test_a_warm_up_of_less_than_a_step_changes_no_inverse_sqrt():
+    from bench.measure import build
+
+    study = with_schedule("{inverse_sqrt: {warmup_examples: 9}}")
+    factor = build.schedule(study.workload, {}, batch_size=64)
+    assert [factor(step) for step in (0, 3, 99)] == [1, 0.5, 0.1]
+
+
+def test_a_schedule_of_ones_own_may_ask_for_the_steps_of_its_warm_up():
+    from bench.measure import build
+
+    assert {option.name for option in find("schedules", "user_models:after_warm_up").options if option.harness} == {
+        "warmup_steps",
+        "warmup_examples",
+    }
+    study = with_schedule("{'user_models:after_warm_up': {warmup_examples: 320}}")
+    factor = build.schedule(study.workload, {}, batch_size=64)
+    assert [factor(step) for step in range(8)] == [0.2, 0.4, 0.6, 0.8, 1, 0.5, 0.5, 0.5]
 
 
 def check_dataset(name, folder):

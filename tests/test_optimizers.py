@@ -418,6 +418,19 @@ def test_sharpness_aware_with_no_radius_is_its_base_to_the_last_bit(base, way):
     assert not equal(sharp, weights_after(20, way, optimizer=f"{{sam: {{base: {base}}}}}", **how))
 
 
+def test_trials_of_different_bases_train_together_as_each_does_alone():
+    of, data = with_search("base: {choice: [sgd, momentum, nesterov, adam, adamw]}", "sam")
+    trials = of.draws()[:4]
+    assert len({trial.metaparameters["base"] for trial in trials}) > 2
+    one, stacked = both(of, data, trials)
+    # The first to end is the one whose optimizer the others joined.
+    for step, ended in ((5, trials[:1]), (20, [])):
+        assert losses_apart(one.advance(step), stacked.advance(step)) < 1e-9
+        one.drop(ended)
+        stacked.drop(ended)
+    assert apart(one, stacked, trials[1:]) < 1e-9
+
+
 def test_sharpness_aware_takes_the_gradient_where_the_loss_is_worst():
     torch.manual_seed(0)
     start, curvature = torch.randn(4, dtype=torch.float64), torch.tensor([1.0, 2.0, 5.0, 9.0], dtype=torch.float64)

@@ -416,3 +416,8 @@ class Passing(nn.Module):
 def with_passing_buffer(example_shape, classes):
     """A buffer that its state_dict leaves out."""
     return Passing(classes)
+
+
+def after_warm_up(horizon, warmup_steps: float):
+    """Half the rate once it has warmed up."""
+    return lambda step: 1.0 if step < warmup_steps else 0.5

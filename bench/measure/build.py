@@ -25,7 +25,7 @@ from bench.measure import feeds, precision
 from bench.measure.alter import altered
 from bench.measure.evaluation import random_state_kept
 from bench.measure.roles import roles
-from bench.options import ROLES
+from bench.options import ROLES, WARMUP_STEPS
 
 
 def data(workload: Workload, folder: Path, device: torch.device) -> Data:
@@ -162,11 +162,14 @@ def schedule(workload: Workload, metaparameters: Mapping[str, Value], batch_size
     """
     component = workload.component("schedule")
     options = _options(component, workload.schedule, metaparameters)
-    steps, examples = options.pop("warmup_steps", 0), options.pop("warmup_examples", 0)
-    factor: Schedule = component.load()(workload.entry.max_steps, **options)
-    if not (steps or examples):
-        return factor
+    steps, examples = options.pop(WARMUP_STEPS, 0), options.pop("warmup_examples", 0)
     warmup_steps = steps or examples / batch_size
+    create = component.load()
+    if WARMUP_STEPS in inspect.signature(create).parameters:
+        options[WARMUP_STEPS] = warmup_steps
+    factor: Schedule = create(workload.entry.max_steps, **options)
+    if not warmup_steps:
+        return factor
     return lambda step: factor(step) * min(1.0, (step + 1) / warmup_steps)
 
 

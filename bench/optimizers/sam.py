@@ -50,17 +50,17 @@ def sam(
     chosen = {name: value for name, value in given.items() if value is not None}
     if unknown := chosen.keys() - inspect.signature(_BASES[base]).parameters.keys():
         raise ComponentError(f"sam around {base} was given {min(unknown)}, which {base} does not take; leave it out")
-    return _Sam(_BASES[base](parameters, learning_rate=learning_rate, **chosen), rho)
+    return _Sam(_BASES[base](parameters, learning_rate=learning_rate, **chosen), base, rho)
 
 
 class _Sam(Optimizer):
-    """Lends its groups to the base for the step. Groups of one `trial` have one norm."""
+    """Lends each group for the step to its base, trials having different ones; groups of one `trial` have one norm."""
 
     gradients = 2
 
-    def __init__(self, base: Optimizer, rho: float) -> None:
-        super().__init__(base.param_groups, {"rho": rho})
-        self._base = base
+    def __init__(self, base: Optimizer, name: str, rho: float) -> None:
+        super().__init__(base.param_groups, {"rho": rho, "base": name})
+        self._bases = {name: base}
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -72,8 +72,13 @@ class _Sam(Optimizer):
         with torch.enable_grad():
             closure()
         torch._foreach_copy_(weights, before)
-        self._base.param_groups, self._base.state = self.param_groups, self.state
-        self._base.step()
+        for name in dict.fromkeys(group["base"] for group in self.param_groups):
+            if name not in self._bases:  # of a trial that joined this one; its groups hold its settings
+                self._bases[name] = _BASES[name](weights, learning_rate=1.0)
+            base = self._bases[name]
+            base.param_groups = [group for group in self.param_groups if group["base"] == name]
+            base.state = self.state
+            base.step()
         return loss
 
     def _climb(self) -> None:
