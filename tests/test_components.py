@@ -22,7 +22,7 @@ SHAPES = {"grey digits": (1, 8, 8), "grey": (1, 28, 28), "colour": (3, 32, 32)}
 
 @pytest.mark.parametrize("kind", ["models", "datasets", "optimizers", "schedules"])
 def test_every_file_that_does_not_begin_with_an_underscore_is_a_component(kind):
-    folder = Path(components.__file__).parent / kind
+    folder = Path(components.__file__).parent.parent / kind
     assert names(kind) == sorted(file.stem for file in folder.iterdir() if file.is_file() and file.name[0] != "_")
     assert names(kind)
 
