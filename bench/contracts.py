@@ -3,8 +3,9 @@
 Positional parameters are what the harness gives; keyword-only parameters are what a suite may set.
 
     models/      name(example_shape, classes, *, options)       -> torch.nn.Module
-    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split; every
-                 dataset also takes `subset`, `label_noise` and `task` (`alter.py`)
+    datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split, and of
+                 a text TOKENS, "bytes" or "characters"; every dataset also takes `subset`, `label_noise` and `task`
+                 (`alter.py`)
     optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
     schedules/   name(horizon, *, options)                      -> Schedule
     probes/      name(*, options)                               -> Probe;  every probe also takes `every`

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import PositiveFloat
 
-from bench.ask.source import signature_of, sizes_of, tree_of
+from bench.ask.source import Tokens, signature_of, sizes_of, tokens_of, tree_of
 from bench.errors import ComponentError
 from bench.options import DONE_BY_HARNESS, GIVEN, Momentum, Option, declared, positional
 
@@ -21,6 +21,7 @@ class Component:
     """What the source of a component says of it.
 
     `open` components take keywords that their source does not list, but for those the harness gives (`hidden`).
+    Of a dataset, `sizes` is how many examples each split holds, and `tokens` what those of its text are, where it says.
     Of code from outside bench, `source` is a hash of its file and `origin` says where that lies.
     """
 
@@ -31,6 +32,7 @@ class Component:
     summary: str
     options: tuple[Option, ...]
     sizes: dict[str, int]
+    tokens: Tokens | None = None
     open: bool = False
     hidden: frozenset[str] = frozenset()
     source: str | None = None
@@ -112,6 +114,8 @@ def describe(kind: str, name: str, module: str, path: Path, attribute: str, *, o
         summary,
         options,
         sizes_of(path, tree),
+        # Of a model's file, say, a TOKENS may be anything.
+        tokens_of(path, tree) if kind == "datasets" else None,
         open=takes_any and kind in ("models", "datasets"),
     )
 

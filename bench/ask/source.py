@@ -8,10 +8,14 @@ import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter
 
 from bench.errors import ComponentError
+
+Tokens = Literal["bytes", "characters"]
+_T = TypeVar("_T")
 
 
 def locate(module: str) -> Path | None:
@@ -78,21 +82,35 @@ def constructors(tree: ast.Module, name: str) -> Iterator[ast.arguments]:
                     yield from constructors(tree, base.id)
 
 
-def sizes_of(path: Path, tree: ast.Module) -> dict[str, int]:
-    """A dataset's constant `SIZES`: how many examples each split holds, so that a check needs no data."""
+def assigned(tree: ast.Module, constant: str) -> ast.expr | None:
+    """What the source sets a constant of a module to; None where it has none of that name."""
     for node in tree.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id="SIZES")], value=ast.expr() as value):
-                pass
-            case ast.AnnAssign(target=ast.Name(id="SIZES"), value=ast.expr() as value):
-                pass
-            case _:
-                continue
-        try:
-            return TypeAdapter(dict[str, int]).validate_python(ast.literal_eval(value), strict=True)
-        except (ValueError, TypeError):
-            raise ComponentError(
-                f"{path.name}: found a SIZES that is not written out; write it as "
-                "{'train': 1000, 'validation': 100, 'test': 100}"
-            ) from None
-    return {}
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == constant:
+                return value
+            case ast.AnnAssign(target=ast.Name(id=name), value=value) if name == constant:
+                return value
+    return None
+
+
+def sizes_of(path: Path, tree: ast.Module) -> dict[str, int]:
+    """A dataset's constant `SIZES`: how many examples each split holds, so that a check needs no data."""
+    written_as = "{'train': 1000, 'validation': 100, 'test': 100}"
+    return _written_out(path, tree, "SIZES", TypeAdapter(dict[str, int]), written_as) or {}
+
+
+def tokens_of(path: Path, tree: ast.Module) -> Tokens | None:
+    """A dataset's constant `TOKENS`: what those of its text are, so that bits are told of what they are of."""
+    return _written_out(path, tree, "TOKENS", TypeAdapter(Tokens), "'bytes' or 'characters'")
+
+
+def _written_out(path: Path, tree: ast.Module, constant: str, kind: TypeAdapter[_T], written_as: str) -> _T | None:
+    """What a constant is, read and not run; raises ComponentError where it is of another kind, or has to be run."""
+    written = assigned(tree, constant)
+    if written is None:
+        return None
+    try:
+        return kind.validate_python(ast.literal_eval(written), strict=True)
+    except (ValueError, TypeError):
+        message = f"found a {constant} that is not written out; write it as {written_as}"
+        raise ComponentError(f"{path.name}: {message}") from None

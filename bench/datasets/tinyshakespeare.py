@@ -10,6 +10,8 @@ from pydantic import PositiveInt
 from bench.datasets._text import bytes_of, cut_in_three, data
 from bench.examples import Data
 
+TOKENS = "characters"
+
 
 def tinyshakespeare(folder: Path, *, length: PositiveInt = 64) -> Data:
     """The next character of tinyshakespeare/input.txt (Karpathy 2015): 65 characters; the last 5 % test, 5 % validate.

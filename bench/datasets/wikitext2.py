@@ -9,6 +9,8 @@ from pydantic import PositiveInt
 from bench.datasets._text import BYTES, bytes_of, data
 from bench.examples import Data
 
+TOKENS = "bytes"
+
 
 def wikitext2(folder: Path, *, length: PositiveInt = 64) -> Data:
     """The next byte of wikitext-2/train.txt, valid.txt and test.txt (Merity et al. 2016); `length` bytes an example."""
