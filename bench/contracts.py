@@ -4,8 +4,9 @@ Positional parameters are what the harness gives; keyword-only parameters are wh
 
     models/      name(example_shape, classes, *, options)       -> torch.nn.Module
     datasets/    name(folder, *, options)                       -> Data;  and SIZES, the examples of each split, and of
-                 one that reads files FILE (DOWNLOADED_FILE, if it fetches them), the first, for `bench doctor`; every
-                 dataset also takes `subset`, `label_noise` and `task` (`alter.py`)
+                 a text TOKENS, "bytes" or "characters", and of one that reads files FILE (DOWNLOADED_FILE, if it
+                 fetches them), the first, for `bench doctor`; every dataset also takes `subset`, `label_noise` and
+                 `task` (`alter.py`)
     optimizers/  name(parameters, *, learning_rate, ...)        -> torch.optim.Optimizer
     schedules/   name(horizon, *, options)                      -> Schedule
     probes/      name(*, options)                               -> Probe;  every probe also takes `every`

@@ -248,6 +248,7 @@ def test_what_cannot_be_reconstructed_is_a_sentence(dataset, model, target, sent
     [
         ("validation_perplexity: {at_most: 20}", math.log(20)),
         ("validation_bits_per_character: {at_most: 2}", 2 * math.log(2)),
+        ("validation_bits_per_byte: {at_most: 2}", 2 * math.log(2)),
         ("validation_loss: {at_most: 1.5}", 1.5),
     ],
 )
@@ -276,6 +277,34 @@ def test_a_target_that_cannot_be_met_or_is_misspelt_is_answered(target, sentence
     with pytest.raises(SuiteError) as raised:
         check(parse(suite(target=target)))
     assert sentence in str(raised.value)
+
+
+BITS = "validation_bits_per_{}: {{at_most: 1.5}}"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "tokens"),
+    [
+        ("{text: {path: z.txt}}", "byte"),
+        ("wikitext2", "byte"),
+        ("wikitext103", "byte"),
+        ("tinyshakespeare", "character"),
+        ("bigram", None),  # its tokens are neither
+    ],
+)
+def test_bits_are_those_of_what_the_tokens_of_a_text_are(dataset, tokens):
+    for unit in ("byte", "character"):
+        source = parse(suite(dataset, "user_models:following", target=BITS.format(unit)))
+        if tokens in (unit, None):
+            check(source)
+            continue
+        with pytest.raises(SuiteError) as raised:
+            check(source)
+        (told,) = raised.value.problems
+        name = "text" if "text:" in dataset else dataset
+        right = BITS.format(tokens).partition(":")[0]
+        assert told.path == f"workloads[0].target.validation_bits_per_{unit}"
+        assert told.message == f"the tokens of {name} are {tokens}s; give {right}"
 
 
 # ---- evaluation ----------------------------------------------------------------------------------------------------

@@ -717,6 +717,26 @@ def test_a_component_whose_file_cannot_be_read_is_a_sentence(tmp_path, monkeypat
     assert told.startswith(f"s.yaml:5: workloads[0].model: {name}.py")
 
 
+@pytest.mark.parametrize(
+    ("constant", "told"),
+    [
+        ("TOKENS = 'characters'", "the tokens of NAME:data are characters; give validation_bits_per_character"),
+        ("TOKENS: str = 'bytes'", None),
+        ("TOKENS = 'words'", "NAME.py: found a TOKENS that is not written out; write it as 'bytes' or 'characters'"),
+        ("", None),
+    ],
+)
+def test_a_dataset_of_ones_own_may_say_what_its_tokens_are(tmp_path, monkeypatch, constant, told):
+    name = f"texts_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(f"raise SystemExit\n{constant}\ndef data(folder): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = with_lines({6: f"dataset: '{name}:data'", 10: "target: {validation_bits_per_byte: {at_most: 1.5}}"})
+    if told:
+        assert "\n".join(sentences(text)).endswith(told.replace("NAME", name))
+    else:
+        assert checked(text)
+
+
 def test_a_scaling_rule_is_held_to_every_batch_size_of_a_range_too():
     text = with_lines({9: "batch_sizes: {from: 8, to: max}", 16: "momentum: {at: 256, value: 0.6, scale: complement}"})
     (told,) = sentences(text)

@@ -187,7 +187,7 @@ def test_ranks_whose_model_cannot_be_kept_train_on(every, tmp_path, monkeypatch)
 def test_ranks_draw_dropout_apart_and_the_noise_of_their_optimizer_together():
     workload = "model: 'user_models:with_dropout'\n    optimizer: 'user_models:noisy'"
     (task,) = tasks(2, {"w": workload})
-    ((seeds, weights),) = from_ranks([partial(trained_in_each_rank, task.study)] * 2)
+    ((seeds, weights),) = from_ranks([partial(trained_in_each_rank, task.unit)] * 2)
     assert len({7, *seeds}) == 3
     assert weights[0] == weights[1]
 

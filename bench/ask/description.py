@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import PositiveFloat
 
-from bench.ask.source import digest, signature_of, sizes_of, tree_of
+from bench.ask.source import Tokens, digest, signature_of, sizes_of, tokens_of, tree_of
 from bench.errors import ComponentError
 from bench.options import DONE_BY_HARNESS, GIVEN, Momentum, Option, declared, positional
 
@@ -22,6 +22,7 @@ class Component:
     """What the source of a component says of it.
 
     `open` components take keywords that their source does not list, but for those the harness gives (`hidden`).
+    Of a dataset, `sizes` is how many examples each split holds, and `tokens` what those of its text are, where it says.
     files: its file, and the folder of those that belong to it; None of a library's.  origin: where code from outside
     bench lies.  about: what its docstring says after the summary, which of a library's is of more than may be set.
     """
@@ -33,6 +34,7 @@ class Component:
     summary: str
     options: tuple[Option, ...]
     sizes: dict[str, int]
+    tokens: Tokens | None = None
     open: bool = False
     hidden: frozenset[str] = frozenset()
     files: tuple[Path, Path] | None = None
@@ -121,6 +123,8 @@ def describe(kind: str, name: str, module: str, path: Path, attribute: str, *, o
         summary,
         options,
         sizes_of(path, tree),
+        # Of a model's file, say, a TOKENS may be anything.
+        tokens_of(path, tree) if kind == "datasets" else None,
         open=takes_any and kind in ("models", "datasets"),
         about="" if of_library else own_words.partition("\n")[2].strip(),
     )

@@ -8,10 +8,14 @@ import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter
 
 from bench.errors import ComponentError
+
+Tokens = Literal["bytes", "characters"]
+_T = TypeVar("_T")
 
 
 def locate(module: str) -> Path | None:
@@ -137,13 +141,22 @@ def assigned(tree: ast.Module, constant: str) -> ast.expr | None:
 
 def sizes_of(path: Path, tree: ast.Module) -> dict[str, int]:
     """A dataset's constant `SIZES`: how many examples each split holds, so that a check needs no data."""
-    written = assigned(tree, "SIZES")
+    written_as = "{'train': 1000, 'validation': 100, 'test': 100}"
+    return _written_out(path, tree, "SIZES", TypeAdapter(dict[str, int]), written_as) or {}
+
+
+def tokens_of(path: Path, tree: ast.Module) -> Tokens | None:
+    """A dataset's constant `TOKENS`: what those of its text are, so that bits are told of what they are of."""
+    return _written_out(path, tree, "TOKENS", TypeAdapter(Tokens), "'bytes' or 'characters'")
+
+
+def _written_out(path: Path, tree: ast.Module, constant: str, kind: TypeAdapter[_T], written_as: str) -> _T | None:
+    """What a constant is, read and not run; raises ComponentError where it is of another kind, or has to be run."""
+    written = assigned(tree, constant)
     if written is None:
-        return {}
+        return None
     try:
-        return TypeAdapter(dict[str, int]).validate_python(ast.literal_eval(written), strict=True)
+        return kind.validate_python(ast.literal_eval(written), strict=True)
     except (ValueError, TypeError):
-        raise ComponentError(
-            f"{path.name}: found a SIZES that is not written out; write it as "
-            "{'train': 1000, 'validation': 100, 'test': 100}"
-        ) from None
+        message = f"found a {constant} that is not written out; write it as {written_as}"
+        raise ComponentError(f"{path.name}: {message}") from None

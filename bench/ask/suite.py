@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from bench.ask.search import Finite, Space
+from bench.ask.source import Tokens
 
 DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
@@ -27,10 +28,18 @@ MOST_EXAMPLES = 2**24
 
 
 class Unit(NamedTuple):
-    """What a loss is also given in: a number of it as a loss, and a loss as such a number."""
+    """What a loss is also given in: a number of it as a loss, and a loss as such a number.
+
+    tokens: what those of a text are, where it is a number for each of these and no others.
+    """
 
     loss: Callable[[float], float]
     number: Callable[[float], float]
+    tokens: Tokens | None = None
+
+
+def _bits(tokens: Tokens) -> Unit:
+    return Unit(lambda bits: bits * math.log(2), lambda loss: loss / math.log(2), tokens)
 
 
 def _perplexity(loss: float) -> float:
@@ -43,7 +52,8 @@ def _perplexity(loss: float) -> float:
 # What a target may also be given in, where the loss is a cross-entropy, in nats.
 UNITS = {
     "validation_perplexity": Unit(math.log, _perplexity),
-    "validation_bits_per_character": Unit(lambda bits: bits * math.log(2), lambda loss: loss / math.log(2)),
+    "validation_bits_per_character": _bits("characters"),
+    "validation_bits_per_byte": _bits("bytes"),
 }
 # What a workload is made of, each a component.
 PARTS = ("model", "dataset", "optimizer", "schedule")
@@ -54,6 +64,7 @@ Reading = Literal[
     "ema_validation_loss",
     "validation_perplexity",
     "validation_bits_per_character",
+    "validation_bits_per_byte",
 ]
 TARGETS = get_args(Reading)
 READINGS = tuple(name for name in TARGETS if name not in UNITS)

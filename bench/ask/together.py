@@ -12,7 +12,7 @@ from bench.ask.description import STEP, Component
 from bench.ask.document import Document, KeyPath
 from bench.ask.located import as_list, at, place_of, shown
 from bench.ask.search import Dimension, ScalingRule, Space
-from bench.ask.suite import MOST_EXAMPLES, PARTS, BatchRange, Growth, Spec, one_or_more, spec_of
+from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
 from bench.options import WARM_UPS
 
@@ -42,6 +42,7 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
     for position, (spec, dataset) in enumerate(found["dataset"]):
         yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
         yield from _check_labels(source, _spec_path(source, (*here, "dataset"), position), spec)
+        yield from _check_unit(source, (*here, "target"), workload.get("target"), dataset)
     most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
     sizes = _sizes(workload.get("batch_sizes"), most)
     for position, (spec, _) in enumerate(found["model"]):
@@ -81,6 +82,15 @@ def _check_labels(source: Document, path: KeyPath, spec: Spec) -> Iterator[Probl
     if "label_noise" in spec.options and task is not None:
         message = f"found it with task: {task}, which has no labels; leave out one of them"
         yield at(source, (*path, spec.name, "label_noise"), message)
+
+
+def _check_unit(source: Document, path: KeyPath, target: Any, dataset: Component) -> Iterator[Problem]:
+    """Bits are those of what the tokens of a text are: a character of several bytes has the bits of all of them."""
+    rights = [name for name, unit in UNITS.items() if unit.tokens and unit.tokens == dataset.tokens]
+    for stated in target if isinstance(target, dict) and rights else ():
+        if stated in UNITS and UNITS[stated].tokens not in (None, dataset.tokens):
+            message = f"the tokens of {dataset.name} are {dataset.tokens}; give {rights[0]}"
+            yield at(source, (*path, stated), message)
 
 
 def _check_ghost_batch(

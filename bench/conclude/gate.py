@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.ask.plan import Plan, Study, Timing
+from bench.ask.plan import Plan, PlanUnit
 from bench.ask.suite import AnyRule, Gate, StepsRule
 from bench.conclude import evidence, settle
 from bench.conclude.compare import TIMING, Measure, Values, higher_is_better, pair_logs, values_of
@@ -53,7 +53,7 @@ def gate(
     return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(_decided(rulings, rules.alpha)))
 
 
-def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tuple[Study | Timing, Measure, AnyRule]]]:
+def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tuple[PlanUnit, Measure, AnyRule]]]:
     """What a suite says of its gate, and each rule with its study; raises BenchError where none is for the measures."""
     rules = plan.suite.content.gate or Gate()
     timings = [timing for timing in plan.timings if timing.measure == "throughput"]
@@ -69,7 +69,7 @@ def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tupl
     return rules, asked
 
 
-def _beyond(unit: Study | Timing, side: Side, units: Sequence[Study | Timing]) -> bool:
+def _beyond(unit: PlanUnit, side: Side, units: Sequence[PlanUnit]) -> bool:
     """Whether a side ended before a batch size, at a smaller one that did not fit: there it is judged."""
     smaller = (
         side.samples.get((each.workload.name, each.batch_size))

@@ -6,7 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass, replace
 
-from bench.ask.plan import Study, Timing
+from bench.ask.plan import PlanUnit
 from bench.ask.suite import AnyRule, StepsRule
 from bench.conclude import evidence, settle
 from bench.conclude.compare import (
@@ -47,7 +47,7 @@ class Terms:
 def ruling_of(
     base: Side,
     candidate: Side,
-    study: Study | Timing,
+    study: PlanUnit,
     measure: Measure,
     rule: AnyRule,
     terms: Terms,
@@ -127,7 +127,7 @@ def _unfit(ruling: Ruling, apart: str | None) -> Ruling:
     return replace(ruling, verdict="fail", exit_code=FAILED, note="no longer fits in memory")
 
 
-def _timing(ruling: Ruling, before: Sample, after: Sample, timing: Study | Timing, terms: Terms) -> Ruling:
+def _timing(ruling: Ruling, before: Sample, after: Sample, timing: PlanUnit, terms: Terms) -> Ruling:
     base, candidate = ruling.base.each, ruling.candidate.each
     if not candidate and not after.infeasible:
         return error(ruling, INCOMPLETE, "the candidate was not timed; run 'bench time'")

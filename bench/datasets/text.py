@@ -9,6 +9,8 @@ from pydantic import PositiveInt
 from bench.datasets._text import BYTES, bytes_of, cut_in_three, data
 from bench.examples import Data
 
+TOKENS = "bytes"
+
 
 def text(folder: Path, *, path: str, length: PositiveInt = 64) -> Data:
     """The next byte of the file `path` in the data folder; the last 5 % test, the 5 % before validate.

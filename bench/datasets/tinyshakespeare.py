@@ -11,6 +11,7 @@ from bench.datasets._text import bytes_of, cut_in_three, data
 from bench.examples import Data
 
 FILE = "tinyshakespeare/input.txt"
+TOKENS = "characters"
 
 
 def tinyshakespeare(folder: Path, *, length: PositiveInt = 64) -> Data:

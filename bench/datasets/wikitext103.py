@@ -10,6 +10,7 @@ from bench.datasets._text import BYTES, bytes_of, data
 from bench.examples import Data
 
 FILE = "wikitext-103/train.txt"
+TOKENS = "bytes"
 
 
 def wikitext103(folder: Path, *, length: PositiveInt = 256) -> Data:

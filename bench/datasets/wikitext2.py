@@ -10,6 +10,7 @@ from bench.datasets._text import BYTES, bytes_of, data
 from bench.examples import Data
 
 FILE = "wikitext-2/train.txt"
+TOKENS = "bytes"
 
 
 def wikitext2(folder: Path, *, length: PositiveInt = 64) -> Data:

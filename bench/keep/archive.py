@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.ask.plan import Plan, Study, Timing, Trial
+from bench.ask.plan import Plan, PlanUnit, Timing, Trial
 from bench.errors import ArchiveError
 from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Seated, Started
 from bench.keep import database, entries, seals, shape, storage
@@ -95,7 +95,7 @@ class Archive(Reader):
             self._db.execute("INSERT OR IGNORE INTO environments VALUES (?, ?)", (name, text))
         return name
 
-    def record(self, study: Study | Timing, environment: str, event: Event) -> None:
+    def record(self, study: PlanUnit, environment: str, event: Event) -> None:
         """Keeps one event, committed when this returns."""
         with self._written(outcome=not isinstance(event, Evaluated)):
             match event:
@@ -116,17 +116,17 @@ class Archive(Reader):
                 case Finished():
                     entries.finish(self._db, study)
 
-    def unfinish(self, study: Study | Timing) -> None:
+    def unfinish(self, study: PlanUnit) -> None:
         """Takes back that a study was measured whole: begun again, it fell short."""
         with self._written():
             entries.unfinish(self._db, study)
 
-    def fault(self, study: Study | Timing, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
+    def fault(self, study: PlanUnit, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
         """Records that a study's worker ended early, and what was training there, with the last step seen of each."""
         with self._written():
             entries.fault(self._db, study, event, training)
 
-    def interrupt(self, study: Study | Timing, training: Mapping[Trial, int]) -> None:
+    def interrupt(self, study: PlanUnit, training: Mapping[Trial, int]) -> None:
         """Marks the trials of a study that have not ended: the run that trained them is over."""
         with self._written():
             entries.close_study(self._db, study, "interrupted", training)

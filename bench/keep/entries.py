@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.ask.plan import Study, Timing, Trial
+from bench.ask.plan import PlanUnit, Trial
 from bench.events import Ended, Failed, Lost, Way
 from bench.keep import seals
 from bench.keep.records import ImportedTrial, StudyRecord, content_of, kept
@@ -21,7 +21,7 @@ def suite(db: sqlite3.Connection, name: str, text: str, planned: str) -> None:
     seals.seal(db, "suite", str(added.lastrowid))
 
 
-def studies(db: sqlite3.Connection, units: Sequence[Study | Timing]) -> None:
+def studies(db: sqlite3.Connection, units: Sequence[PlanUnit]) -> None:
     """What is planned, new or known."""
     # What a study measures depends on its id; what its workload is called, and how it is read, does not.
     db.executemany(
@@ -62,7 +62,7 @@ def start(db: sqlite3.Connection, trial: Trial, environment: str) -> None:
     )
 
 
-def join(db: sqlite3.Connection, study: Study | Timing | StudyRecord, trials: Iterable[Trial]) -> None:
+def join(db: sqlite3.Connection, study: PlanUnit | StudyRecord, trials: Iterable[Trial]) -> None:
     """Trials are of a study, which may share them with others."""
     db.executemany(
         "INSERT OR IGNORE INTO members SELECT ?, key FROM trials WHERE id = ?",
@@ -104,19 +104,19 @@ def seat(db: sqlite3.Connection, trials: Sequence[Trial], way: Way) -> None:
     )
 
 
-def finish(db: sqlite3.Connection, study: Study | Timing) -> None:
+def finish(db: sqlite3.Connection, study: PlanUnit) -> None:
     """A study was measured whole."""
     db.execute("UPDATE studies SET finished = 1 WHERE id = ?", (study.id,))
     seals.seal(db, "study", study.id)
 
 
-def unfinish(db: sqlite3.Connection, study: Study | Timing) -> None:
+def unfinish(db: sqlite3.Connection, study: PlanUnit) -> None:
     """A study was not measured whole after all."""
     db.execute("UPDATE studies SET finished = 0 WHERE id = ?", (study.id,))
     seals.remove(db, "study", study.id)
 
 
-def close_study(db: sqlite3.Connection, study: Study | Timing, outcome: str, training: Mapping[Trial, int]) -> None:
+def close_study(db: sqlite3.Connection, study: PlanUnit, outcome: str, training: Mapping[Trial, int]) -> None:
     """The trials of a study that have not ended are over; training: the last step seen of each."""
     db.executemany(
         "UPDATE trials SET step = ? WHERE outcome IS NULL AND id = ?",
@@ -128,7 +128,7 @@ def close_study(db: sqlite3.Connection, study: Study | Timing, outcome: str, tra
     )
 
 
-def fault(db: sqlite3.Connection, study: Study | Timing, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
+def fault(db: sqlite3.Connection, study: PlanUnit, event: Failed | Lost, training: Mapping[Trial, int]) -> None:
     """A study's worker ended early, and with it what was training there."""
     outcome, signal = (event.outcome, event.signal) if isinstance(event, Lost) else ("crashed", None)
     steps = {trial.id: step for trial, step in training.items()}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bench.ask.plan import Phase, Study, TimedMeasure, Timing, Trial, titled
+from bench.ask.plan import Phase, PlanUnit, TimedMeasure, Timing, Trial, titled
 from bench.ask.search import Space, Value, as_plain
 from bench.ask.suite import UNITS, Growth, OneThreshold, Target, TimingOptions
 from bench.events import Outcome
@@ -119,7 +119,7 @@ _TIMED = TypeAdapter(_TimedContent)
 _TRAINED = TypeAdapter(_TrainedContent)
 
 
-def content_of(study: Study | Timing) -> dict[str, Any]:
+def content_of(study: PlanUnit) -> dict[str, Any]:
     """What a reader needs of a study without its suite, as plain data."""
     workload = study.workload
     entry = workload.entry

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.ask import check, document, plan
-from bench.ask.plan import Plan, Study, Timing
+from bench.ask.plan import Plan, PlanUnit
 from bench.conclude import measures
 from bench.conclude.fit import fit
 from bench.conclude.measures import Summary
@@ -289,7 +289,7 @@ class _InThisProcess:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def rehearse(self, studies: Sequence[Study | Timing], folder: Path) -> list[str]:
+    def rehearse(self, studies: Sequence[PlanUnit], folder: Path) -> list[str]:
         return rehearse(studies, folder)
 
     def run(
