@@ -141,7 +141,7 @@ def _type(annotation: ast.expr | None) -> Any:
         case ast.Name(id=name) if name in _TYPES:
             return _TYPES[name]
         case ast.Subscript(value=ast.Name(id="dict")):
-            return dict
+            return dict[str, Any]
         case ast.Constant(value=None):
             return None
         case ast.Subscript(value=ast.Name(id="list"), slice=item):

@@ -6,6 +6,7 @@ import os
 import socket
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Client
 from pathlib import Path
 from threading import Event, Thread
@@ -230,6 +231,14 @@ def test_what_else_a_job_is_to_ask_for_is_handed_to_sbatch(submitted):
     assert {"--mem=16G", "--qos=high", "--exclusive", "--signal=B:USR2@90"} <= given
     with pytest.raises(ComponentError, match="sbatch=16; should be a mapping"):
         submitted("sbatch=16")
+
+
+def test_how_many_devices_a_job_has_is_not_held_against_a_study_where_sbatch_is_told_otherwise(submitted):
+    wide = fake_study()
+    wide = replace(wide, workload=replace(wide.workload, devices=2))
+    refused = "w: found devices: 2; a job has 1, as cpus=1 asks for"
+    for options, problems in (((), [refused]), (("sbatch={gpus-per-node: 2}",), [])):
+        assert executor_of("slurm", options, [], 60.0).rehearse([wide], Path()) == problems
 
 
 @pytest.mark.parametrize(("asked", "counted"), [("1", 1), ("100000", None), ("", None), ("2(x2)", None)])

@@ -83,7 +83,8 @@ def slurm(
         slurm_account=account,
         slurm_gres=gres,
     )
-    has = asked_devices(gres, cpus) if cluster == "slurm" else None
+    otherwise = cluster == "local" or any(key.startswith(("gpus", "gres", "cpus")) for key in sbatch or {})
+    has = None if otherwise else asked_devices(gres, cpus)
     return SlurmExecutor(submitter, stall_seconds, jobs, host or socket.gethostname(), has)
 
 
