@@ -192,6 +192,17 @@ def test_times_of_unlike_machines_are_doubted():
     ]
 
 
+def test_times_of_several_nodes_of_a_cluster_are_doubted():
+    on_one, elsewhere = ({**HERE, "node": name} for name in ("n1", "n2"))
+    rows = [study(64, 1, 1e-3, environment=on_one), study(64, 2, 1e-3, environment=elsewhere)]
+    assert [note for note in scaling(rows)[0].notes if note.startswith("doubt: ")] == [
+        "doubt: timed in unlike places: a processor, torch 2.15.0, node n1; a processor, torch 2.15.0, node n2; time "
+        "it anew with another --label."
+    ]
+    alike = [study(64, count, 1e-3, environment=on_one) for count in (1, 2)]
+    assert not any("doubt" in note for note in scaling(alike)[0].notes)
+
+
 def test_a_cpu_whose_cores_are_shared_out_is_no_more_devices():
     rows = [study(64, count, 1e-3, environment={**HERE, "threads": 4 // count}) for count in (1, 2, 4)]
     (table,) = scaling(rows)

@@ -241,6 +241,20 @@ def test_a_study_on_more_devices_than_there_are_is_told_in_a_sentence(archive):
         plans.forecast_table(runner.in_order(made_of().studies), archive, 2)
 
 
+def test_a_step_of_another_model_under_the_same_name_says_nothing_of_how_long_a_plan_takes(archive):
+    other = made_of(SUITE.replace("softmax", "mlp"))
+    with pytest.raises(
+        BenchError, match="holds no step time of w-devices=1, w-devices=2, w-devices=4; measure it with"
+    ):
+        plans.forecast_table(runner.in_order(other.studies), archive, 8)
+
+
+def test_a_plan_that_trains_nothing_takes_no_time_and_that_is_what_is_said(archive):
+    only_timed = made_of(SUITE.replace("[steps_to_target, throughput]", "[throughput]"))
+    with pytest.raises(BenchError, match=r"^--devices: the suite trains nothing"):
+        plans.forecast_table(only_timed.studies, archive, 8)
+
+
 def test_a_plan_has_a_column_of_devices_where_any_are_several():
     studies, _, timings = plans.plan_tables(made_of())
     assert [row[studies.columns.index("devices")] for row in studies.rows] == ["1", "1", "2", "2", "4", "4"]

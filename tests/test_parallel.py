@@ -28,6 +28,10 @@ CPU = torch.device("cpu")
 EXACT, HALF = 1e-9, 2e-2
 WORKLOADS = {
     "momentum": ("optimizer: momentum", EXACT),
+    "probed": (
+        "target: {validation_error: {at_most: 0.88}}\n    probes: {noise_scale: {large: 16}, sharpness: {}}",
+        EXACT,
+    ),
     "adam": ("optimizer: adam", EXACT),
     "sam": ("optimizer: sam", EXACT),
     "noisy": ("optimizer: 'user_models:noisy'", EXACT),

@@ -14,9 +14,10 @@ from fakes import Curve, FakeCohort, fake_study, listen, look, study_of
 from bench.ask import components
 from bench.contracts import Moment
 from bench.errors import ComponentError
-from bench.events import Started
+from bench.events import Started, Way
 from bench.examples import Data, Split
 from bench.measure import build, cohort, probing, study
+from bench.measure.cohorts.one_by_one import OneByOne
 from bench.measure.losses import LOSSES
 from bench.stats import two_batch_estimate
 
@@ -89,6 +90,17 @@ def test_trained_weights_are_bitwise_equal_with_and_without_a_probe(probe, model
     for plain, watched in zip(*weights, strict=True):
         for name, value in plain.items():
             assert torch.equal(value, watched[name]), name
+
+
+def test_a_trial_on_several_devices_is_looked_at_as_on_one():
+    of, data = make("mlp", "noise_scale", OPTIONS["noise_scale"])
+    on_two = replace(of, workload=replace(of.workload, devices=2))
+    seen = []
+    for each in (of, on_two):
+        (trial, *_) = each.confirmations(each.draws()[0], 7)
+        trained = OneByOne(each, data, CPU, [trial], Way("one by one", ""))
+        seen.append(probing.looker(each, data, CPU)(trained, [trial], 0, ["noise_scale"])[trial])
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("training", ["stacked", "one_by_one"])

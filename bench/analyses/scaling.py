@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -117,13 +117,19 @@ def _legend(columns: Sequence[str]) -> list[str]:
     return [*notes, f"devices pay while their efficiency, to the target where that is known, is {PAYS:.0%} or more."]
 
 
+def _place(environment: Mapping[str, Any]) -> str:
+    """Where a process was timed: nodes of a cluster may differ in more than is known of them."""
+    node = f", node {environment['node']}" if "node" in environment else ""
+    return f"{environment.get('device', 'unknown')}, torch {environment.get('torch', 'unknown')}{node}"
+
+
 def _doubts(group: Group) -> list[str]:
     """What is missing from the tables, and why their rows may not be comparable."""
     timings = [row.timed for rows in group.rows.values() for row in rows if row.timed]
     unfit = [f"{each.study.batch_size:,} on {each.study.devices:,}" for each in timings if each.infeasible]
     notes = [f"out of memory, batch size on devices: {', '.join(unfit)}."] if unfit else []
     known = [process.environment for each in timings for process in each.processes if process.environment]
-    places = sorted({f"{each.get('device', 'unknown')}, torch {each.get('torch', 'unknown')}" for each in known})
+    places = sorted(set(map(_place, known)))
     if len(places) > 1:
         notes.append(f"doubt: timed in unlike places: {'; '.join(places)}; time it anew with another --label.")
     threads = {devices: count for devices, rows in group.rows.items() for row in rows for count in threads_of(row)}

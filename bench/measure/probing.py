@@ -27,7 +27,8 @@ def build_probes(workload: Workload) -> dict[str, Probe]:
 def looker(study: Study, data: Data, device: torch.device) -> Look:
     """Looks at the trials of a study with its probes; readings are called `<probe>.<what it gave>`.
 
-    The examples a probe draws depend on its name, the trial and the step alone.
+    The examples a probe draws depend on its name, the step and the trial's seed alone, which is the same on any number
+    of devices.
     """
     probes = build_probes(study.workload)
     copies = Copies(study, data, device)
@@ -38,7 +39,7 @@ def looker(study: Study, data: Data, device: torch.device) -> Look:
         for trial in trials:
             weights = cohort.weights(trial)
             for name in names:
-                seed = seed_of(name, trial.id, step)
+                seed = seed_of(name, trial.init_seed, step)
                 seen = copies.show(probes[name], trial, weights, seed)
                 readings[trial].update({f"{name}.{key}": value for key, value in seen.items()})
         return readings

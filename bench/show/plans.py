@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bench.ask.forecast import forecast, step_seconds
-from bench.ask.plan import Plan, Study, apart_from_devices
+from bench.ask.plan import Plan, Study, Timing, Workload
 from bench.conclude.measures import summaries
 from bench.errors import BenchError
 from bench.keep.archive import Archive
@@ -15,20 +16,24 @@ from bench.table import Table
 
 def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> Table:
     """How long studies, in the order in which they are begun, take at most on so many devices, from the step times that
-    an archive holds of their workloads; those without one are named. Raises BenchError where one takes more devices
-    than there are, or no step time is held.
+    an archive holds of their workloads as they now are; those without one are named. Raises BenchError where there are
+    no studies, one takes more devices than there are, or no step time is held.
     """
+    if not studies:
+        raise BenchError("--devices: the suite trains nothing; without it the plan says what is timed")
     if wide := [study.workload for study in studies if study.workload.devices > devices]:
         widest = max(wide, key=lambda workload: workload.devices)
         raise BenchError(
             f"--devices: found {devices:,}; a study of {widest.name} takes {widest.devices:,} at once, so as many or "
             "more would be right"
         )
-    known: dict[str, dict[int, float]] = {}
-    for row in summaries(archive):
-        if row.timed and row.timed.seconds:
-            known.setdefault(row.study.workload, {})[row.study.batch_size] = row.timed.seconds.median
-    steps = [(study, _step_seconds(study, known)) for study in studies]
+    held = {
+        row.timed.study.id: row.timed.seconds.median for row in summaries(archive) if row.timed and row.timed.seconds
+    }
+    workloads = {study.workload.name: study.workload for study in studies}
+    known = {name: _timed(workload, held) for name, workload in workloads.items()}
+    alone = {name: _timed(replace(workload, devices=1), held) for name, workload in workloads.items()}
+    steps = [(study, _step_seconds(study, known[study.workload.name], alone[study.workload.name])) for study in studies]
     timed = [(study, step) for study, step in steps if step is not None]
     unknown = dict.fromkeys(study.workload.name for study, step in steps if step is None)
     if not timed:
@@ -38,7 +43,7 @@ def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> 
         "For as many steps as the plan has at most, each as long as it was timed, with its devices to itself (on a CPU "
         "all cores, where a study has one); evaluation is not counted. No schedule ends before the least."
     ]
-    if split := dict.fromkeys(study.workload.name for study, _ in timed if study.workload.name not in known):
+    if split := dict.fromkeys(study.workload.name for study, _ in timed if not known[study.workload.name]):
         notes.append(
             "step time not known, and taken to be that of its part of the batch on one device, without communication "
             f"('bench time' measures it): {', '.join(split)}"
@@ -63,15 +68,19 @@ def forecast_table(studies: Sequence[Study], archive: Archive, devices: int) -> 
     )
 
 
-def _step_seconds(study: Study, known: Mapping[str, Mapping[int, float]]) -> float | None:
-    """A step of a study, from those timed of its workload; else one of a device's part, from those of the same workload
-    on one device.
+def _timed(workload: Workload, held: Mapping[str, float]) -> dict[int, float]:
+    """The seconds of a workload's step by batch size, of those held, which are by the ids of timings."""
+    timings = [Timing(workload, size, "throughput") for size in workload.batch_sizes()]
+    return {timing.batch_size: held[timing.id] for timing in timings if timing.id in held}
+
+
+def _step_seconds(study: Study, known: Mapping[int, float], alone: Mapping[int, float]) -> float | None:
+    """A step of a study, from those known of its workload; else one of a device's part, from those of the same workload
+    on one device alone.
     """
-    name, devices = study.workload.name, study.workload.devices
-    if name in known:
-        return step_seconds(known[name], study.batch_size)
-    alone = known.get(f"{apart_from_devices(name, devices)}-devices=1")
-    return step_seconds(alone, study.batch_size / devices) if alone else None
+    if known:
+        return step_seconds(known, study.batch_size)
+    return step_seconds(alone, study.batch_size / study.workload.devices) if alone else None
 
 
 def plan_tables(plan: Plan) -> list[Table]:
