@@ -728,6 +728,14 @@ def test_every_suite_shipped_passes_the_check(path, monkeypatch):
     assert check.load(path).name == path.stem
 
 
+def test_every_whole_suite_printed_in_the_readme_passes_the_check():
+    printed = re.findall(
+        r"^```yaml\n(suite: .*?)^```$", (SUITES[0].parent.parent / "README.md").read_text(), re.M | re.S
+    )
+    assert printed
+    assert [checked(text).text for text in printed] == printed
+
+
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_every_suite_shipped_begins_with_its_question_and_the_paper_that_asked_it(path):
     header = "".join(itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))
