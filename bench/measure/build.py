@@ -112,6 +112,7 @@ def _scale_weights(model: nn.Module, scale: float, name: str) -> None:
 def optimizer(
     workload: Workload,
     model: nn.Module,
+    classes: int,
     metaparameters: Mapping[str, Value],
     parameters: Sequence[Tensor] | None = None,
 ) -> torch.optim.Optimizer:
@@ -127,7 +128,7 @@ def optimizer(
     named = inspect.signature(create).parameters
     if inspect.isclass(create) and "lr" in named:
         options["lr"] = options.pop("learning_rate")
-    own, known = list(parameters or model.parameters()), roles(model)
+    own, known = list(parameters or model.parameters()), roles(model, classes)
     if ROLES in named:
         options[ROLES] = known
     built: torch.optim.Optimizer = create(own, **options)

@@ -106,7 +106,7 @@ def _rehearse(
     probing.build_probes(workload)
     point = _any_point(largest)
     try:
-        optimizer = build.optimizer(workload, model, point)
+        optimizer = build.optimizer(workload, model, data.classes, point)
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         given = ", ".join(f"{name} {value}" for name, value in point.items())
         raise ComponentError(f"{workload.optimizer} cannot be made with {given}: {sentence(error)}") from error
