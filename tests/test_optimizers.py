@@ -330,7 +330,7 @@ def test_what_is_of_every_step_is_no_option_of_an_optimizer():
 OWN = ["lamb", "lars", "lion", "muon", "sam", "schedule_free", "shampoo"]
 # Those that go by the sign of a gradient, or by its size relative to itself alone. A bias of a transformer's keys has
 # none but rounding: it moves at random, and moves no output.
-BY_SIGN = ("lion", "Rprop", "Adafactor")
+BY_SIGN = ("lion", "Adafactor")
 SMALL_MLP = "{mlp: {hidden: [16]}}"
 SMALL_VIT = "{vit_tiny: {width: 12, heads: 2, depth: 1}}"
 
