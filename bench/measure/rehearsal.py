@@ -94,8 +94,11 @@ def _rehearse(
         "reconstruction": [tuple(targets.shape), (2,)],
         "output": [(2,)],
     }
+    takes = " or ".join(map(str, wanted[data.loss]))
+    if not isinstance(outputs, torch.Tensor):
+        gave = f"gave a {type(outputs).__name__} for 2 examples of {key}"
+        raise ComponentError(f"{workload.model} {gave}; it takes one tensor, {takes}")
     if tuple(outputs.shape) not in wanted[data.loss]:
-        takes = " or ".join(map(str, wanted[data.loss]))
         raise ComponentError(f"{workload.model} gave {tuple(outputs.shape)} for 2 examples of {key}; it takes {takes}")
     stated = next(iter(workload.entry.target), "validation_loss")
     if LOSSES[data.loss].error is None and not stated.endswith("validation_loss"):
