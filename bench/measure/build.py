@@ -80,7 +80,7 @@ def _given(name: str, create: Callable[..., Any], data: Data) -> tuple[tuple[Any
     library = of_library(name)
     if library == "torchvision":
         made = inspect.signature(create).return_annotation
-        # Unless the suite gives it: no outputs beside the classes; weights as ever, which torchvision warns will change.
+        # Unless the suite says: no outputs beside the classes; weights as ever, which torchvision warns will change.
         usual = {"aux_logits": False, "init_weights": True}
         taken = {key: value for key, value in usual.items() if key in inspect.signature(made).parameters}
         return (), {"weights": None, "num_classes": data.classes, **taken}
