@@ -158,6 +158,7 @@ BROKEN = [
         "unknown option of digits; there is label_noise, subset, task",
     ),
     (7, "optimizer: LBFGS", ".optimizer", "found 'LBFGS'; it takes several steps at once"),
+    (7, "optimizer: Rprop", ".optimizer", "found 'Rprop'; it reads its learning rate at the first step alone"),
     (7, "optimizer: rmsprop", ".optimizer", "found 'rmsprop'; did you mean 'RMSprop'?"),
     (
         7,
@@ -621,8 +622,8 @@ def test_a_decay_of_matrices_alone_needs_a_weight_decay(optimizer, weight_decay,
 
 
 def test_a_decay_of_matrices_alone_needs_an_optimizer_that_decays():
-    (told,) = sentences(with_lines({7: "optimizer: Rprop", 8: "decay: matrices", 16: ""}))
-    assert told == "s.yaml:8: workloads[0].decay: found matrices; Rprop has no weight_decay, so leave it out"
+    (told,) = sentences(with_lines({7: "optimizer: user_models:by_role", 8: "decay: matrices", 16: ""}))
+    assert told.endswith("decay: found matrices; user_models:by_role has no weight_decay, so leave it out")
 
 
 @pytest.mark.parametrize(
@@ -747,6 +748,14 @@ def test_a_scaling_rule_is_held_to_every_batch_size_of_a_range_too():
 def test_every_suite_shipped_passes_the_check(path, monkeypatch):
     monkeypatch.syspath_prepend(str(path.parent.parent))
     assert check.load(path).name == path.stem
+
+
+def test_every_whole_suite_printed_in_the_readme_passes_the_check():
+    printed = re.findall(
+        r"^```yaml\n(suite: .*?)^```$", (SUITES[0].parent.parent / "README.md").read_text(), re.M | re.S
+    )
+    assert printed
+    assert [checked(text).text for text in printed] == printed
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -88,6 +88,29 @@ def test_an_optimizer_that_cannot_be_made_is_named_by_a_rehearsal(optimizer, sai
     assert told.startswith(f"w: {said}")
 
 
+IMAGES = "{random_images: {shape: [3, 32, 32], examples: 32, classes: 5}}"
+
+
+def rehearsed(model, dataset="digits"):
+    text = SUITE.format(model=model, optimizer="sgd", schedule="constant", batch_size=8, rate=0.1)
+    return rehearse([study_of(text.replace("dataset: digits", f"dataset: {dataset}"))], Path())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_of_torchvision_with_auxiliary_outputs_is_made_without_them_unless_the_suite_asks():
+    assert rehearsed("torchvision:googlenet", IMAGES) == []
+    (told,) = rehearsed("{'torchvision:googlenet': {aux_logits: true, init_weights: false}}", IMAGES)
+    assert " gave a GoogLeNetOutputs for 2 examples of random_images" in told
+    assert told.endswith("; it takes one tensor, (2, 5)")
+
+
+def test_a_model_whose_parameters_have_no_shape_yet_is_refused_in_a_sentence():
+    (told,) = rehearsed("user_models:lazy")
+    assert told.endswith(
+        "lazy has no shape for 1.weight before it sees an example; give it one: nn.Linear, not LazyLinear"
+    )
+
+
 def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 

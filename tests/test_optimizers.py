@@ -264,6 +264,7 @@ class Reader(torch.nn.Module):
         self.norm = torch.nn.LayerNorm([3, 4])
         self.head = torch.nn.Linear(4, 7)
         self.mixing = torch.nn.Parameter(torch.zeros(4, 4))
+        self.compose = torch.nn.Parameter(torch.zeros(4, 4))
         if tied:
             self.head.weight = self.words.weight
 
@@ -271,11 +272,12 @@ class Reader(torch.nn.Module):
 @pytest.mark.parametrize("tied", [False, True])
 def test_every_parameter_has_its_role(tied):
     model = Reader(tied=tied)
-    found = dict(zip(dict(model.named_parameters()), roles.roles(model), strict=True))
+    found = dict(zip(dict(model.named_parameters()), roles.roles(model, classes=7), strict=True))
     expected = {
         "position_table": "embedding",
         "class_token": "embedding",
         "mixing": "hidden",
+        "compose": "hidden",
         "words.weight": "embedding",
         "mix.weight": "hidden",
         "mix.bias": "vector",
@@ -292,8 +294,19 @@ def test_every_parameter_has_its_role(tied):
 @pytest.mark.parametrize("name", ["softmax", "mlp", "resnet8", "simple_cnn", "vit_tiny"])
 def test_the_head_of_a_classifier_is_what_gives_its_classes(name):
     model = components.find("models", name).load()((1, 28, 28), 10)
-    found = zip(roles.roles(model), model.parameters(), strict=True)
+    found = zip(roles.roles(model, classes=10), model.parameters(), strict=True)
     assert [len(parameter) for role, parameter in found if role == "head"] == [10]
+
+
+def test_the_head_is_the_last_layer_as_wide_as_there_are_classes_and_none_where_there_is_none():
+    layers = torch.nn.Linear(4, 7), torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 7, bias=False)
+    first, middle, last = (torch.nn.Sequential(*layers[:count]) for count in (2, 3, 3))
+    del middle[0]
+    assert roles.roles(first, classes=7) == ["head", "vector", "hidden"]
+    assert roles.roles(middle, classes=7) == ["hidden", "head"]
+    assert roles.roles(last, classes=7) == ["hidden", "vector", "hidden", "head"]
+    # Such as a language model's whose output is the product with its embedding.
+    assert roles.roles(last, classes=5) == ["hidden", "vector", "hidden", "hidden"]
 
 
 def test_an_optimizer_of_ones_own_may_ask_for_roles_and_a_suite_may_not_set_them():
@@ -317,7 +330,7 @@ def test_what_is_of_every_step_is_no_option_of_an_optimizer():
 OWN = ["lamb", "lars", "lion", "muon", "sam", "schedule_free", "shampoo"]
 # Those that go by the sign of a gradient, or by its size relative to itself alone. A bias of a transformer's keys has
 # none but rounding: it moves at random, and moves no output.
-BY_SIGN = ("lion", "Rprop", "Adafactor")
+BY_SIGN = ("lion", "Adafactor")
 SMALL_MLP = "{mlp: {hidden: [16]}}"
 SMALL_VIT = "{vit_tiny: {width: 12, heads: 2, depth: 1}}"
 
@@ -567,12 +580,12 @@ DECAYING = ["sgd", "momentum", "adam", "adamw", "lion", "muon", "sam", "schedule
 def test_decay_of_matrices_alone_leaves_biases_and_norms_as_they_are(optimizer):
     of, data = with_search("weight_decay: 0.5", optimizer, "resnet8", "decay: matrices")
     model = build.model(of.workload, data, CPU, 0)
-    made = build.optimizer(of.workload, model, {"learning_rate": 0.1, "weight_decay": 0.5})
+    made = build.optimizer(of.workload, model, data.classes, {"learning_rate": 0.1, "weight_decay": 0.5})
     before = [weight.detach().clone() for weight in model.parameters()]
     for weight in model.parameters():  # without a gradient, decay is all there is
         weight.grad = torch.zeros_like(weight)
     made.step(lambda: None)
-    for weight, then, role in zip(model.parameters(), before, roles.roles(model), strict=True):
+    for weight, then, role in zip(model.parameters(), before, roles.roles(model, data.classes), strict=True):
         assert torch.equal(weight, then) == (role == "vector")
 
 

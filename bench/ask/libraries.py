@@ -38,6 +38,7 @@ _TORCH_OPTIM_HIDDEN = {"params", "foreach", "fused", "capturable", "differentiab
 TORCH_OPTIM_UNFIT = {
     "LBFGS": "it takes several steps at once, with one learning rate for all trials; name another, such as Adam",
     "SparseAdam": "it needs sparse gradients, which an ordinary step does not give; name another, such as Adam",
+    "Rprop": "it reads its learning rate at the first step alone, and follows no schedule; name another, such as Adam",
     "Muon": "it takes matrices alone; name muon, which gives the other parameters to AdamW",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,25 +59,32 @@ def model(workload: Workload, data: Data, device: torch.device, seed: int) -> nn
     component, options = workload.component("model"), workload.model.options
     mine = component.done_by_harness(options)
     create = component.load()
-    given, known = _given(component.name, data)
+    given, known = _given(component.name, create, data)
     with random_state_kept(torch.device("cpu")):
         # A model of one's own may draw its weights from any of the three.
         torch.manual_seed(seed)
         random.seed(seed)
         numpy.random.seed(seed % 2**32)
-        built = create(*given, **known, **{name: options[name] for name in options.keys() - mine.keys()})
+        built = create(*given, **{**known, **{name: options[name] for name in options.keys() - mine.keys()}})
     if not isinstance(built, nn.Module):
         raise ComponentError(f"{component.name} made a {type(built).__name__}; a model is a torch.nn.Module")
+    if lazy := [name for name, own in built.named_parameters() if isinstance(own, nn.UninitializedParameter)]:
+        message = f"has no shape for {lazy[0]} before it sees an example; give it one: nn.Linear, not LazyLinear"
+        raise ComponentError(f"{component.name} {message}")
     if "init_scale" in mine:
         _scale_weights(built, mine["init_scale"], component.name)
     return built.to(device, precision.dtype(workload.entry.precision))
 
 
-def _given(name: str, data: Data) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _given(name: str, create: Callable[..., Any], data: Data) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What the harness calls a model with: by position, or, in a library's own words, by keyword."""
     library = of_library(name)
     if library == "torchvision":
-        return (), {"weights": None, "num_classes": data.classes}
+        made = inspect.signature(create).return_annotation
+        # Unless the suite says: no outputs beside the classes; weights as ever, which torchvision warns will change.
+        usual = {"aux_logits": False, "init_weights": True}
+        taken = {key: value for key, value in usual.items() if key in inspect.signature(made).parameters}
+        return (), {"weights": None, "num_classes": data.classes, **taken}
     if library == "timm":
         from timm.models import get_pretrained_cfg
 
@@ -113,6 +120,7 @@ def _scale_weights(model: nn.Module, scale: float, name: str) -> None:
 def optimizer(
     workload: Workload,
     model: nn.Module,
+    classes: int,
     metaparameters: Mapping[str, Value],
     parameters: Sequence[Tensor] | None = None,
 ) -> torch.optim.Optimizer:
@@ -127,7 +135,7 @@ def optimizer(
     named = inspect.signature(create).parameters
     if inspect.isclass(create) and "lr" in named:
         options["lr"] = options.pop("learning_rate")
-    own, known = list(parameters or model.parameters()), roles(model)
+    own, known = list(parameters or model.parameters()), roles(model, classes)
     if ROLES in named:
         options[ROLES] = known
     built: torch.optim.Optimizer = create(own, **options)

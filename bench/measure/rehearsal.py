@@ -103,7 +103,7 @@ def _fitting_model(workload: Workload, data: Data, alone: str | None) -> nn.Modu
     few = data.train.first(2)
     try:
         model = build.model(workload, data, torch.device("cpu"), seed=0)
-        found = tuple(model(few.inputs).shape)
+        outputs = model(few.inputs)
     except _UNFIT as error:
         message = f"cannot take examples of shape {list(data.example_shape)} from {workload.dataset}"
         raise ComponentError(f"{workload.model} {message}: {sentence(error)}") from error
@@ -114,9 +114,13 @@ def _fitting_model(workload: Workload, data: Data, alone: str | None) -> nn.Modu
             message = f"cannot train on one example alone, as {alone} has it"
             raise ComponentError(f"{workload.model} {message}: {sentence(error)}") from error
     shapes = LOSSES[data.loss].output_shapes(tuple(few.targets.shape), data.classes)
-    if found not in shapes:
-        takes = " or ".join(map(str, shapes))
-        raise ComponentError(f"{workload.model} gave {found} for 2 examples of {workload.dataset}; it takes {takes}")
+    takes = " or ".join(map(str, shapes))
+    if not isinstance(outputs, torch.Tensor):
+        gave = f"gave a {type(outputs).__name__} for 2 examples of {workload.dataset}"
+        raise ComponentError(f"{workload.model} {gave}; it takes one tensor, {takes}")
+    if tuple(outputs.shape) not in shapes:
+        gave = f"gave {tuple(outputs.shape)} for 2 examples of {workload.dataset}"
+        raise ComponentError(f"{workload.model} {gave}; it takes {takes}")
     return model
 
 
@@ -124,7 +128,7 @@ def _take_step(unit: PlanUnit, model: nn.Module, data: Data) -> None:
     """One step on two examples; raises ComponentError where the optimizer cannot be made."""
     workload, point, few = unit.workload, _any_point(unit), data.train.first(2)
     try:
-        optimizer = build.optimizer(workload, model, point)
+        optimizer = build.optimizer(workload, model, data.classes, point)
     except _UNFIT as error:
         given = ", ".join(f"{name} {value}" for name, value in point.items())
         raise ComponentError(f"{workload.optimizer} cannot be made with {given}: {sentence(error)}") from error

@@ -10,15 +10,15 @@ from torch.nn.modules.batchnorm import _NormBase
 Role = Literal["hidden", "embedding", "head", "vector"]
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-# What a table that is a bare parameter, in no layer of torch's, is called.
-_TABLES = ("embed", "pos", "token")
+# What a table that is a bare parameter, in no layer of torch's, is called: one of the words of its name.
+_TABLES = {"emb", "embed", "embedding", "embeddings", "pos", "position", "positional", "positions", "token", "tokens"}
 
 
-def roles(model: nn.Module) -> list[Role]:
-    """The role of each of `model.parameters()`, in their order.
+def roles(model: nn.Module, classes: int) -> list[Role]:
+    """The role of each of `model.parameters()`, in their order; classes: how many numbers it gives for an example.
 
     embedding: of an embedding layer (tied to the head or not), or a learned table of positions or tokens.
-    head: the weight of the linear layer that stands last in the model.
+    head: the weight of the linear layer that stands last of those that give so many numbers.
     vector: norms, and whatever has fewer than two dimensions, those of size 1 not counted: biases and gains.
     hidden: the others, the matrices and convolutions inside the network.
     """
@@ -31,11 +31,11 @@ def roles(model: nn.Module) -> list[Role]:
             embeddings |= own
         elif isinstance(module, _NORMS):
             norms |= own
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, nn.Linear) and module.out_features == classes:
             head = {id(module.weight)}
 
     def role(name: str, parameter: Tensor) -> Role:
-        if id(parameter) in embeddings or any(table in name.rpartition(".")[2] for table in _TABLES):
+        if id(parameter) in embeddings or not _TABLES.isdisjoint(name.rpartition(".")[2].split("_")):
             return "embedding"
         if id(parameter) in head:
             return "head"

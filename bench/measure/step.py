@@ -52,7 +52,7 @@ class Step:
             return precision.products(entry.precision, device, called)
 
         self.forward = self._trained = as_asked(self.model)
-        self.optimizer = build.optimizer(workload, self.model, metaparameters)
+        self.optimizer = build.optimizer(workload, self.model, data.classes, metaparameters)
         self.gradients = build.gradients(self.optimizer)
         self._clip = metaparameters.get("clip")
         ema = metaparameters.get("ema")

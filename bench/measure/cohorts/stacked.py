@@ -69,7 +69,7 @@ class Stacked:
         self._buffers = {name: buffer.to(device) for name, buffer in buffers.items()}
         views = self._hold({name: parameter.to(device) for name, parameter in parameters.items()})
         optimizers = [
-            build.optimizer(workload, self._template, trial.metaparameters, own)
+            build.optimizer(workload, self._template, data.classes, trial.metaparameters, own)
             for own, trial in zip(views, trials, strict=True)
         ]
         # One optimizer with the groups of all: each trial's are those its own would have had.
