@@ -345,6 +345,25 @@ def test_what_a_run_would_not_try_is_missed_by_no_collection(tmp_path, too_large
     )
 
 
+def test_a_part_measures_the_data_that_its_run_was_submitted_with_and_no_other(tmp_path):
+    class Looks:
+        def rehearse(self, units, folder):
+            return [unit.id for unit in units]  # as what would stop them
+
+    (tmp_path / "mine.txt").write_text("abcd")
+    text = SUITE.format(batch_sizes=[16]).replace("dataset: digits", "dataset: {text: {path: mine.txt}}")
+    made = plan.make(check.check(document.parse(text)), data=tmp_path)
+    files = parts.PartFiles(tmp_path, 0)
+    with Archive.writing(tmp_path / "whole.sqlite") as archive:
+        archive.plan(made)
+        parts.begin(archive, made.studies, files)
+    with pytest.raises(ComponentError, match=f"^{made.studies[0].id}$"):
+        parts.Work(files, tmp_path)(Looks())
+    (tmp_path / "mine.txt").write_text("dcba")
+    with pytest.raises(ComponentError, match="was changed since it was submitted"):
+        parts.Work(files, tmp_path)(Looks())
+
+
 def test_an_archive_added_twice_is_there_once_with_its_faults(tmp_path):
     made = plan.make(check.check(document.parse(SUITE.format(batch_sizes=[16]))))
     (study,) = made.studies

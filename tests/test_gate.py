@@ -210,7 +210,7 @@ def test_a_candidate_of_another_suite_or_source_is_incomplete_and_two_sources_si
     both = side(clocked(SECONDS)), side(clocked(SECONDS))
     found = stages.gate(plan_of(rules), *both)
     assert (found.verdict, found.exit_code) == ("error", INCOMPLETE)
-    assert "measured of another suite or source" in found.rulings[0].note
+    assert "measured of another suite, source or data" in found.rulings[0].note
     assert stages.gate(plan_of(rules), *both, same_source=False).verdict == "pass"
 
 

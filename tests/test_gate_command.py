@@ -123,7 +123,7 @@ def exits(folder, *arguments, **environment):
 CASES = {
     "the same archive": (["gated.yaml", "base.json", "main"], 0, "identical"),
     "a smaller learning rate, forced": (["slow.yaml", "base.json", "slow"], 1, "fail"),
-    "a candidate of another suite": (["gated.yaml", "base.json", "slow"], 5, "measured of another suite or source"),
+    "a candidate of another suite": (["gated.yaml", "base.json", "slow"], 5, "another suite, source or data"),
     "a workload that is missing": (["gated.yaml", "base.json", "less"], 5, "the candidate lacks it; run the suite"),
     "a workload the base lacks": (["gated.yaml", "less", "main"], 4, "the base lacks it"),
     "an unfinished run": (["gated.yaml", "base.json", "unfinished"], 5, "the candidate's study was not measured"),

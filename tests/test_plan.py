@@ -203,6 +203,59 @@ def test_ids_of_a_suite_that_says_nothing_new_are_those_of_the_first_archives_bu
     assert (study.id, study.draws()[0].id) == ("c10c2b75f56efc1c", "08088298c2dcbb9f")
 
 
+# ---- data of one's own ---------------------------------------------------------------------------------------------
+
+
+def planned(data, dataset="{text: {path: mine}}"):
+    text = changed(
+        ("dataset: digits", f"dataset: {dataset}"),
+        ("max_steps", "measure: [steps_to_target, throughput]\n    max_steps"),
+    )
+    return plan.make(check.check(document.parse(text)), data=data)
+
+
+def test_what_lies_at_a_path_of_ones_own_is_part_of_what_is_measured_and_where_its_folder_lies_is_not(tmp_path):
+    for name, text in {"here": "abc", "there": "abc", "other": "abd"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text(text)
+    here, there, other = (planned(tmp_path / name) for name in ("here", "there", "other"))
+    assert [unit.id for unit in here.units] == [unit.id for unit in there.units]
+    for before, after in zip(here.units, other.units, strict=True):
+        assert before.id != after.id
+    before, after = (made.studies[0].draws()[0] for made in (here, other))
+    assert before.id != after.id
+    assert (before.metaparameters, before.init_seed) == (after.metaparameters, after.init_seed)
+
+
+def test_a_folder_of_ones_own_is_known_by_the_names_and_sizes_of_its_files(tmp_path):
+    ids = set()
+    image = tmp_path / "pets" / "train" / "cats" / "1.png"
+    image.parent.mkdir(parents=True)
+    for change in (
+        lambda: image.write_bytes(b"one"),
+        lambda: image.write_bytes(b"longer"),
+        lambda: image.rename(image.with_name("2.png")),
+        lambda: image.parent.rename(image.parent.with_name("dogs")),
+    ):
+        change()
+        ids.add(planned(tmp_path, "{image_folder: {path: pets}}").studies[0].id)
+    assert len(ids) == 4
+
+
+@pytest.mark.parametrize("path", ["mine", "/nowhere/at/all", '"\\0"', "x" * 5000])
+def test_a_suite_whose_data_is_not_there_yet_is_planned_and_is_another_once_it_is(tmp_path, path):
+    absent = planned(tmp_path, f"{{text: {{path: {path}}}}}").studies[0]
+    assert absent.id == planned(tmp_path / "elsewhere", f"{{text: {{path: {path}}}}}").studies[0].id
+    if path == "mine":
+        (tmp_path / "mine").write_text("abc")
+        assert absent.id != planned(tmp_path).studies[0].id
+
+
+@pytest.mark.parametrize("dataset", ["digits", "{digits: {subset: 500}}", "wikitext2", "imagenet"])
+def test_a_dataset_without_a_path_is_known_by_its_name(tmp_path, dataset):
+    assert planned(tmp_path, dataset).studies[0].id == planned(None, dataset).studies[0].id
+
+
 def test_a_batch_that_grows_is_not_timed_where_all_is():
     growing = WORKLOAD.replace("name: a", "name: b") + "    growth: {double_at: [100]}\n"
     made = plan.make(check.check(document.parse(SUITE + growing)), timed=True)

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.ask import components
+from bench.ask import check, components, plan
 from bench.ask.source import tree_of
 from bench.ask.suite import UNITS
 from bench.cli import main
 from bench.conclude import sides
 from bench.keep.archive import Archive
+from bench.measure.rehearsal import rehearse
 from bench.show import page, plot
 
 TESTS = Path(__file__).parent
@@ -477,3 +478,51 @@ def test_what_a_loss_is_also_given_in_is_that_loss():
     for unit in UNITS.values():
         assert unit.number(unit.loss(4.2)) == pytest.approx(4.2)
     assert UNITS["validation_perplexity"].number(1e4) == math.inf
+
+
+# ---- data of one's own ---------------------------------------------------------------------------------------------
+
+TEXT = """
+suite: small
+workloads:
+  - name: w
+    model: {transformer: {width: 8, heads: 1, depth: 1}}
+    dataset: {text: {path: mine.txt, length: 4}}
+    optimizer: sgd
+    batch_sizes: [8]
+    target: {validation_loss: {below: 10}}
+    max_steps: 5
+    search: {trials: 1, learning_rate: 0.01}
+    confirm: {seeds: 0}
+gate: {steps_to_target: {tolerance: 0.25}}
+"""
+
+
+def test_data_of_ones_own_that_changed_is_trained_on_anew_and_goes_through_no_gate_as_the_old(tmp_path):
+    (tmp_path / "small.yaml").write_text(TEXT)
+    for text, label in (("abcd", "old"), ("dcba", "old"), ("dcba", "new")):
+        (tmp_path / "mine.txt").write_text(text * 200)
+        bench("run", "small.yaml", "--data", ".", "--label", label, folder=tmp_path)
+    with closing(sqlite3.connect(tmp_path / "results" / "small" / "old.sqlite")) as db:
+        assert db.execute("SELECT count(*) FROM trials WHERE outcome = 'reached'").fetchone() == (2,)
+    with Archive.reading(tmp_path / "results" / "small" / "old.sqlite") as archive:
+        (study,) = archive.studies()
+    out, _ = bench("plan", "small.yaml", "--data", ".", folder=tmp_path)
+    assert study.id in out
+    told = "measured of another suite, source or data"
+    assert told not in bench("gate", "small.yaml", "old", "new", "--data", ".", folder=tmp_path, code=5)[0]
+    (tmp_path / "mine.txt").write_text("abcd" * 200)
+    assert told in bench("gate", "small.yaml", "old", "new", "--data", ".", folder=tmp_path, code=5)[0]
+
+
+def test_data_that_is_no_more_what_the_run_found_is_not_trained_on(tmp_path):
+    (tmp_path / "small.yaml").write_text(TEXT)
+    (tmp_path / "mine.txt").write_text("abcd" * 200)
+    planned = plan.make(check.load(tmp_path / "small.yaml"), data=tmp_path)
+    assert rehearse(planned.units, tmp_path) == []
+    (tmp_path / "mine.txt").write_text("dcba" * 200)
+    (told,) = rehearse(planned.units, tmp_path)
+    assert told == (
+        f"w: text(length=4, path=mine.txt) in {tmp_path} is not what lay there when the run began; run the suite "
+        "again, with the same files on every machine"
+    )

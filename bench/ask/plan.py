@@ -12,16 +12,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bench.ask import components
+from bench.ask.contents import contents
 from bench.ask.description import STEP, Component
 from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 from bench.options import EVERY
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
-_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "precision", "augment")
+_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "contents", "precision", "augment")
 
 CONFIRM_BUDGET = 3
 MOST_DRAWS = 2
@@ -49,7 +51,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Workload:
-    """One model, dataset, optimizer and schedule, with a target: what is measured at each batch size."""
+    """One model, dataset, optimizer and schedule, with a target: what is measured at each batch size.
+
+    contents: which files of one's own it is trained on (`contents.py`), if any, and the data folder is known.
+    """
 
     name: str
     entry: Entry
@@ -58,6 +63,7 @@ class Workload:
     optimizer: Spec
     schedule: Spec
     devices: int = 1
+    contents: str | None = None
 
     @property
     def reading(self) -> str:
@@ -127,6 +133,7 @@ class Workload:
             "evaluate": entry.evaluate.model_dump(),
             "slack": self.slack,
             "sources": [self.component(key).source for key in PARTS],
+            **({"contents": self.contents} if self.contents else {}),
             "precision": entry.precision,
             "training": entry.training,
             **self._step(),
@@ -333,13 +340,17 @@ class Plan:
         return [component for component in self.components() if component.origin]
 
 
-def make(suite: Suite, *, timed: bool = False) -> Plan:
+def make(suite: Suite, *, timed: bool = False, data: Path | None = None) -> Plan:
     """Spreads a suite's lists out into workloads, and these into what is measured at each batch size.
 
+    data: the folder of datasets; without it a plan does not know which files of one's own are trained on, and so has
+    other ids where a suite names any.
     timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
     """
+    datasets = {str(spec): spec for entry in suite.content.workloads for spec in entry.dataset}
+    found = {name: contents(spec.options, data) for name, spec in datasets.items()} if data else {}
     workloads = tuple(
-        Workload(name, entry, model, dataset, optimizer, schedule, devices)
+        Workload(name, entry, model, dataset, optimizer, schedule, devices, found.get(str(dataset)))
         for entry in suite.content.workloads
         for name, model, dataset, optimizer, schedule, devices in entry.combinations()
     )

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from bench.conclude.sides import Side
 
 
-def plan_of(path: Path, plugins: list[Path] | None, *, timed: bool = False) -> Plan:
+def plan_of(path: Path, plugins: list[Path] | None, *, timed: bool = False, data: Path | None = None) -> Plan:
+    """The plan of a suite; data: the folder of datasets, for whoever relies on ids."""
     from bench.ask import check, plan
 
     with own_components(plugins):
-        made = plan.make(check.load(path), timed=timed)
+        made = plan.make(check.load(path), timed=timed, data=data and data.expanduser())
         made.components()  # all that it names is found here, and not later
         return made
 

@@ -11,7 +11,9 @@ import typer
 from bench.commands._interrupt import interrupt_once
 from bench.commands._options import (
     BASE_HELP,
+    DEFAULT_DATA,
     SIDE_HELP,
+    Data,
     FailOn,
     Format,
     JsonPath,
@@ -60,6 +62,7 @@ def gate(
     junit: JUnitPath = None,
     json: JsonPath = None,
     plugin: Plugins = None,
+    data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
 ) -> None:
     """Holds a candidate to the rules of a suite ('gate:'), against a base: red only on evidence, green never for want
@@ -71,7 +74,7 @@ def gate(
     """
     from bench.conclude.gate import gate
 
-    plan = plan_of(suite, plugin)
+    plan = plan_of(suite, plugin, data=data)
     before = side_of(place_of(base, results, plan.suite.name), BaselineError)
     after = side_of(place_of(candidate, results, plan.suite.name), IncompleteError)
     _publish(gate(plan, before, after), output, fail_on, junit, json)

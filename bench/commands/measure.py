@@ -64,7 +64,7 @@ def measure(
     from bench.run import collect, detached, live, runner
 
     only_timed = context.command.name == "time"
-    plan = plan_of(suite, plugin, timed=only_timed)
+    plan = plan_of(suite, plugin, timed=only_timed, data=data)
     failures: dict[str, Failed | Lost] = {}
     crashes: list[Retried] = []
     place = executor_of(executor, executor_options or [], device or [], stall_seconds)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands._options import Label, Plugins, Results, SuitePath
+from bench.commands._options import DEFAULT_DATA, Data, Label, Plugins, Results, SuitePath
 from bench.commands._places import archive_path, plan_of
 
 
@@ -36,6 +36,7 @@ def plan(
     ] = None,
     label: Label = "main",
     plugin: Plugins = None,
+    data: Data = DEFAULT_DATA,
     results: Results = Path("results"),
 ) -> None:
     """Shows every study and trial of a suite, and the steps and examples it can cost at most; with --devices the time
@@ -47,7 +48,7 @@ def plan(
     from bench.run import runner
     from bench.show import plans
 
-    planned = plan_of(suite, plugin)
+    planned = plan_of(suite, plugin, data=data)
     if devices is None:
         tables = plans.plan_tables(planned)
     else:

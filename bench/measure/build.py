@@ -13,13 +13,14 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from bench.ask.contents import contents
 from bench.ask.description import Component
 from bench.ask.libraries import of_library
 from bench.ask.plan import Workload
 from bench.ask.search import Value
 from bench.ask.suite import Spec
 from bench.contracts import Schedule
-from bench.errors import ComponentError
+from bench.errors import ComponentError, DataError
 from bench.examples import Data
 from bench.measure import feeds, precision
 from bench.measure.alter import altered
@@ -40,8 +41,13 @@ def data(workload: Workload, folder: Path, device: torch.device) -> Data:
 
 
 def dataset(workload: Workload, folder: Path) -> Data:
-    """The workload's dataset as it lies; raises DataError if its files are missing."""
+    """The workload's dataset as it lies; raises DataError where its files are missing, or not those of the plan."""
     component, options = workload.component("dataset"), workload.dataset.options
+    if workload.contents and workload.contents != contents(options, folder):
+        raise DataError(
+            f"{workload.dataset} in {folder} is not what lay there when the run began; run the suite again, with the "
+            "same files on every machine"
+        )
     mine = component.done_by_harness(options)
     load = component.load()
     if component.name.startswith("torchvision:"):

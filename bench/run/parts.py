@@ -107,7 +107,7 @@ class Work:
 
     def __call__(self, executor: Executor) -> None:
         with Archive.writing(self.files.archive) as part:
-            planned = _planned(part)
+            planned = _planned(part, self.data_folder)
             missing = runner.missing(planned, part)
             progress = Progress(planned, missing)
             copied = time.monotonic()
@@ -120,10 +120,10 @@ class Work:
             part.copy(self.files.copy)
 
 
-def _planned(part: Archive) -> Plan:
+def _planned(part: Archive, data_folder: Path) -> Plan:
     """What is asked of a part, of its suite as it is understood here and now."""
     asked = {study.id for study in part.studies()}
-    whole = plan.make(check.check(document.parse(part.suite_text(), str(part.path))), timed=True)
+    whole = plan.make(check.check(document.parse(part.suite_text(), str(part.path))), timed=True, data=data_folder)
     planned = replace(
         whole,
         studies=tuple(study for study in whole.studies if study.id in asked),
