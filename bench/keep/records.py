@@ -38,7 +38,10 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """What the archive holds of a study. `content` is what the suite says of it (`content_of`)."""
+    """What the archive holds of a study. `content` is what the suite says of it (`content_of`).
+
+    fault: where it is not finished, what its worker last said that ended early, through no fault of the machine.
+    """
 
     id: str
     workload: str
@@ -46,6 +49,7 @@ class StudyRecord:
     content: dict[str, Any]
     finished: bool
     trials: tuple[TrialRecord, ...]
+    fault: str | None = None
 
     @property
     def measure(self) -> str:
