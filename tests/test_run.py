@@ -288,15 +288,21 @@ def test_two_runs_at_once_on_one_archive_are_one_run_and_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "sentence"),
-    [("user_models:raising", "ZeroDivisionError: a fault in the model"), ("user_models:killed", "killed by SIGKILL")],
+    ("model", "sentence", "then"),
+    [
+        ("user_models:raising", "ZeroDivisionError: a fault in the model", "mend what is said of them, then run"),
+        ("user_models:killed", "killed by SIGKILL", "run"),
+    ],
 )
-def test_a_study_that_fails_is_said_and_the_others_are_measured(tmp_path, model, sentence):
+def test_a_study_that_fails_is_said_and_the_others_are_measured(tmp_path, model, sentence, then):
     # The workload that fails is the second of two, and its trials are not called misses.
     write(tmp_path, sizes=[32], model=f"[softmax, '{model}']")
     out, err = bench("run", "small.yaml", folder=tmp_path, code=5)
     assert sentence in err
-    assert "1 of 2 studies were not measured; run the suite again" in err
+    assert f"1 of 2 studies were not measured; {then} the suite again" in err
+    (told,) = [line for line in out.splitlines() if line.startswith("batch size 32: not measured: ")]
+    assert sentence in told
+    assert told.endswith("; once that is mended, 'bench run' goes on with it.")
     assert "2/2" in out
     assert "crashed" in out
 

@@ -151,7 +151,12 @@ def _notes(rows: list[Summary]) -> list[str]:
                 f"batch size {size:,}: trials that crashed or timed out and decide nothing: {len(fallen)}; "
                 "'bench run' tries them again."
             )
-        if row.status == "not measured":
+        if row.status == "not measured" and row.study.fault:
+            said = row.study.fault.partition(": ")[2] or row.study.fault
+            notes.append(
+                f"batch size {size:,}: not measured: {said}; once that is mended, 'bench run' goes on with it."
+            )
+        elif row.status == "not measured":
             notes.append(f"batch size {size:,}: not measured yet; 'bench run' goes on with it, if none is under way.")
         elif row.status == "infeasible":
             notes.append(

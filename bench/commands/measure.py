@@ -101,8 +101,10 @@ def measure(
         if os.environ["BENCH_DEBUG"]:
             typer.echo("\n".join(event.trace for event in failures.values()), err=True)
         sentences = "\n".join(event.message for event in failures.values())
+        lasting = any(isinstance(event, Failed) and not event.of_device for event in failures.values())
+        then = "mend what is said of them, then run" if lasting else "run"
         raise IncompleteError(
-            f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; run the suite again"
+            f"{sentences}\n{len(failures)} of {len(studies)} studies were not measured; {then} the suite again"
         )
     if crashes:
         raise IncompleteError(

@@ -117,7 +117,17 @@ class Reader:
             return [self._study(*rows[study]) for study in planned]
 
     def _study(self, name: str, workload: str, batch_size: int, content: str, finished: int) -> StudyRecord:
-        return StudyRecord(name, workload, batch_size, described(content), bool(finished), tuple(self._trials(name)))
+        trials, fault = tuple(self._trials(name)), None if finished else self._fault(name)
+        return StudyRecord(name, workload, batch_size, described(content), bool(finished), trials, fault)
+
+    def _fault(self, study: str) -> str | None:
+        """The last words of a study's workers that a machine did not take along, nor a lack of memory."""
+        row = self._db.execute(
+            "SELECT message FROM faults WHERE study = ? AND outcome IN ('crashed', 'timed out')"
+            " ORDER BY number DESC LIMIT 1",
+            (study,),
+        ).fetchone()
+        return cast("str | None", row[0]) if row else None
 
     def rows(self, table: Table, trial: int | None = None) -> list[tuple[Any, ...]]:
         """Every row of a table as it is kept, in the order of its key; of readings, those of a trial."""

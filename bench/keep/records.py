@@ -41,6 +41,7 @@ class StudyRecord:
     """What the archive holds of a study.
 
     content: what the suite says of it, as `described` gives it; of a study to be imported plain, as `content_of` does.
+    fault: where it is not finished, what its worker last said that ended early, through no fault of the machine.
     """
 
     id: str
@@ -49,6 +50,7 @@ class StudyRecord:
     content: dict[str, Any]
     finished: bool
     trials: tuple[TrialRecord, ...]
+    fault: str | None = None
 
     @property
     def measure(self) -> str:
