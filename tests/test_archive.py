@@ -13,7 +13,7 @@ from fakes import SUITE, Curve, FakeCohort, look
 from bench.ask import check, document, plan
 from bench.conclude import measures
 from bench.errors import ArchiveError
-from bench.events import Ended, Finished, Started
+from bench.events import Ended, Finished, Lost, Started
 from bench.keep import seals
 from bench.keep.archive import Archive
 from bench.keep.schema import SCHEMA_VERSION
@@ -52,6 +52,23 @@ def summary(path):
     with Archive.reading(path) as archive:
         (found,) = measures.summaries(archive)
     return found
+
+
+def test_what_ended_a_study_is_told_until_it_is_begun_again(tmp_path):
+    (each,) = plan_of().studies
+    first, second = each.draws()[:2]
+    with Archive.writing(tmp_path / "a.sqlite") as archive:
+        archive.plan(plan_of())
+        where = archive.environment({"device": "fake"})
+        told = []
+        for trial in (first, second):
+            archive.record(each, where, Started((trial,)))
+            if trial is first:
+                archive.fault(each, Lost("it ended", "crashed"), {trial: 1})
+            told.append(archive.studies()[0].fault)
+        archive.interrupt(each, {second: 3})
+        told.append(archive.studies()[0].fault)
+    assert told == ["it ended", None, None]
 
 
 def test_steps_to_target_are_the_first_evaluated_step_that_meets_the_target(tmp_path):

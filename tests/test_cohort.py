@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from fakes import study_of
 from torch import nn
 from torch.nn import functional
 
+from bench.contracts import Task
 from bench.events import Way
 from bench.measure import build
 from bench.measure.cohorts.one_by_one import OneByOne
 from bench.measure.evaluation import observing
 from bench.measure.order import Order, blocks
 from bench.measure.rehearsal import rehearse
+from bench.measure.task import carry_out
 
 CPU = torch.device("cpu")
 
@@ -86,6 +89,13 @@ def test_an_optimizer_that_cannot_be_made_is_named_by_a_rehearsal(optimizer, sai
     text = SUITE.format(model="softmax", optimizer=optimizer, schedule="constant", batch_size=8, rate=0.1)
     (told,) = rehearse([study_of(text)], Path())
     assert told.startswith(f"w: {said}")
+
+
+def test_what_is_planned_is_not_trained_by_other_code():
+    study = study_of(SUITE.format(model="softmax", optimizer="sgd", schedule="constant", batch_size=8, rate=0.1))
+    other = replace(study.workload, sources={**study.workload.sources, "model": "another"})
+    (failed,) = carry_out(Task(replace(study, workload=other), {}, Path()), torch.device("cpu"))
+    assert failed.message == "w at batch size 8: softmax was changed since the run began; run the suite again"
 
 
 IMAGES = "{random_images: {shape: [3, 32, 32], examples: 32, classes: 5}}"

@@ -152,6 +152,35 @@ def test_the_source_of_a_component_is_what_its_files_say_and_those_of_its_packag
     assert (digest(folder / "nets.py", "pk.nets", folder) != before) == is_other
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("def f(*, a, b=1): pass", "def f(*, a=1, b): pass"),
+        ("{**a, 'b': c}", "{'b': a, **c}"),
+        ("x = [1, 23]", "x = [12, 3]"),
+    ],
+)
+def test_other_code_has_another_source_however_alike_it_is(tmp_path, one, other):
+    found = set()
+    for text in (one, other):
+        (tmp_path / "mine.py").write_text(text + "\n")
+        tree_of.cache_clear()
+        found.add(digest(tmp_path / "mine.py", "mine", tmp_path))
+    assert len(found) == 2
+
+
+def test_bench_itself_is_no_part_of_what_lies_beside_it_in_a_clone(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.ask.source._BENCH", tmp_path / "bench")
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "mine.py").write_text(f"from bench.options import Norm\nx = {' + '.join(['a'] * 900)}\n")
+    found = set()
+    for text in ("Norm = 1\n", "Norm = 2\n"):
+        (tmp_path / "bench" / "options.py").write_text(text)
+        tree_of.cache_clear()
+        found.add(digest(tmp_path / "mine.py", "mine", tmp_path))
+    assert len(found) == 1
+
+
 def test_what_a_component_of_benchs_own_imports_of_its_folder_is_part_of_its_source(monkeypatch):
     (path, folder), module = components.find("models", "resnet8").files, "bench.models.resnet8"
     before = digest(path, module, folder)

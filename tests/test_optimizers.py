@@ -439,6 +439,7 @@ def test_trials_of_different_bases_train_together_as_each_does_alone():
     # The first to end is the one whose optimizer the others joined.
     for step, ended in ((5, trials[:1]), (20, [])):
         assert losses_apart(one.advance(step), stacked.advance(step)) < 1e-9
+        stacked.state()  # raises where it could not be kept
         one.drop(ended)
         stacked.drop(ended)
     assert apart(one, stacked, trials[1:]) < 1e-9

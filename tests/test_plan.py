@@ -227,6 +227,14 @@ def test_what_lies_at_a_path_of_ones_own_is_part_of_what_is_measured_and_where_i
     assert (before.metaparameters, before.init_seed) == (after.metaparameters, after.init_seed)
 
 
+def test_a_path_that_a_suite_leaves_to_its_dataset_is_looked_at_too(tmp_path):
+    ids = set()
+    for text in ("abcd", "dcba"):
+        (tmp_path / "mine.csv").write_text(text)
+        ids.add(planned(tmp_path, "'user_models:from_a_file'").studies[0].id)
+    assert len(ids) == 2
+
+
 def test_a_folder_of_ones_own_is_known_by_the_names_and_sizes_of_its_files(tmp_path):
     ids = set()
     image = tmp_path / "pets" / "train" / "cats" / "1.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,6 +51,11 @@ class Component:
         """The option of that name; an open component has every option."""
         known = next((option for option in self.options if option.name == name), None)
         return known or (Option(name, required=False) if self.open and name not in self.hidden else None)
+
+    def with_defaults(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options, and those that they leave out, as far as the source says what these are."""
+        written = {option.name: option.default for option in self.options if option.default}
+        return {**{name: _read(default) for name, default in written.items()}, **options}
 
     def train_examples(self, options: Mapping[str, Any]) -> int | None:
         """How many training examples a dataset has with those options; None where its source does not say."""
@@ -140,3 +146,10 @@ def with_learning_rate(written: Component) -> Component:
         message = "an optimizer names its learning_rate (or lr) in its own signature"
         raise ComponentError(f"found {written.name!r}, which takes no learning_rate; {message}")
     return replace(written, options=options)
+
+
+def _read(default: str) -> Any:
+    try:
+        return json.loads(default)
+    except ValueError:  # it is computed, and written as the source has it
+        return None

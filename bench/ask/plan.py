@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -53,7 +53,8 @@ class Trial:
 class Workload:
     """One model, dataset, optimizer and schedule, with a target: what is measured at each batch size.
 
-    contents: which files of one's own it is trained on (`contents.py`), if any, and the data folder is known.
+    sources: which code its parts and probes were when this was planned (`Component.source`).  contents: which files of
+    one's own it is trained on (`contents.py`), if any, and the data folder is known.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Workload:
     optimizer: Spec
     schedule: Spec
     devices: int = 1
+    sources: dict[str, str | None] = field(default_factory=dict, hash=False)
     contents: str | None = None
 
     @property
@@ -123,6 +125,15 @@ class Workload:
             for name, value in self.space.items()
         }
 
+    def named(self) -> dict[str, Component]:
+        """The components of its parts and its probes, by what the suite calls them."""
+        probes = {name: components.find("probes", name) for name in self.entry.probes}
+        return {**{key: self.component(key) for key in PARTS}, **probes}
+
+    def files_of_own(self, folder: Path) -> str | None:
+        """Which files of one's own its dataset is by now, in the folder of datasets; None where it is none of these."""
+        return contents(self.component("dataset").with_defaults(self.dataset.options), folder)
+
     def identity(self) -> dict[str, Any]:
         """What makes a trial's readings what they are, but for its draw, its seeds and its budget."""
         entry = self.entry
@@ -132,7 +143,7 @@ class Workload:
             "target": {name: threshold.model_dump(exclude_none=True) for name, threshold in entry.target.items()},
             "evaluate": entry.evaluate.model_dump(),
             "slack": self.slack,
-            "sources": [self.component(key).source for key in PARTS],
+            "sources": [self.sources[key] for key in PARTS],
             **({"contents": self.contents} if self.contents else {}),
             "precision": entry.precision,
             "training": entry.training,
@@ -260,7 +271,7 @@ class Study(_AtBatchSize):
 
     def _probes(self) -> dict[str, Any]:
         probes = self.workload.entry.probes
-        return {name: [options, components.find("probes", name).source] for name, options in probes.items()}
+        return {name: [options, self.workload.sources[name]] for name, options in probes.items()}
 
     def _seed(self, *names: object) -> int:
         workload = self.workload
@@ -347,12 +358,19 @@ def make(suite: Suite, *, timed: bool = False, data: Path | None = None) -> Plan
     other ids where a suite names any.
     timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
     """
-    datasets = {str(spec): spec for entry in suite.content.workloads for spec in entry.dataset}
-    found = {name: contents(spec.options, data) for name, spec in datasets.items()} if data else {}
     workloads = tuple(
-        Workload(name, entry, model, dataset, optimizer, schedule, devices, found.get(str(dataset)))
+        Workload(name, entry, model, dataset, optimizer, schedule, devices)
         for entry in suite.content.workloads
         for name, model, dataset, optimizer, schedule, devices in entry.combinations()
+    )
+    lie = {str(each.dataset): each.files_of_own(data) for each in workloads} if data else {}
+    workloads = tuple(
+        replace(
+            each,
+            sources={name: component.source for name, component in each.named().items()},
+            contents=lie.get(str(each.dataset)),
+        )
+        for each in workloads
     )
     studies: list[Study] = []
     timings: list[Timing] = []

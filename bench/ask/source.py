@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 
 from bench.errors import ComponentError
 
+_BENCH = Path(__file__).parent.parent
+
 Tokens = Literal["bytes", "characters"]
 _T = TypeVar("_T")
 
@@ -48,7 +50,7 @@ def tree_of(path: Path) -> ast.Module:
     """What a file says; raises ComponentError where that is not Python."""
     try:
         return ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, RecursionError, SyntaxError, ValueError) as error:
         raise ComponentError(f"{path.name} cannot be read as Python: {error}") from error
 
 
@@ -62,26 +64,40 @@ def digest(path: Path, module: str, within: Path) -> str:
     while new:
         file = new.pop()
         beside = {place for name in _imported(file, root) for place in _files(root, name) if within in place.parents}
+        if _BENCH not in path.parents:  # in a clone bench lies beside one's own files, and elsewhere it is installed
+            beside = {place for place in beside if _BENCH not in place.parents}
         new += beside - found
         found |= beside
     said = "\n".join(_said(tree_of(file)) for file in (path, *sorted(found - {path})))
-    return hashlib.sha256(said.encode(errors="backslashreplace")).hexdigest()[:16]
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def _said(value: object) -> str:
+def _said(tree: ast.Module) -> str:
     """A syntax tree as text, the same for every version of Python that reads it: `ast.dump` is not."""
-    match value:
-        case ast.Expr(value=ast.Constant()):
-            return ""
-        case ast.AST():
-            fields = {name: _said(field) for name, field in ast.iter_fields(value)}
-            return f"{type(value).__name__}({','.join(f'{name}={said}' for name, said in fields.items() if said)})"
-        case list():
-            return ";".join(filter(None, map(_said, value)))
-        case None:
-            return ""
-        case _:
-            return repr(value)
+    said: list[str] = []
+    left: list[object] = [tree]
+    while left:  # not by recursion, of which a long sum may need more than there is
+        match left.pop():
+            case str(word):
+                said.append(word)
+            case ast.Constant(value=value):
+                said.append(ascii(value))
+            case ast.JoinedStr(values=values):  # some versions see an empty text where there is none
+                left += [[each for each in values if getattr(each, "value", None) != ""]]
+            case ast.AST() as node:
+                fields = [(name, field) for name, field in ast.iter_fields(node) if field is not None and field != []]
+                left += [")", *(part for name, field in reversed(fields) for part in (field, f" {name}="))]
+                said.append(f"{type(node).__name__}(")
+            case list(nodes):
+                code = [node for node in nodes if not _is_docstring(node)]
+                left += ["]", *(part for node in reversed(code) for part in (",", node)), "["]
+            case other:
+                said.append(ascii(other))
+    return "".join(said)
+
+
+def _is_docstring(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _imported(path: Path, root: Path) -> Iterator[str]:

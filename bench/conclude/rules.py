@@ -31,7 +31,7 @@ FEWEST_PROCESSES = 3
 SLIP = 5.0
 
 # A candidate that is not the suite's says nothing of the suite.
-OTHER = "measured of another suite, source or data; run the suite"
+OTHER = "measured of another suite, source or data (--data says where it lies); run the suite"
 
 
 @dataclass(frozen=True)

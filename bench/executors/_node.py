@@ -94,6 +94,10 @@ class Suspects(Generic[Seat]):
         """All that are held, where there is nowhere else left."""
         return self._let_go(list(self._held))
 
+    def drop(self, seats: Sequence[Seat]) -> None:
+        """Forgets some that are there no longer."""
+        self._let_go(list(seats))
+
     def _let_go(self, seats: list[Seat]) -> list[Seat]:
         for seat in seats:
             del self._held[seat]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _LEAST_MINUTES = 3
 # How often it is asked how many jobs are left, where tasks wait for one.
 _LOOK_SECONDS = 10.0
+# So long without work, and those whose device failed are tried again, for nobody else comes.
+_ALONE_SECONDS = 60.0
 
 
 def slurm(
@@ -56,7 +58,7 @@ def slurm(
     host: str | None = None,
     cluster: Literal["slurm", "local"] = "slurm",
 ) -> SlurmExecutor:
-    """At most `jobs` jobs of Slurm at a time.
+    """At most `jobs` jobs of Slurm at a time, those apart whose device failed, which are kept and given nothing.
 
     A job that a run waits for carries out a study at a time, and a detached one as many as its devices have room for:
     ask for the devices of one study, or detach.
@@ -125,7 +127,7 @@ class SlurmExecutor:
         running: dict[Connection, RemoteTask] = {}
         suspects: Suspects[Connection] = Suspects()
         jobs: list[submitit.Job[None]] = []
-        heard, looked = True, -math.inf
+        heard, looked, worked = True, -math.inf, time.monotonic()
         with socket.create_server(("", 0)) as door:
             address = self._host, door.getsockname()[1]
             call = partial(work, address, key, self._stall_seconds, self._modules, sys.path)
@@ -139,7 +141,9 @@ class SlurmExecutor:
                         if left - len(suspects) < wanted:  # their time was up, say
                             jobs += self._submitter.submit([call] * (wanted - left + len(suspects)))
                             heard = False
-                    if tasks and not (idle or running):
+                    if idle or running:
+                        worked = time.monotonic()
+                    elif time.monotonic() > worked + _ALONE_SECONDS:  # there is no other place
                         idle += suspects.let_go()
                     while tasks and idle:
                         connection, task = idle.pop(), tasks.popleft()
@@ -153,7 +157,8 @@ class SlurmExecutor:
                     for connection in idle:  # nothing is left for them, and others may wait for their nodes
                         connection.close()
                     idle.clear()
-                    ready = wait([door, *running], _LOOK_SECONDS)
+                    ready = wait([door, *running, *suspects], _LOOK_SECONDS)
+                    suspects.drop([connection for connection in suspects if connection in ready])  # their time is up
                     idle += let_in(door, key) if door in ready else []
                     for connection in [connection for connection in running if connection in ready]:
                         heard, carried = True, running[connection]

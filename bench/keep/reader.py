@@ -121,11 +121,14 @@ class Reader:
         return StudyRecord(name, workload, batch_size, described(content), bool(finished), trials, fault)
 
     def _fault(self, study: str) -> str | None:
-        """The last words of a study's workers that a machine did not take along, nor a lack of memory."""
+        """The last words of a study's workers that a machine did not take along, nor a lack of memory; None where it
+        was begun again since, and cut off or still goes on.
+        """
         row = self._db.execute(
-            "SELECT message FROM faults WHERE study = ? AND outcome IN ('crashed', 'timed out')"
-            " ORDER BY number DESC LIMIT 1",
-            (study,),
+            "SELECT message FROM faults WHERE study = ? AND outcome IN ('crashed', 'timed out') AND NOT EXISTS"
+            " (SELECT 1 FROM members JOIN trials ON key = trial WHERE study = ?"
+            " AND coalesce(outcome, 'interrupted') = 'interrupted') ORDER BY number DESC LIMIT 1",
+            (study, study),
         ).fetchone()
         return cast("str | None", row[0]) if row else None
 

@@ -13,7 +13,6 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from bench.ask.contents import contents
 from bench.ask.description import Component
 from bench.ask.libraries import of_library
 from bench.ask.plan import Workload
@@ -43,7 +42,7 @@ def data(workload: Workload, folder: Path, device: torch.device) -> Data:
 def dataset(workload: Workload, folder: Path) -> Data:
     """The workload's dataset as it lies; raises DataError where its files are missing, or not those of the plan."""
     component, options = workload.component("dataset"), workload.dataset.options
-    if workload.contents and workload.contents != contents(options, folder):
+    if workload.contents and workload.contents != workload.files_of_own(folder):
         raise DataError(
             f"{workload.dataset} in {folder} is not what lay there when the run began; run the suite again, with the "
             "same files on every machine"

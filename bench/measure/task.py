@@ -9,7 +9,7 @@ import torch
 
 from bench.ask.plan import Timing, Trial
 from bench.contracts import Look, OutOfMemory, Task
-from bench.errors import DataError, sentence
+from bench.errors import ComponentError, DataError, sentence
 from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Started, StudyEvent
 from bench.measure import build, checkpoint, cohort, environment, parallel, precision, probing, study, timing
 from bench.measure.cohorts.parallel import follow
@@ -46,7 +46,14 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
 
 
 def prepare(task: Task) -> None:
-    """Has this process compute in the precision, and as deterministically, as the suite asks for."""
+    """Has this process compute in the precision, and as deterministically, as the suite asks for.
+
+    Raises ComponentError where a component's code is not that which was planned: its readings would be told of another.
+    """
+    workload = task.unit.workload
+    for name, component in workload.named().items():
+        if component.source != workload.sources[name]:
+            raise ComponentError(f"{component.name} was changed since the run began; run the suite again")
     precision.prepare(task.unit.workload.entry.precision)
     precision.prepare_determinism(task.unit.workload.entry.deterministic)
 

@@ -60,7 +60,12 @@ class _Sam(Optimizer):
 
     def __init__(self, base: Optimizer, name: str, rho: float) -> None:
         super().__init__(base.param_groups, {"rho": rho, "base": name})
-        self._bases = {name: base}
+        # Trials that are stacked with this one may have others, whose settings are in their groups.
+        weights = [each for group in base.param_groups for each in group["params"]]
+        self._bases = {}
+        for each, make in _BASES.items():
+            self._bases[each] = base if each == name else make(weights, learning_rate=1.0)
+            self._bases[each].param_groups = []
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -73,8 +78,6 @@ class _Sam(Optimizer):
             closure()
         torch._foreach_copy_(weights, before)
         for name in dict.fromkeys(group["base"] for group in self.param_groups):
-            if name not in self._bases:  # of a trial that joined this one; its groups hold its settings
-                self._bases[name] = _BASES[name](weights, learning_rate=1.0)
             base = self._bases[name]
             base.param_groups = [group for group in self.param_groups if group["base"] == name]
             base.state = self.state

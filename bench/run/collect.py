@@ -91,7 +91,7 @@ def _look(files: PartFiles, record: PartRecord, queue: Mapping[str, Queued] | No
             studies = archive.studies()
             missing = unmeasured(archive)
             finished = len({study.id for study in studies} - {study.id for study in missing})
-            told = faults(archive, missing)
+            told = faults(missing)
             ended = len({trial.id for study in studies for trial in study.trials if trial.outcome})
             nodes = {str(one["node"]) for one in archive.environments().values() if one.get("job") == record.job}
     except ArchiveError as error:
@@ -117,10 +117,9 @@ def unmeasured(archive: Archive) -> list[StudyRecord]:
     return [study for study in unfinished if not ceilings.below(study.workload, study.measure, study.batch_size)]
 
 
-def faults(archive: Archive, missing: Iterable[StudyRecord]) -> tuple[str, ...]:
-    """Of studies that are missing, what ended the last attempt at each, if any was made."""
-    last = {study: str(message) for _, study, *_, message, _ in archive.rows("faults")}
-    return tuple(dict.fromkeys(last[study.id] for study in missing if study.id in last))
+def faults(missing: Iterable[StudyRecord]) -> tuple[str, ...]:
+    """Of studies that are missing, what ended them, once each."""
+    return tuple(dict.fromkeys(study.fault for study in missing if study.fault))
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def collect(path: Path) -> Collected:
         for name in archive.finished():
             checkpoints.forget(checkpoints.place(archive.path, name))
         missing = unmeasured(archive)
-        return Collected(len(missing), len(archive.studies()), seen, tuple(refused), faults(archive, missing))
+        return Collected(len(missing), len(archive.studies()), seen, tuple(refused), faults(missing))
 
 
 def _take(archive: Archive) -> tuple[Status, list[ArchiveError]]:

@@ -112,7 +112,7 @@ class Growing(OneByOne):
         micro = max(_FEWEST_EXAMPLES, place.batch.units(place.seen) * self._batch_size) // _MICRO_BATCHES
         probe = noise_scale(small=micro, large=_MICRO_BATCHES * micro)
         weights = self.weights(trial)
-        looked = self._copies.show(probe, trial, weights, seed_of("growth", trial.id, step))
+        looked = self._copies.show(probe, trial, weights, seed_of("growth", trial.init_seed, step))
         if looked.keys() == {"gradient_squared", "noise_trace"}:
             place.batch.look(**looked)
         return looked
