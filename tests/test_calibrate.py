@@ -77,8 +77,8 @@ def test_twice_or_half_the_noise_does_not_pass(monkeypatch, factor, check):
 def test_a_learning_rate_a_tenth_too_small_does_not_pass(monkeypatch):
     true = build.optimizer
 
-    def slower(workload, model, point, *views):
-        return true(workload, model, {**point, "learning_rate": 0.9 * point["learning_rate"]}, *views)
+    def slower(workload, model, classes, point, *views):
+        return true(workload, model, classes, {**point, "learning_rate": 0.9 * point["learning_rate"]}, *views)
 
     monkeypatch.setattr(build, "optimizer", slower)
     assert not next(calibrate.steps_to_target(CPU, batch_sizes=[1024])).passed

@@ -288,12 +288,13 @@ def test_a_part_whose_components_were_changed_since_measures_nothing(slurm, tmp_
     model.write_text(model.read_text() + "    return net(example_shape, classes)\n")
     (tmp_path / "small.yaml").write_text(SUITE.format(batch_sizes=[16, 32]).replace("softmax", "'mine:mine'"))
     bench("run", "small.yaml", "--label", "there", *DETACH, folder=tmp_path)
-    model.write_text(model.read_text() + "# changed\n")
+    model.write_text(model.read_text() + "CHANGED = True\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
-        from bench.ask import components
+        from bench.ask import components, source
 
         components.find.cache_clear()
+        source.tree_of.cache_clear()
         with pytest.raises(ComponentError, match="was changed since it was submitted"):
             slurm.begin(0)
     sys.modules.pop("mine", None)

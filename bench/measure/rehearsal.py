@@ -67,7 +67,7 @@ def _rehearse(
     if size > len(data.train) and not workload.open_ended:
         message = f"{workload.dataset} has {len(data.train):,} training examples"
         raise ComponentError(f"found the batch size {size:,}; {message}")
-    model = _fitting_model(workload, data, alone)
+    model, outputs = _tried(workload, data, alone)
     stated = next(iter(workload.entry.target), "validation_loss")
     if LOSSES[data.loss].error is None and not stated.endswith("validation_loss"):
         message = "knows no right and wrong answers; make the target one of validation_loss"
@@ -76,7 +76,7 @@ def _rehearse(
         raise ComponentError("augment: a task of reconstruction cannot know what was done to an image; leave it out")
     augment.draws(workload.entry.augment, data.example_shape)
     probing.build_probes(workload)
-    _take_step(largest, model, data)
+    _take_step(largest, model, data, outputs)
     if workload.devices > 1:
         _rehearse_shared(workload, model)
 
@@ -95,8 +95,9 @@ def _loaded(workload: Workload, folder: Path, loaded: dict[str, Data | Exception
     return found
 
 
-def _fitting_model(workload: Workload, data: Data, alone: str | None) -> nn.Module:
-    """The model; raises ComponentError where it does not take the data's examples, or gives what is not for their loss.
+def _tried(workload: Workload, data: Data, alone: str | None) -> tuple[nn.Module, torch.Tensor]:
+    """The model and its outputs for two examples; raises ComponentError where it does not take them, or gives what is
+    not for their loss.
 
     alone: what has it see one example alone, if anything does.
     """
@@ -121,11 +122,11 @@ def _fitting_model(workload: Workload, data: Data, alone: str | None) -> nn.Modu
     if tuple(outputs.shape) not in shapes:
         gave = f"gave {tuple(outputs.shape)} for 2 examples of {workload.dataset}"
         raise ComponentError(f"{workload.model} {gave}; it takes {takes}")
-    return model
+    return model, outputs
 
 
-def _take_step(unit: PlanUnit, model: nn.Module, data: Data) -> None:
-    """One step on two examples; raises ComponentError where the optimizer cannot be made."""
+def _take_step(unit: PlanUnit, model: nn.Module, data: Data, outputs: torch.Tensor) -> None:
+    """One step on two examples, whose outputs these are; raises ComponentError where the optimizer cannot be made."""
     workload, point, few = unit.workload, _any_point(unit), data.train.first(2)
     try:
         optimizer = build.optimizer(workload, model, data.classes, point)
@@ -143,7 +144,7 @@ def _take_step(unit: PlanUnit, model: nn.Module, data: Data) -> None:
     if build.gradients(optimizer) > 1:
         optimizer.step(gradient)  # type: ignore[arg-type]
     else:
-        gradient()
+        LOSSES[data.loss].mean(outputs, few.targets).backward()
         optimizer.step()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from bench.ask.plan import Timing, Trial
+from bench.ask.plan import Timing, Trial, Workload
 from bench.contracts import Look, OutOfMemory, Task
 from bench.errors import ComponentError, DataError, sentence
 from bench.events import Ended, Evaluated, Event, Failed, Finished, Lost, Started, StudyEvent
@@ -46,19 +46,20 @@ def carry_out(task: Task, device: torch.device) -> Iterator[Event]:
 
 
 def prepare(task: Task) -> None:
-    """Has this process compute in the precision, and as deterministically, as the suite asks for.
-
-    Raises ComponentError where a component's code is not that which was planned: its readings would be told of another.
-    """
-    workload = task.unit.workload
-    for name, component in workload.named().items():
-        if component.source != workload.sources[name]:
-            raise ComponentError(f"{component.name} was changed since the run began; run the suite again")
+    """Has this process compute in the precision, and as deterministically, as the suite asks for."""
     precision.prepare(task.unit.workload.entry.precision)
     precision.prepare_determinism(task.unit.workload.entry.deterministic)
 
 
+def _insist_on_code(workload: Workload) -> None:
+    """Raises ComponentError where a component is not the code that was planned: readings would be told of another."""
+    for name, component in workload.named().items():
+        if component.source != workload.sources[name]:
+            raise ComponentError(f"{component.name} was changed since the run began; run the suite again")
+
+
 def _events(task: Task, device: torch.device) -> Iterator[StudyEvent]:
+    _insist_on_code(task.unit.workload)
     if isinstance(task.unit, Timing):
         assert task.process is not None  # a timing is carried out a process at a time
         yield from timing.run(task.unit, task.process, task.data_folder, device)

@@ -128,7 +128,7 @@ def test_more_memory_than_there_is_makes_a_study_infeasible(tmp_path):
 
 
 def test_a_device_that_fails_again_and_again_ends_the_run_with_exit_code_5(tmp_path):
-    write(tmp_path, sizes=[8, 16, 32, 64, 128], trials=4, model="{'user_models:killed': {after: 2}}")
+    write(tmp_path, sizes=[8, 16, 32, 64, 128], trials=4, model="{'user_models:killed': {after: 1}}")
     _, err = bench("run", "small.yaml", folder=tmp_path, code=5)
     assert "stopped: 10 workers in a row failed" in err
     assert rows(tmp_path, "SELECT count(*) FROM faults") == [(10,)]
