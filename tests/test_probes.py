@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from fakes import SUITE as FAKE
 from fakes import Curve, FakeCohort, fake_study, listen, look, study_of
 
 from bench.ask import components
@@ -250,9 +251,8 @@ def test_options_that_do_not_go_together_are_refused(name):
 
 
 def probed_study(every="2x", seeds=2):
-    of = fake_study(seeds=seeds)
-    entry = of.workload.entry.model_copy(update={"probes": {"gradient_norm": {"every": every}}})
-    return replace(of, workload=replace(of.workload, entry=entry))
+    text = FAKE.format(trials=4, race="true", seeds=seeds, max_steps=1000)
+    return study_of(f"{text}    probes: {{gradient_norm: {{every: {every}}}}}\n")
 
 
 def readings_of(of, reaches):

@@ -420,7 +420,7 @@ def test_what_a_component_prints_does_not_spoil_the_document(tmp_path):
 def test_a_model_of_ones_own_that_was_edited_is_trained_again(tmp_path):
     path = write(tmp_path, sizes=[256], model="edited_model:net")
     text = (TESTS / "user_models.py").read_text()
-    for version in (text, text + "\n# edited\n"):
+    for version in (text, text + "\nEDITED = True\n"):
         (tmp_path / "edited_model.py").write_text(version)
         components.find.cache_clear()
         tree_of.cache_clear()
