@@ -93,7 +93,7 @@ def test_an_optimizer_that_cannot_be_made_is_named_by_a_rehearsal(optimizer, sai
 
 def test_what_is_planned_is_not_trained_by_other_code():
     study = study_of(SUITE.format(model="softmax", optimizer="sgd", schedule="constant", batch_size=8, rate=0.1))
-    other = replace(study.workload, sources={**study.workload.sources, "model": "another"})
+    other = replace(study.workload, sources={**study.workload.sources, ("models", "softmax"): "another"})
     (failed,) = carry_out(Task(replace(study, workload=other), {}, Path()), torch.device("cpu"))
     assert failed.message == "w at batch size 8: softmax was changed since the run began; run the suite again"
 

@@ -147,6 +147,40 @@ def test_a_job_whose_device_failed_is_given_nothing_more_while_there_are_others(
     assert {unit for job, unit in given if job != 0} == set(range(6))
 
 
+def test_a_job_whose_device_failed_is_tried_again_where_no_other_comes_and_forgotten_once_it_is_over(monkeypatch):
+    over, tried = Event(), []
+
+    class OthersWait(Jobs):
+        def _job(self, number, address, key):
+            if number == 1 and len(tried) < 3:
+                over.wait()
+            else:
+                super()._job(number, address, key)
+
+    def does(number, connection):
+        while len(tried) < 3:
+            connection.recv()
+            tried.append(number)
+            connection.send(({}, Failed("broken", "", of_device=True) if len(tried) != 2 else Finished()))
+        if number == 0:  # it is over while it is held: another has to do what it left
+            return
+        connection.recv()
+        tried.append(number)
+        connection.send(({}, Finished()))
+
+    monkeypatch.setattr(slurm, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(slurm, "_ALONE_SECONDS", 0.5)
+    waiting = deque([Task(fake_study(max_steps=1000 + n), {}, Path()) for n in range(2)])
+    for task, _, event in slurm.SlurmExecutor(OthersWait(does), 60.0, 1, "localhost").run(waiting):
+        if isinstance(event, Failed):
+            waiting.appendleft(task)
+        if len(tried) == 3:
+            over.set()
+    assert tried[:3] == [0, 0, 0]
+    assert tried[3] != 0
+    assert not waiting
+
+
 def test_a_unit_that_fails_of_a_device_wherever_it_is_clears_the_places_it_was_at(monkeypatch):
     units = [fake_study(max_steps=1000 + n) for n in range(6)]
     given = told_by_two_jobs(units, {(job, 0) for job in range(9)}, monkeypatch)

@@ -22,6 +22,9 @@ from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, seed
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 from bench.options import EVERY
 
+# The kind of a component, and what a suite calls it: ("models", "mlp").
+Named = tuple[str, str]
+
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
 _TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "contents", "precision", "augment")
 
@@ -53,8 +56,8 @@ class Trial:
 class Workload:
     """One model, dataset, optimizer and schedule, with a target: what is measured at each batch size.
 
-    sources: which code its parts and probes were when this was planned (`Component.source`).  contents: which files of
-    one's own it is trained on (`contents.py`), if any, and the data folder is known.
+    sources: which code its components were when this was planned (`Component.source`).  contents: which files of one's
+    own it is trained on (`contents.py`), if any, and the data folder is known.
     """
 
     name: str
@@ -64,7 +67,7 @@ class Workload:
     optimizer: Spec
     schedule: Spec
     devices: int = 1
-    sources: dict[str, str | None] = field(default_factory=dict, hash=False)
+    sources: dict[Named, str | None] = field(default_factory=dict, hash=False)
     contents: str | None = None
 
     @property
@@ -125,10 +128,12 @@ class Workload:
             for name, value in self.space.items()
         }
 
-    def named(self) -> dict[str, Component]:
-        """The components of its parts and its probes, by what the suite calls them."""
-        probes = {name: components.find("probes", name) for name in self.entry.probes}
-        return {**{key: self.component(key) for key in PARTS}, **probes}
+    def components(self) -> dict[Named, Component]:
+        """Those of its parts and its probes."""
+        named = [(f"{key}s", getattr(self, key).name) for key in PARTS] + [
+            ("probes", name) for name in self.entry.probes
+        ]
+        return {(kind, name): components.find(kind, name) for kind, name in named}
 
     def files_of_own(self, folder: Path) -> str | None:
         """Which files of one's own its dataset is by now, in the folder of datasets; None where it is none of these."""
@@ -143,7 +148,7 @@ class Workload:
             "target": {name: threshold.model_dump(exclude_none=True) for name, threshold in entry.target.items()},
             "evaluate": entry.evaluate.model_dump(),
             "slack": self.slack,
-            "sources": [self.sources[key] for key in PARTS],
+            "sources": [self.sources[f"{key}s", getattr(self, key).name] for key in PARTS],
             **({"contents": self.contents} if self.contents else {}),
             "precision": entry.precision,
             "training": entry.training,
@@ -271,7 +276,7 @@ class Study(_AtBatchSize):
 
     def _probes(self) -> dict[str, Any]:
         probes = self.workload.entry.probes
-        return {name: [options, self.workload.sources[name]] for name, options in probes.items()}
+        return {name: [options, self.workload.sources["probes", name]] for name, options in probes.items()}
 
     def _seed(self, *names: object) -> int:
         workload = self.workload
@@ -342,9 +347,8 @@ class Plan:
 
     def components(self) -> list[Component]:
         """Every component that a workload names, once."""
-        named = {(f"{key}s", getattr(workload, key).name) for workload in self.workloads for key in PARTS}
-        probes = {("probes", name) for workload in self.workloads for name in workload.entry.probes}
-        return [components.find(kind, name) for kind, name in sorted(named | probes)]
+        named = {key: component for workload in self.workloads for key, component in workload.components().items()}
+        return [named[key] for key in sorted(named)]
 
     def outside(self) -> list[Component]:
         """The components that are anybody's own code: what a run would run of it."""
@@ -367,7 +371,7 @@ def make(suite: Suite, *, timed: bool = False, data: Path | None = None) -> Plan
     workloads = tuple(
         replace(
             each,
-            sources={name: component.source for name, component in each.named().items()},
+            sources={named: component.source for named, component in each.components().items()},
             contents=lie.get(str(each.dataset)),
         )
         for each in workloads

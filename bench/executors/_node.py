@@ -94,9 +94,9 @@ class Suspects(Generic[Seat]):
         """All that are held, where there is nowhere else left."""
         return self._let_go(list(self._held))
 
-    def drop(self, seats: Sequence[Seat]) -> None:
-        """Forgets some that are there no longer."""
-        self._let_go(list(seats))
+    def drop(self, seat: Seat) -> None:
+        """Forgets one that is there no longer."""
+        del self._held[seat]
 
     def _let_go(self, seats: list[Seat]) -> list[Seat]:
         for seat in seats:

@@ -158,7 +158,9 @@ class SlurmExecutor:
                         connection.close()
                     idle.clear()
                     ready = wait([door, *running, *suspects], _LOOK_SECONDS)
-                    suspects.drop([connection for connection in suspects if connection in ready])  # their time is up
+                    for connection in [connection for connection in suspects if connection in ready]:
+                        suspects.drop(connection)  # its job's time is up
+                        connection.close()
                     idle += let_in(door, key) if door in ready else []
                     for connection in [connection for connection in running if connection in ready]:
                         heard, carried = True, running[connection]

@@ -53,8 +53,8 @@ def prepare(task: Task) -> None:
 
 def _insist_on_code(workload: Workload) -> None:
     """Raises ComponentError where a component is not the code that was planned: readings would be told of another."""
-    for name, component in workload.named().items():
-        if component.source != workload.sources[name]:
+    for named, component in workload.components().items():
+        if component.source != workload.sources[named]:
             raise ComponentError(f"{component.name} was changed since the run began; run the suite again")
 
 
