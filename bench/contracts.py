@@ -74,6 +74,9 @@ class Cohort(Protocol):
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
         """The test readings of trials in the cohort, as they stand."""
 
+    def part(self, trials: Sequence[Trial]) -> Cohort:
+        """After `advance`, moves some of the trials into a cohort of their own, which goes on from here by itself."""
+
     def drop(self, trials: Sequence[Trial]) -> None:
         """Ends trials; what they held is freed."""
 

@@ -21,7 +21,10 @@ class Way:
 
 @dataclass(frozen=True)
 class Known:
-    """What the archive already holds of a trial: its outcome, its last step, and the step that met the target."""
+    """What the archive already holds of a trial: its outcome, its last step, and where its target is crossed by then.
+
+    The crossing is settled where the outcome is `reached`.
+    """
 
     outcome: Outcome
     step: int

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 CONFIDENCE = 0.9
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,36 @@ def median_interval(values: Sequence[float]) -> MedianInterval:
             break
         rank, coverage = narrower, covered
     return MedianInterval(median(ordered), ordered[rank - 1], ordered[count - rank], max(0.0, coverage))
+
+
+def smallest_medians(
+    samples: Sequence[Sequence[float]], seed: int = 0, resamples: int = RESAMPLES
+) -> NDArray[numpy.floating]:
+    """[resamples] of the smallest median of several samples, each resampled with replacement; a miss is math.inf.
+
+    The spread of these holds the noise of the values and that of choosing the sample with the smallest median.
+    """
+    import numpy
+
+    random, medians = numpy.random.default_rng(seed), []
+    for sample in samples:
+        ordered = numpy.sort(random.choice(numpy.asarray(sample, float), (resamples, len(sample))), axis=1)
+        # Not numpy.median, whose mean of two infinities is NaN.
+        medians.append((ordered[:, (len(sample) - 1) // 2] + ordered[:, len(sample) // 2]) / 2)
+    return numpy.asarray(numpy.min(medians, axis=0))
+
+
+def smallest_median_interval(samples: Sequence[Sequence[float]]) -> MedianInterval:
+    """The smallest median of several samples, with a bootstrap interval over the values of all of them.
+
+    A miss is math.inf. One value says nothing of its spread: its interval has confidence 0.
+    """
+    value = min(map(median, samples))
+    if max(map(len, samples)) < 2:
+        return MedianInterval(value, value, value, 0.0)
+    draws = sorted(smallest_medians(samples).tolist())
+    outside = int((1 - CONFIDENCE) / 2 * len(draws))
+    return MedianInterval(value, min(value, draws[outside]), max(value, draws[-1 - outside]), CONFIDENCE)
 
 
 def two_batch_estimate(small: float, large: float, small_size: int, large_size: int) -> tuple[float, float]:

@@ -81,6 +81,12 @@ class FakeCohort:
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
         return {trial: {"test_error": 0.2} for trial in trials}
 
+    def part(self, trials: Sequence[Trial]) -> FakeCohort:
+        apart = FakeCohort(trials, self.curves.__getitem__)
+        apart.step = self.step
+        self.drop(trials)
+        return apart
+
     def drop(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             del self.curves[trial]

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from bench.ask.plan import CONFIRM_BUDGET
 from bench.ask.search import Space
 from bench.ask.suite import Growth, Threshold
-from bench.conclude.measures import Attempt, Confirmed, Found, Summary
+from bench.conclude.measures import Attempt, Candidate, Confirmed, Found, Summary
+from bench.crossing import Crossed
 from bench.keep.records import StudyRecord
-from bench.stats import median_interval
 
 _SPACE, _GROWTH = TypeAdapter(dict[str, Space]), TypeAdapter(Growth)
 SPACE = {"learning_rate": {"log_uniform": [1e-6, 1e6]}}
@@ -25,6 +25,7 @@ def summary(
     *,
     workload: str = "w",
     seeds: Sequence[float] = (),
+    others: Sequence[tuple[Mapping[str, Any], Sequence[float]]] = (),
     learning_rate: float = 0.1,
     momentum: float | None = None,
     metaparameters: Mapping[str, Any] | None = None,
@@ -43,6 +44,7 @@ def summary(
     """One study: the search's answer at `steps` (None where no trial met the target), confirmed by `seeds`.
 
     seeds: steps to target of each fresh seed, math.inf for a miss; with none, no confirmation was asked for.
+    others: other candidates that were confirmed, as (what differs from the winner's values, steps of each seed).
     momentum: a constant of the search; searched where `space` says so.
     attempts: the trials that met the target after the winner, as (steps, what differs from the winner's values).
     content: entries of the study's content instead of those below, such as `model`, `space` or `slack`.
@@ -51,18 +53,21 @@ def summary(
     best = {"learning_rate": learning_rate, **fixed, **(metaparameters or {})}
     found = confirmed = None
     if steps is not None:
-        others = [(later, {**best, **values}) for later, values in attempts]
-        tried = tuple(Attempt(*each, number) for number, each in enumerate([(steps, best), *others]))
-        found = Found(steps, resolution, best, dict(at_edge or {}), tried)  # type: ignore[arg-type]
+        tries = [(steps, best), *((later, {**best, **values}) for later, values in attempts)]
+        found = Found(
+            tuple(Attempt(crossed(each, resolution), values, number) for number, (each, values) in enumerate(tries))
+        )
     if steps is not None and seeds and status == "measured":
+        beside = [({**best, **values}, each) for values, each in others]
+        budget = CONFIRM_BUDGET * steps if budget is None else budget
         confirmed = Confirmed(
-            steps=median_interval(seeds),
-            each=tuple(seeds),
+            candidates=tuple(
+                Candidate(values, tuple(crossed(value, resolution, budget) for value in each))
+                for values, each in [(best, seeds), *beside]
+            ),
+            budget=budget,
             probed=tuple(probed),
-            reached=sum(map(math.isfinite, seeds)),
-            seeds=len(seeds),
-            budget=CONFIRM_BUDGET * steps if budget is None else budget,
-            test_error=test_error,
+            tested=() if test_error is None else (test_error,),
         )
     described = {
         "model": "softmax",
@@ -87,4 +92,17 @@ def summary(
     }
     study = StudyRecord(f"{workload}-{batch_size}", workload, batch_size, described, status == "measured", ())
     tally = {"reached": 1, "overtaken": 15} if found else {"exhausted": 16}
-    return Summary(study, status, dict(outcomes or tally), found, confirmed, train_seconds)  # type: ignore[arg-type]
+    return Summary(
+        study,
+        status,  # type: ignore[arg-type]
+        dict(outcomes or tally),
+        found,
+        confirmed,
+        train_seconds,
+        at_edge=dict(at_edge or {}),  # type: ignore[arg-type]
+    )
+
+
+def crossed(steps: float, resolution: float, budget: float = 0) -> Crossed:
+    """Steps to target that were read at an evaluation so far, as a share, behind the one before; a miss is math.inf."""
+    return Crossed(round((1 - resolution) * steps), steps) if math.isfinite(steps) else Crossed(budget, steps)

@@ -102,7 +102,7 @@ def _best(summary: Summary) -> _Best | None:
         _span(rates),
         momenta[0],
         _span(effective) if momenta[0] is not None else None,
-        {name: edge for name, edge in found.at_edge.items() if name in ("learning_rate", "momentum")},
+        {name: edge for name, edge in summary.at_edge.items() if name in ("learning_rate", "momentum")},
     )
 
 

@@ -111,13 +111,10 @@ def _number(value: float, budget: int) -> str:
 
 
 def _best(summary: Summary) -> str:
-    if summary.found is None:
-        return ""
-    space, found = summary.study.content["space"], summary.found
-    searched = [name for name in found.metaparameters if isinstance(space.get(name), Dimension | ScalingRule)]
+    space, best = summary.study.content["space"], summary.best or {}
+    searched = [name for name in best if isinstance(space.get(name), Dimension | ScalingRule)]
     return ", ".join(
-        f"{name} {_short(found.metaparameters[name])}"
-        + (f" ({found.at_edge[name]} edge)" if name in found.at_edge else "")
+        f"{name} {_short(best[name])}" + (f" ({summary.at_edge[name]} edge)" if name in summary.at_edge else "")
         for name in searched
     )
 
@@ -172,7 +169,7 @@ def _notes(rows: list[Summary]) -> list[str]:
                 f"batch size {size:,}: no trial met the target in {content['max_steps']:,} steps; "
                 "raise max_steps, widen the search, or ask for less."
             )
-        for name, edge in (row.found.at_edge if row.found else {}).items():
+        for name, edge in row.at_edge.items():
             wider = "lower" if edge == "low" else "higher"
             notes.append(f"batch size {size:,}: the best {name} is at the {edge} edge of its range; let it go {wider}.")
     return notes

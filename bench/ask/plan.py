@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 from bench.ask import components
 from bench.ask.contents import contents
 from bench.ask.description import STEP, Component
-from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, seed_of
+from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, region_of, seed_of
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
 from bench.options import EVERY
 
@@ -28,8 +28,35 @@ Named = tuple[str, str]
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
 _TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "contents", "precision", "augment")
 
+# Confirmations go on to so many times the steps of the best trials of the search, and at least to so many steps.
 CONFIRM_BUDGET = 3
+FEWEST_STEPS = 32
 MOST_DRAWS = 2
+# A trial of the search that takes more than so many times the fewest steps is not confirmed.
+CONTENDS = 1.5
+# In a confirmation, evaluations from this share of the fewest steps of the search on stand so close at least.
+_DENSE_FROM, _DENSE = 0.5, 0.05
+# However little evaluations may cost, the next one stands at most this share of a step further.
+_WIDEST = 0.25
+
+
+def contenders(ranked: Sequence[tuple[int, dict[str, Value]]], top: int) -> list[dict[str, Value]]:
+    """The metaparameters that are confirmed: of trials that met their target, as (steps, metaparameters) in rising
+    order, the first `top` that differ, none with more than `CONTENDS` times the fewest steps.
+    """
+    best: list[dict[str, Value]] = []
+    for steps, values in ranked:
+        if steps <= CONTENDS * ranked[0][0] and values not in best and len(best) < top:
+            best.append(values)
+    return best
+
+
+def confirmation_budget(steps: Sequence[int], most: int) -> int:
+    """The steps after which a confirmation has missed its target: three times those that the slowest of the best trials
+    took in the search, so that a typical seed is not cut off where the search was lucky; at most `most`.
+    """
+    return min(most, max(FEWEST_STEPS, CONFIRM_BUDGET * max(steps)))
+
 
 # What is timed, and the phase of a trial that times it.
 TimedMeasure = Literal["throughput", "inference"]
@@ -82,9 +109,8 @@ class Workload:
         ((stated, threshold),) = self.entry.target.items()
         if stated not in UNITS:
             return threshold
-        return Threshold(
-            **{key: UNITS[stated].loss(value) for key, value in threshold.model_dump(exclude_none=True).items()}
-        )
+        bound = {key: UNITS[stated].loss(value) for key, value in threshold.bound().items()}
+        return Threshold(**bound, rule=threshold.rule)
 
     @property
     def open_ended(self) -> bool:
@@ -193,7 +219,9 @@ class Study(_AtBatchSize):
         entry = self.workload.entry
         extent = {
             "trials": entry.search.trials,
+            **({"refine": entry.search.refine} if entry.search.refine else {}),
             "seeds": entry.confirm.seeds,
+            "top": entry.confirm.top,
             "max_steps": entry.max_steps,
             "probes": self._probes(),
         }
@@ -209,7 +237,8 @@ class Study(_AtBatchSize):
     def most_steps(self) -> int:
         """The steps the study takes if every trial diverges or goes to the end, and every confirmation too."""
         entry = self.workload.entry
-        return entry.max_steps * (MOST_DRAWS * entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
+        searched = MOST_DRAWS * entry.search.trials + entry.search.refine
+        return entry.max_steps * (searched + entry.confirm.trials)
 
     @property
     def expected_cost(self) -> float:
@@ -221,7 +250,7 @@ class Study(_AtBatchSize):
         """
         entry = self.workload.entry
         steps, step = 1 / self.batch_size + 1 / 256, self.batch_size / self.workload.devices + 64
-        return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.seeds)
+        return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.trials)
 
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""
@@ -234,32 +263,58 @@ class Study(_AtBatchSize):
             for number, point in enumerate(values)
         ]
 
-    def confirmations(self, winner: Trial, steps: int) -> list[Trial]:
-        """The winner again, with seeds and data orders of their own, for at most three times its steps to target."""
+    def refinement(self, best: Sequence[Trial]) -> list[Trial]:
+        """The trials that are drawn about the best ones, their numbers after those of all draws."""
+        entry = self.workload.entry
+        if not entry.search.refine:
+            return []
+        space = self.workload.space_at(self.batch_size)
+        region = region_of(space, [trial.metaparameters for trial in best], entry.search.trials)
+        values = draw(space, self._seed("refine"), entry.search.refine, region)
+        order = self._seed("order")
+        return [
+            self._trial("search", number, point, self._seed("init", number), order, entry.max_steps)
+            for number, point in enumerate(values, MOST_DRAWS * entry.search.trials)
+        ]
+
+    def confirmations(self, best: Sequence[Trial], steps: Sequence[int]) -> list[Trial]:
+        """The best trials of the search again, which took so many steps, with seeds and data orders of their own."""
+        budget = confirmation_budget(steps, self.workload.entry.max_steps)
         return [
             self._trial(
                 "confirm",
-                number,
-                winner.metaparameters,
-                self._seed("confirm", "init", number),
-                self._seed("confirm", "order", number),
-                CONFIRM_BUDGET * steps,
+                place * self.workload.entry.confirm.seeds + number,
+                trial.metaparameters,
+                self._seed("confirm", "init", trial.number, number),
+                self._seed("confirm", "order", trial.number, number),
+                budget,
             )
+            for place, trial in enumerate(best)
             for number in range(self.workload.entry.confirm.seeds)
         ]
 
-    def evaluation_steps(self, validation_examples: int, until: int) -> Iterator[int]:
-        """The steps at which a trial is evaluated, the last of them `until`.
+    def evaluation_steps(self, validation_examples: int, until: int, dense_from: float = math.inf) -> Iterator[int]:
+        """The steps at which a trial is evaluated: 0 first, `until` last.
 
-        Gaps grow in proportion to the step, so that the relative resolution is alike at every batch size, and are
-        never so small that more examples are evaluated than `cost` times those trained on.
+        Gaps grow in proportion to the step, so that the relative resolution is alike at every batch size. They are
+        widened, to a quarter of the step at most, where more examples would be evaluated than `cost` times those
+        trained on: so many evaluations as that asks for grow with the logarithm of the steps. From the step
+        `dense_from` on they are 5 % of the step or less, whatever that costs.
         """
         evaluate = self.workload.entry.evaluate
         least = max(1, math.ceil(validation_examples / (evaluate.cost * self.batch_size)))
         step = 0
+        yield step
         while step < until:
-            step = min(until, step + max(least, math.floor(evaluate.resolution * step)))
+            gap = min(max(least, math.floor(evaluate.resolution * step)), math.floor(_WIDEST * step))
+            if step >= dense_from:
+                gap = min(gap, math.floor(_DENSE * step))
+            step = min(until, step + max(1, gap))
             yield step
+
+    def confirmation_steps(self, validation_examples: int, budget: int, fewest: int) -> list[int]:
+        """The steps at which a confirmation is evaluated: densely where the search, which took `fewest`, says to."""
+        return list(self.evaluation_steps(validation_examples, budget, _DENSE_FROM * fewest))
 
     def probe_steps(self, until: int) -> dict[int, list[str]]:
         """The steps before `until` at which probes look, and which: 0, 1, f, f^2 .., f being a probe's `every`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -249,8 +249,29 @@ def as_plain(space: Mapping[str, Dimension | ScalingRule | Value]) -> dict[str, 
     return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in space.items()}
 
 
-def draw(space: Mapping[str, Dimension | Value], seed: int, count: int) -> list[dict[str, Value]]:
-    """The first `count` points of the space, each a value for every metaparameter.
+# Of dimensions, the part of [0, 1] that is drawn from.
+Region = Mapping[str, tuple[float, float]]
+
+
+def region_of(space: Mapping[str, Dimension | Value], points: Sequence[Mapping[str, Any]], drawn: int) -> Region:
+    """The part of the space that some points span, and half the distance between `drawn` points of it on every side.
+
+    A choice has no order, and is drawn from whole.
+    """
+    searched = {name: dimension for name, dimension in space.items() if isinstance(dimension, Dimension)}
+    beside = 0.5 * drawn ** (-1 / max(1, len(searched)))
+    region = {}
+    for name, dimension in searched.items():
+        places = [place for point in points if (place := dimension.position(point[name])) is not None]
+        if places:
+            region[name] = max(0.0, min(places) - beside), min(1.0, max(places) + beside)
+    return region
+
+
+def draw(
+    space: Mapping[str, Dimension | Value], seed: int, count: int, region: Region | None = None
+) -> list[dict[str, Value]]:
+    """The first `count` points of the space, or of a region of it, each a value for every metaparameter.
 
     `seed` scrambles the sequence. Whatever `count` is, the n-th point is the same.
     """
@@ -262,10 +283,14 @@ def draw(space: Mapping[str, Dimension | Value], seed: int, count: int) -> list[
     if not searched or not count:
         return [dict(fixed) for _ in range(count)]
     points = Sobol(d=len(searched), scramble=True, rng=seed).random_base2(max(count - 1, 1).bit_length())
+    ends = [(region or {}).get(name, (0.0, 1.0)) for name in searched]
     return [
         {
             **fixed,
-            **{name: dimension.value(float(x)) for (name, dimension), x in zip(searched.items(), point, strict=True)},
+            **{
+                name: dimension.value(low + float(x) * (high - low))
+                for (name, dimension), (low, high), x in zip(searched.items(), ends, point, strict=True)
+            },
         }
         for point in points[:count]
     ]

@@ -21,6 +21,7 @@ from pydantic import (
 
 from bench.ask.search import Finite, Space
 from bench.ask.source import Tokens
+from bench.crossing import CrossingRule
 
 DEFAULT_MAX_TRIALS = 100_000
 # Where a range of batch sizes ends if the dataset does not say how many examples it has.
@@ -136,23 +137,42 @@ DeviceCounts = Annotated[
 
 
 class Threshold(Strict):
-    """When a reading counts as trained: `at_most` includes the number, `below` (as in Shallue et al.) does not."""
+    """When a reading counts as trained: `at_most` includes the number, `below` (as in Shallue et al.) does not.
+
+    rule: how steps to target are read off a trial's readings, see `crossing.py`.
+    """
 
     at_most: Annotated[Finite, Field(ge=0)] | None = None
     below: Annotated[Finite, Field(gt=0)] | None = None
+    rule: CrossingRule = "isotonic"
+
+    def bound(self) -> dict[str, float]:
+        """The threshold alone, such as {at_most: 0.05}."""
+        return self.model_dump(include={"at_most", "below"}, exclude_none=True)
 
     def met(self, value: float) -> bool:
         """Whether a reading meets the threshold; NaN never does."""
         return value <= self.at_most if self.at_most is not None else value < (self.below or 0.0)
 
     def __str__(self) -> str:
-        return f"<= {self.at_most:g}" if self.at_most is not None else f"< {self.below:g}"
+        bound = f"<= {self.at_most:g}" if self.at_most is not None else f"< {self.below:g}"
+        return bound if self.rule == "isotonic" else f"{bound} (first passage)"
 
 
 def _one_threshold(threshold: Threshold) -> Threshold:
     if (threshold.at_most is None) == (threshold.below is None):
         raise ValueError("should be either {at_most: number} or {below: number}")
     return threshold
+
+
+def _with_rule(raw: Any) -> Any:
+    """A target whose rule stands beside its reading, as one whose rule stands in the threshold."""
+    if not isinstance(raw, dict) or "rule" not in raw:
+        return raw
+    others = {name: value for name, value in raw.items() if name != "rule"}
+    return {
+        name: {**value, "rule": raw["rule"]} if isinstance(value, dict) else value for name, value in others.items()
+    }
 
 
 def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
@@ -168,7 +188,7 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
 
 
 OneThreshold = Annotated[Threshold, AfterValidator(_one_threshold)]
-Target = Annotated[dict[Reading, OneThreshold], AfterValidator(_one_reading)]
+Target = Annotated[dict[Reading, OneThreshold], BeforeValidator(_with_rule), AfterValidator(_one_reading)]
 
 
 def _sizes_tag(raw: Any) -> str:
@@ -180,12 +200,16 @@ def _race_tag(raw: Any) -> str:
 
 
 class Search(BaseModel):
-    """How many trials, and the space of every metaparameter of the optimizer and the schedule."""
+    """How many trials, and the space of every metaparameter of the optimizer and the schedule.
+
+    refine: how many more trials are drawn, once the best of these are known, from the part of the space that they span.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     __pydantic_extra__: dict[str, Space] = Field(init=False)
 
     trials: Annotated[int, Field(gt=0, le=1_000_000)] = 16
+    refine: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     @property
     def space(self) -> dict[str, Any]:
@@ -193,9 +217,19 @@ class Search(BaseModel):
 
 
 class Confirm(Strict):
-    """How often the winner is trained again, with fresh seeds."""
+    """How many of the best trials are trained again, and with how many fresh seeds each.
+
+    Choosing one trial by a single noisy run often chooses the wrong one; `top` of them are therefore confirmed, and the
+    headline is the smallest of their medians.
+    """
 
     seeds: Annotated[int, Field(ge=0, le=1_000)] = 5
+    top: Annotated[int, Field(gt=0, le=100)] = 3
+
+    @property
+    def trials(self) -> int:
+        """How many trials that is at most."""
+        return self.top * self.seeds
 
 
 class Evaluate(Strict):
@@ -461,7 +495,8 @@ class Entry(Strict):
     def trial_count(self, most: int) -> int:
         """How many trials it asks for, where no dataset has more than so many examples."""
         lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule) * len(self.devices)
-        trained = self.search.trials + self.confirm.seeds if "steps_to_target" in self.measure else 0
+        searched = self.search.trials + self.search.refine
+        trained = searched + self.confirm.trials if "steps_to_target" in self.measure else 0
         timed = self.timing.processes * len(set(self.measure) - {"steps_to_target"})
         return lists * len(self.sizes(most)) * (trained + timed)
 

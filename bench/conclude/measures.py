@@ -7,16 +7,18 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any, Literal
 
-from bench.ask.plan import CONFIRM_BUDGET
+from bench.ask.plan import contenders
 from bench.ask.search import Dimension
 from bench.ask.suite import Threshold
+from bench.crossing import Crossed, CrossingRule
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord, TrialRecord
-from bench.stats import MedianInterval, median_interval
+from bench.stats import MedianInterval, median, median_interval, smallest_median_interval
 
 # Trials with one of these were no longer training, or were cut off: what they showed decides nothing.
 _UNDECIDING = ("diverged", "interrupted", "crashed", "timed out")
@@ -29,25 +31,40 @@ Status = Literal["measured", "infeasible", "not measured"]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial of the search that met the target, at the first evaluated step that did."""
+    """A trial of the search that met the target."""
 
-    steps: int
+    crossed: Crossed
     metaparameters: dict[str, Any]
     number: int
+
+    @property
+    def steps(self) -> int:
+        """Steps to target, overstated by at most `crossed.gap`."""
+        return int(self.crossed.by)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The search's answer: the earliest evaluated step of any trial that meets the target.
+    """The search's answer: the trial with the fewest steps to target (the minimum over trials of Shallue et al. 2019).
 
-    attempts: every trial that met it, the winner first. In a race few go on so far: `race: {slack: 1.25}` shows more.
+    attempts: every trial that met the target, the best first. In a race few go on so far: `race: {slack: 1.25}` shows
+    more.
     """
 
-    steps: int
-    resolution: float
-    metaparameters: dict[str, Any]
-    at_edge: dict[str, Literal["low", "high"]]
     attempts: tuple[Attempt, ...]
+
+    @property
+    def steps(self) -> int:
+        return self.attempts[0].steps
+
+    @property
+    def resolution(self) -> float:
+        """By which share the steps may be overstated, for they are only known at evaluations."""
+        return self.attempts[0].crossed.gap
+
+    @property
+    def metaparameters(self) -> dict[str, Any]:
+        return self.attempts[0].metaparameters
 
 
 @dataclass(frozen=True)
@@ -59,26 +76,68 @@ class Grown:
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """The winner again with fresh seeds: the median of its steps to target; a miss is beyond `budget`.
+class Candidate:
+    """One of the best trials of the search, trained again with fresh seeds: the steps to target of each."""
 
-    each: every seed's steps to target, math.inf for a miss.
-    probed: what probes saw of each seed, as {reading: {step: value}}.
-    tested: the test error of each seed that met the target.
+    metaparameters: dict[str, Any]
+    each: tuple[Crossed, ...]
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Of each seed, math.inf for a miss."""
+        return tuple(crossed.by for crossed in self.each)
+
+    @property
+    def median(self) -> float:
+        return median(self.steps)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The best trials again with fresh seeds, that with the smallest median first: the headline is its median.
+
+    candidates: the best trials of the search; what follows is of the first of them.
+    budget: the steps beyond which a miss lies.
+    probed: what probes saw of each seed, as {reading: {step: value}}, up to the target.
+    tested: the test error of each seed that met the target, when it did.
     grown: of each seed whose batch grew, how far it was when it met the target.
-    digest: a hash of every reading of every seed; equal where trainings were equal to the last bit.
+    digest: a hash of every reading of every seed of every candidate; equal where trainings were equal to the last bit.
     """
 
-    steps: MedianInterval
-    each: tuple[float, ...]
-    probed: tuple[dict[str, dict[int, float]], ...]
-    reached: int
-    seeds: int
+    candidates: tuple[Candidate, ...]
     budget: int
-    test_error: float | None
+    probed: tuple[dict[str, dict[int, float]], ...] = ()
     tested: tuple[float, ...] = ()
     digest: str = ""
     grown: tuple[Grown, ...] = ()
+
+    @property
+    def metaparameters(self) -> dict[str, Any]:
+        return self.candidates[0].metaparameters
+
+    @property
+    def each(self) -> tuple[float, ...]:
+        """Every seed's steps to target, math.inf for a miss."""
+        return self.candidates[0].steps
+
+    @cached_property
+    def steps(self) -> MedianInterval:
+        """The smallest median, with an interval over the seeds of all candidates, so that it holds the noise of
+        choosing among them.
+        """
+        return smallest_median_interval([candidate.steps for candidate in self.candidates])
+
+    @property
+    def seeds(self) -> int:
+        return len(self.each)
+
+    @property
+    def reached(self) -> int:
+        return sum(map(math.isfinite, self.each))
+
+    @property
+    def test_error(self) -> float | None:
+        return statistics.median(self.tested) if self.tested else None
 
 
 @dataclass(frozen=True)
@@ -133,7 +192,11 @@ class Timed:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was measured of a workload at one batch size, concluded. What is None was not found, or not looked for."""
+    """What was measured of a workload at one batch size, concluded. What is None was not found, or not looked for.
+
+    rule: how steps to target were read (`crossing.py`).  at_edge: the best metaparameters that lie at an end of their
+    range.
+    """
 
     study: StudyRecord
     status: Status
@@ -143,6 +206,13 @@ class Summary:
     train_seconds: float
     timed: Timed | None = None
     inference: Timed | None = None
+    rule: CrossingRule = "isotonic"
+    at_edge: dict[str, Literal["low", "high"]] = field(default_factory=dict)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The metaparameters that the headline is of: of the best candidate, or of the best trial of the search."""
+        return self.confirmed.metaparameters if self.confirmed else self.found.metaparameters if self.found else None
 
     @property
     def trained(self) -> bool:
@@ -219,14 +289,17 @@ def _summary(archive: Archive, studies: Mapping[str, StudyRecord]) -> Summary:
         status: Status = "measured" if finished else "infeasible" if infeasible else "not measured"
         seconds = sum(trial.train_seconds or 0.0 for each in clocked for trial in each.study.trials)
         return Summary(clocked[0].study, status, {}, None, None, seconds, timed, inference)
+    rule = _rule(archive, study)
     search = [trial for trial in study.trials if trial.phase == "search"]
-    found, winner = _found(archive, study, search)
+    found = _found(archive, study, search, rule)
     outcomes = Counter[str](trial.outcome or "unfinished" for trial in search)
     infeasible = _infeasible(study)
     status = "infeasible" if infeasible else "measured" if study.finished else "not measured"
-    confirmed = _confirmed(archive, study, found, winner) if found and winner and status == "measured" else None
+    confirmed = _confirmed(archive, study, found, rule) if found and status == "measured" else None
     seconds = sum(trial.train_seconds or 0.0 for trial in study.trials)
-    return Summary(study, status, dict(outcomes), found, confirmed, seconds, timed, inference)
+    best = confirmed.metaparameters if confirmed else found.metaparameters if found else {}
+    edges = _edges(study, best)
+    return Summary(study, status, dict(outcomes), found, confirmed, seconds, timed, inference, rule, edges)
 
 
 def _infeasible(study: StudyRecord) -> bool:
@@ -248,63 +321,91 @@ def _process(archive: Archive, trial: TrialRecord, environments: Mapping[str, di
     return Process(windows, once, trial.outcome == "reached", environments.get(trial.environment, {}))
 
 
-def _found(
-    archive: Archive, study: StudyRecord, trials: Sequence[TrialRecord]
-) -> tuple[Found | None, TrialRecord | None]:
-    deciding = [trial for trial in trials if trial.outcome not in _UNDECIDING]
-    steps = ((_first_step(archive, study, trial), trial.number, trial) for trial in deciding)
-    reached = [(step, number, trial) for step, number, trial in steps if step is not None]
-    if not reached:
-        return None, None
-    reached.sort(key=lambda row: row[:2])
-    step, _, winner = reached[0]
-    before = archive.step_before(winner.key, study.content["reading"], step)
-    attempts = tuple(Attempt(steps, trial.metaparameters, trial.number) for steps, _, trial in reached)
-    found = Found(step, (step - before) / step, winner.metaparameters, _edges(study, winner), attempts)
-    return found, winner
+def _rule(archive: Archive, study: StudyRecord) -> CrossingRule:
+    """How a study's steps to target are read: as its suite says.
+
+    Before suites could say so, trials stopped at the first reading that met the target: where any stopped before its
+    isotonic crossing was settled, the study is read as it was run.
+    """
+    threshold: Threshold = study.content["threshold"]
+    if "rule" in threshold.model_fields_set:
+        return threshold.rule
+    met = [trial for trial in study.trials if trial.outcome == "reached"]
+    return "isotonic" if met and all(_settled(archive, study, trial) for trial in met) else "first"
 
 
-def _confirmed(archive: Archive, study: StudyRecord, found: Found, winner: TrialRecord) -> Confirmed | None:
-    budget = CONFIRM_BUDGET * found.steps
-    again = [
-        trial
-        for trial in study.trials
-        if trial.phase == "confirm"
-        and trial.metaparameters == winner.metaparameters
-        and trial.max_steps == budget
+def _settled(archive: Archive, study: StudyRecord, trial: TrialRecord) -> bool:
+    return archive.crossing(trial.key, trial.max_steps, study.content["reading"], study.content["threshold"]).settled
+
+
+def _crossed(archive: Archive, study: StudyRecord, trial: TrialRecord, rule: CrossingRule) -> Crossed | None:
+    """The steps to target of a trial, a miss of a trial that was trained to its end; None where they are not known."""
+    content = study.content
+    found = archive.crossing(trial.key, trial.max_steps, content["reading"], content["threshold"], rule)
+    if found.settled:
+        return found.crossed
+    return Crossed(found.step, math.inf) if trial.outcome in ("exhausted", "diverged") else None
+
+
+def _found(archive: Archive, study: StudyRecord, trials: Sequence[TrialRecord], rule: CrossingRule) -> Found | None:
+    attempts = []
+    for trial in trials:
+        crossed = _crossed(archive, study, trial, rule) if trial.outcome not in _UNDECIDING else None
+        if crossed and math.isfinite(crossed.by):
+            attempts.append(Attempt(crossed, trial.metaparameters, trial.number))
+    attempts.sort(key=lambda attempt: (attempt.steps, attempt.number))
+    return Found(tuple(attempts)) if attempts else None
+
+
+def _confirmed(archive: Archive, study: StudyRecord, found: Found, rule: CrossingRule) -> Confirmed | None:
+    ranked = [(attempt.steps, attempt.metaparameters) for attempt in found.attempts]
+    best = contenders(ranked, study.content.get("top", 1))
+    again: dict[int, list[TrialRecord]] = {}
+    for trial in study.trials:
         # One that was cut off missed nothing, and diverging is a miss.
-        and (trial.outcome == "diverged" or trial.outcome not in _UNDECIDING)
-    ]
-    if not again:
+        decided = trial.outcome == "diverged" or trial.outcome not in _UNDECIDING
+        if trial.phase == "confirm" and decided and trial.metaparameters in best:
+            again.setdefault(best.index(trial.metaparameters), []).append(trial)
+    # Where the best trials were others before, their confirmations had another budget.
+    budget = max((trial.max_steps for trial in again.get(0, ())), default=0)
+    trained = {place: [trial for trial in each if trial.max_steps == budget] for place, each in sorted(again.items())}
+    crossed = {
+        place: [_crossed(archive, study, trial, rule) or Crossed(trial.step or 0, math.inf) for trial in each]
+        for place, each in trained.items()
+        if each
+    }
+    if not crossed:
         return None
-    steps = [_first_step(archive, study, trial) or math.inf for trial in again]
-    rows = [archive.readings(trial.key) for trial in again]
-    readings = [_by_name(seen) for seen in rows]
+    order = sorted(crossed, key=lambda place: (median([each.by for each in crossed[place]]), place))
+    paths = {trial.key: archive.readings(trial.key) for each in trained.values() for trial in each}
+    own, readings = crossed[order[0]], [_by_name(paths[trial.key]) for trial in trained[order[0]]]
     # Tested are the weights that met the target: their average, where the target is one of it.
     tested = "ema_test_error" if study.content["reading"].startswith("ema_") else "test_error"
-    tests = [
-        value
-        for seen, step in zip(readings, steps, strict=True)
-        if math.isfinite(step)
-        for value in seen.get(tested, {}).values()
-    ]
     return Confirmed(
-        steps=median_interval(steps),
-        each=tuple(steps),
-        # Only a probe's readings have a point in their name.
-        probed=tuple({name: path for name, path in seen.items() if "." in name} for seen in readings),
-        reached=sum(map(math.isfinite, steps)),
-        seeds=len(again),
+        candidates=tuple(Candidate(best[place], tuple(crossed[place])) for place in order),
         budget=budget,
-        test_error=statistics.median(tests) if tests else None,
-        tested=tuple(tests),
-        grown=tuple(
-            Grown(int(seen["batch_size"][int(step)]), int(seen["optimizer_steps"][int(step)]))
-            for seen, step in zip(readings, steps, strict=True)
-            if all(step in seen.get(name, {}) for name in ("batch_size", "optimizer_steps"))
+        # Only a probe's readings have a point in their name.
+        probed=tuple(
+            {name: _until(path, each.by) for name, path in seen.items() if "." in name}
+            for seen, each in zip(readings, own, strict=True)
         ),
-        digest=hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
+        tested=tuple(
+            list(_until(seen[tested], each.by).values())[-1]
+            for seen, each in zip(readings, own, strict=True)
+            if math.isfinite(each.by) and _until(seen.get(tested, {}), each.by)
+        ),
+        digest=hashlib.sha256(repr(list(paths.values())).encode()).hexdigest()[:16],
+        grown=tuple(
+            Grown(int(seen["batch_size"][int(each.by)]), int(seen["optimizer_steps"][int(each.by)]))
+            for seen, each in zip(readings, own, strict=True)
+            if all(each.by in seen.get(name, {}) for name in ("batch_size", "optimizer_steps"))
+        ),
     )
+
+
+def _until(path: Mapping[int, float], step: float) -> dict[int, float]:
+    """What was read up to a step."""
+    return {at: value for at, value in path.items() if at <= step}
 
 
 def searches(study: StudyRecord, name: str) -> bool:
@@ -329,7 +430,7 @@ def stated_target(content: Mapping[str, Any]) -> tuple[str, Threshold]:
 def target_in_words(content: Mapping[str, Any]) -> str:
     """A study's target in words: `validation error at most 0.05`."""
     reading, threshold = stated_target(content)
-    ((key, bound),) = threshold.model_dump(exclude_none=True).items()
+    ((key, bound),) = threshold.bound().items()
     return f"{reading} {key} {bound:g}".replace("_", " ")
 
 
@@ -340,15 +441,11 @@ def by_workload(rows: Sequence[Summary], *, timed: bool = False) -> Iterator[tup
         yield title, list(group)
 
 
-def _first_step(archive: Archive, study: StudyRecord, trial: TrialRecord) -> int | None:
-    return archive.first_step(trial.key, study.content["reading"], study.content["threshold"])
-
-
-def _edges(study: StudyRecord, winner: TrialRecord) -> dict[str, Literal["low", "high"]]:
+def _edges(study: StudyRecord, best: Mapping[str, Any]) -> dict[str, Literal["low", "high"]]:
     edges: dict[str, Literal["low", "high"]] = {}
     for name, dimension in study.content["space"].items():
-        searched = isinstance(dimension, Dimension) and name in winner.metaparameters
-        position = dimension.position(winner.metaparameters[name]) if searched else None
+        searched = isinstance(dimension, Dimension) and name in best
+        position = dimension.position(best[name]) if searched else None
         if position is not None and not EDGE <= position <= 1 - EDGE:
             edges[name] = "low" if position < EDGE else "high"
     return edges

@@ -22,14 +22,18 @@ Floats = NDArray[numpy.floating]
 class Point:
     """Steps to target at a batch size.
 
-    steps: of every seed, math.inf for a miss.  tried: the steps beyond which a miss is known to lie.  resolution: the
-    share by which steps may be overstated, for they are only known at evaluations.
+    steps: of every seed of the best metaparameters, math.inf for a miss.  others: the same of the other metaparameters
+    that were confirmed, among which the best were chosen.  tried: the steps beyond which a miss is known to lie.
+    resolution: the share by which steps may be overstated, for they are only known at evaluations.  first: whether the
+    target was met at the first evaluation, so that the steps are no more than an upper bound.
     """
 
     batch_size: float
     steps: tuple[float, ...]
     tried: float = 0.0
     resolution: float = 0.0
+    others: tuple[tuple[float, ...], ...] = ()
+    first: bool = False
 
     @cached_property
     def median(self) -> float:
@@ -67,9 +71,14 @@ def curve_of(rows: Sequence[Summary]) -> Curve:
         if found is None:
             points.append(Point(size, (math.inf,), row.study.content["max_steps"]))
         elif row.confirmed is not None:
-            points.append(Point(size, row.confirmed.each, row.confirmed.budget, found.resolution))
+            best, *rest = row.confirmed.candidates
+            met = [each for each in best.each if math.isfinite(each.by)]
+            gap, first = (median([each.gap for each in met]), any(each.first for each in met)) if met else (0.0, False)
+            others = tuple(candidate.steps for candidate in rest)
+            points.append(Point(size, best.steps, row.confirmed.budget, gap, others, first))
         else:
-            points.append(Point(size, (found.steps,), found.steps, found.resolution))
+            first = found.attempts[0].crossed.first
+            points.append(Point(size, (found.steps,), found.steps, found.resolution, (), first))
     name = rows[0].study.title if rows else ""
     return Curve(name, tuple(sorted(points, key=lambda point: point.batch_size)))
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from bench.ask.plan import Study, Trial
 from bench.ask.suite import Threshold
+from bench.crossing import Crossing, CrossingRule, crossing_of
 from bench.errors import ArchiveError, first_line
 from bench.events import Known
 from bench.keep import shape
@@ -63,7 +64,7 @@ class Reader:
         also: ids of trials that count as well, though their study is not finished.
         """
         rows = self._db.execute(
-            "SELECT DISTINCT trials.key, trials.id, outcome, step FROM trials"
+            "SELECT DISTINCT trials.key, trials.id, outcome, step, max_steps FROM trials"
             " JOIN members ON members.trial = trials.key JOIN studies ON studies.id = members.study"
             " WHERE (finished AND batch_size = ? OR trials.id IN (SELECT value FROM json_each(?)))"
             f" AND outcome IN ({', '.join('?' * len(SETTLED))})",
@@ -71,25 +72,19 @@ class Reader:
         ).fetchall()
         workload = study.workload
         return {
-            name: Known(outcome, step, self.first_step(key, workload.reading, workload.threshold))
-            for key, name, outcome, step in rows
+            name: Known(outcome, step, self.crossing(key, budget, workload.reading, workload.threshold).at)
+            for key, name, outcome, step, budget in rows
         }
 
-    def first_step(self, trial: int, reading: str, threshold: Threshold) -> int | None:
-        """Steps to target: the first evaluated step whose reading meets the threshold; None for a miss."""
-        comparison, bound = ("<=", threshold.at_most) if threshold.at_most is not None else ("<", threshold.below)
-        row = self._db.execute(
-            f"SELECT min(step) FROM readings WHERE trial = ? AND name = ? AND value {comparison} ?",
-            (trial, reading, bound),
-        ).fetchone()
-        return cast("int | None", row[0])
-
-    def step_before(self, trial: int, reading: str, step: int) -> int:
-        """The evaluated step before a step; 0 where it was the first."""
-        row = self._db.execute(
-            "SELECT max(step) FROM readings WHERE trial = ? AND name = ? AND step < ?", (trial, reading, step)
-        ).fetchone()
-        return cast("int | None", row[0]) or 0
+    def crossing(
+        self, trial: int, budget: int, reading: str, threshold: Threshold, rule: CrossingRule | None = None
+    ) -> Crossing:
+        """Where a trial of `budget` steps at most crosses its target, by the threshold's own rule or another."""
+        rows = self._db.execute(
+            "SELECT step, value, status FROM readings WHERE trial = ? AND name = ? ORDER BY step", (trial, reading)
+        )
+        path = ((step, found(value, status)) for step, value, status in rows)
+        return crossing_of(path, threshold.met, rule or threshold.rule, budget)
 
     def readings(self, trial: int) -> list[tuple[int, str, float]]:
         """Every reading of a trial as (step, name, value), in the order of steps."""

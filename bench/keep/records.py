@@ -111,6 +111,7 @@ class _TrainedContent(_Content):
     max_steps: _Count
     trials: _Count
     seeds: _Count
+    top: NotRequired[_Count]
     slack: Annotated[float, Field(strict=True)] | None
     probes: dict[str, dict[str, Any]]
     space: dict[str, Space]
@@ -145,6 +146,7 @@ def content_of(study: PlanUnit) -> dict[str, Any]:
         "max_steps": entry.max_steps,
         "trials": entry.search.trials,
         "seeds": entry.confirm.seeds,
+        "top": entry.confirm.top,
         "slack": workload.slack,
         "probes": entry.probes,
         "space": as_plain(workload.space),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -68,18 +68,24 @@ def finite(readings: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in readings.items() if math.isfinite(value)}
 
 
+def together(losses: Sequence[Tensor]) -> Tensor:
+    """Losses of steps [..], each on the device, as one tensor [.., steps] on the CPU; of no step, an empty one."""
+    return torch.stack(list(losses), dim=-1).cpu() if losses else torch.empty(0)
+
+
 def observation(step: int, losses: Tensor, readings: dict[str, float]) -> Observation:
     """What a stretch of steps showed of one trial.
 
-    step: the last of them; losses: [steps], each step's training loss; readings: those at its end. The trial
-    diverged at the first step whose loss is not finite, or at the last if only what was read there is not.
+    step: the last of them; losses: [steps], each step's training loss, none before the first step; readings: those at
+    its end. The trial diverged at the first step whose loss is not finite, or at the last if only what was read there
+    is not.
     """
     bad = (~losses.isfinite()).nonzero()
     if len(bad):
         return Observation(diverged_at=step - len(losses) + 1 + int(bad[0]))
     if not all(map(math.isfinite, readings.values())):
         return Observation(diverged_at=step)
-    return Observation({"train_loss": float(losses.double().mean()), **readings})
+    return Observation({**({"train_loss": float(losses.double().mean())} if len(losses) else {}), **readings})
 
 
 @contextmanager

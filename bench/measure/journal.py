@@ -68,6 +68,14 @@ class Journal:
         self._cohorts[cohort.number] = cohort
         return cohort
 
+    def part(self, cohort: _Kept, trials: Sequence[Trial]) -> _Kept:
+        """Some of a cohort's trials as a cohort of their own."""
+        apart = _Kept(self, self._made, list(cohort.trials.values()), cohort.way)
+        self._made += 1
+        apart.left = _ids(trials)
+        self._cohorts[apart.number] = apart
+        return apart
+
     def look(
         self, cohort: Cohort, trials: Sequence[Trial], step: int, names: Sequence[str]
     ) -> dict[Trial, dict[str, float]]:
@@ -127,26 +135,25 @@ class Journal:
 class _Kept:
     """A cohort whose calls are answered from the journal; see `contracts.Cohort`."""
 
-    way: Way
-
-    def __init__(self, journal: Journal, number: int, trials: Sequence[Trial]) -> None:
+    def __init__(self, journal: Journal, number: int, trials: Sequence[Trial], way: Way | None = None) -> None:
         self.number = number
         self.left = _ids(trials)
-        self._trials = {trial.id: trial for trial in trials}
+        self.trials = {trial.id: trial for trial in trials}
+        self.way = way or Way("one by one", "not yet begun")
         self._journal = journal
         self._real: Cohort | None = None
 
     def begin(self, make: MakeCohort) -> None:
         def begun() -> list[str]:
-            self._real = make(list(self._trials.values()))
+            self._real = make(list(self.trials.values()))
             return [self._real.way.name, self._real.way.reason]
 
-        self.way = Way(*self._ask("make", _ids(self._trials.values()), begun))
+        self.way = Way(*self._ask("make", _ids(self.trials.values()), begun))
 
     def real(self) -> Cohort:
         """What trains."""
         if self._real is None:
-            self._real = self._journal.rebuilt(self.number, list(self._trials.values()), self.way)
+            self._real = self._journal.rebuilt(self.number, list(self.trials.values()), self.way)
         return self._real
 
     def train(self, step: int) -> None:
@@ -161,11 +168,25 @@ class _Kept:
         self.left = [name for name in self.left if answer[name][0] is None]
         if not answered:
             self._journal.evaluated(self._journal)
-        return {self._trials[name]: Observation(dict(seen), at) for name, (at, seen) in answer.items()}
+        return {self.trials[name]: Observation(dict(seen), at) for name, (at, seen) in answer.items()}
 
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
         answer = self._ask("test", _ids(trials), lambda: _by_id(self.real().test(trials)))
         return {trial: dict(answer[trial.id]) for trial in trials}
+
+    def part(self, trials: Sequence[Trial]) -> Cohort:
+        apart = self._journal.part(self, trials)
+
+        def parted() -> None:
+            apart.take(self.real().part(trials))
+
+        self._ask("part", _ids(trials), parted)
+        self.left = [name for name in self.left if name not in apart.left]
+        return apart
+
+    def take(self, real: Cohort) -> None:
+        """Has this cohort train what was parted from another."""
+        self._real = real
 
     def drop(self, trials: Sequence[Trial]) -> None:
         self._ask("drop", _ids(trials), lambda: self.real().drop(trials))

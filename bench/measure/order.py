@@ -70,6 +70,12 @@ class Order:
             self._epoch = torch.randperm(self._examples, generator=self._generator)
         return self._epoch
 
+    def copy(self) -> Order:
+        """Another that gives from here on what this one would."""
+        other = Order(self._examples, self._batch_size, 0, self._name, self._draws.tolist())
+        other.load_state_dict(self.state_dict())
+        return other
+
     def state_dict(self) -> dict[str, Tensor]:
         """Where the order stands; `load_state_dict` takes it back."""
         return {

@@ -84,7 +84,7 @@ def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str,
     sizes = [point.batch_size for point in curve.points]
     along = [sizes[0] * (sizes[-1] / sizes[0]) ** (place / 100) for place in range(101)] if fitted else []
     reading, threshold = stated_target(content)
-    (bound,) = threshold.model_dump(exclude_none=True).values()
+    (bound,) = threshold.bound().values()
     return {
         "name": name,
         "reading": reading.replace("_", " "),

@@ -114,6 +114,7 @@ def _study(row: Summary, environments: Sequence[dict[str, Any]]) -> dict[str, An
         "status": row.status,
         "outcomes": row.outcomes,
         "steps_to_target": {
+            "rule": row.rule if row.trained else None,
             "search": found.steps if found else None,
             "median": _number(steps.median) if steps else None,
             "low": _number(steps.low) if steps else None,
@@ -125,8 +126,8 @@ def _study(row: Summary, environments: Sequence[dict[str, Any]]) -> dict[str, An
             "resolution": found.resolution if found else None,
         },
         "examples_to_target": _number(row.examples_to_target),
-        "best": found.metaparameters if found else None,
-        "at_edge": found.at_edge if found else None,
+        "best": row.best,
+        "at_edge": row.at_edge if row.best else None,
         "test_error": confirmed.test_error if confirmed else None,
         "probes": [_paths(seen) for seen in confirmed.probed] if confirmed else [],
         "train_seconds": row.train_seconds,

@@ -146,7 +146,7 @@ def _study(source: Source, goal: Goal) -> tuple[StudyRecord, Iterator[ImportedTr
         **dict(zip(("dataset", "model", "optimizer"), source.names[-3:], strict=True)),
         "schedule": "linear" if decays else "schedule not recorded",
         "reading": goal.reading,
-        "threshold": goal.threshold.model_dump(exclude_none=True),
+        "threshold": {**goal.threshold.bound(), "rule": "first"},
         "max_steps": max_steps,
         "trials": len(complete),
         "seeds": 0,

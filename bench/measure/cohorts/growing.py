@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 
@@ -87,6 +88,12 @@ class Growing(OneByOne):
         seen = {trial: self._observe(trial, step) for trial in self._runs}
         self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
         return seen
+
+    def part(self, trials: Sequence[Trial]) -> Self:
+        places = self._places
+        apart = super().part(trials)
+        apart._places = {trial: places[trial] for trial in trials}
+        return apart
 
     def drop(self, trials: Sequence[Trial]) -> None:
         super().drop(trials)

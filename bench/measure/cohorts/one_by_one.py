@@ -6,8 +6,9 @@ loss was finite is asked once a stretch, so that a GPU is never waited for betwe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from bench.events import Way
 from bench.examples import Data, Examples, Split
 from bench.measure import augment, build, parallel
 from bench.measure.clock import now
-from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing
+from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing, together
 from bench.measure.losses import LOSSES
 from bench.measure.memory import out_of_memory_named
 from bench.measure.order import blocks, order_of
@@ -70,7 +71,7 @@ class OneByOne:
         self.train(step)
         seen = {
             trial: observation(
-                step, torch.stack(self._losses[trial.id]).cpu(), run.evaluate("validation", self._data.validation)
+                step, together(self._losses[trial.id]), run.evaluate("validation", self._data.validation)
             )
             for trial, run in self._runs.items()
         }
@@ -81,6 +82,19 @@ class OneByOne:
     @out_of_memory_named()
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
         return {trial: finite(self._runs[trial].evaluate("test", self._data.test)) for trial in trials}
+
+    def part(self, trials: Sequence[Trial]) -> Self:
+        apart = copy.copy(self)
+        apart.keep(trials)
+        self.drop(trials)
+        return apart
+
+    def keep(self, trials: Sequence[Trial]) -> None:
+        """Trains these trials alone from here on, with orders of its own: what is left of a copy of a cohort."""
+        self._runs = {trial: self._runs[trial] for trial in trials}
+        self._losses = {trial.id: [] for trial in trials}
+        self._seconds = dict(self._seconds)
+        self._orders = {trial.order_seed: self._orders[trial.order_seed].copy() for trial in trials}
 
     def drop(self, trials: Sequence[Trial]) -> None:
         for trial in trials:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -33,6 +34,16 @@ class Parallel(OneByOne):
     def train(self, step: int) -> None:
         self._tell("train", step)
         super().train(step)
+
+    def part(self, trials: Sequence[Trial]) -> Self:
+        number = next(self._numbers)
+        self._tell("part", list(trials), number)
+        # What is told here has been told as a part: the others drop these trials with it.
+        apart = copy.copy(self)
+        OneByOne.keep(apart, trials)
+        apart._number = number
+        OneByOne.drop(self, trials)
+        return apart
 
     def drop(self, trials: Sequence[Trial]) -> None:
         self._tell("drop", list(trials))
@@ -70,5 +81,8 @@ def follow(study: Study, data: Data, device: torch.device) -> None:
         number, name, arguments = told
         if name == "make":
             cohorts[number] = _Following(study, data, device, *arguments)
+        elif name == "part":
+            trials, apart = arguments
+            cohorts[apart] = cohorts[number].part(trials)
         else:
             getattr(cohorts[number], name)(*arguments)

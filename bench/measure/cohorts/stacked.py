@@ -23,7 +23,7 @@ from bench.measure import augment, build, precision
 from bench.measure.clock import now
 from bench.measure.cohorts.cuda_graph import GraphedStep, capturable
 from bench.measure.ema import Average
-from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing
+from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing, together
 from bench.measure.losses import LOSSES
 from bench.measure.memory import out_of_memory_named
 from bench.measure.order import blocks, order_of
@@ -42,6 +42,7 @@ class Stacked:
     def __init__(self, study: Study, data: Data, device: torch.device, trials: Sequence[Trial], way: Way) -> None:
         workload = study.workload
         self.way = way
+        self._made_of = study, data, device
         self._data = data
         self._loss = LOSSES[data.loss]
         self._device = device
@@ -102,7 +103,7 @@ class Stacked:
     @out_of_memory_named()
     def advance(self, step: int) -> dict[Trial, Observation]:
         self.train(step)
-        stretch = torch.stack(self._losses, dim=1).cpu()
+        stretch = together(self._losses) if self._losses else torch.empty(len(self._trials), 0)
         self._losses = []
         seen = {
             trial: observation(step, own, readings)
@@ -117,6 +118,15 @@ class Stacked:
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
         read = dict(zip(self._trials, self._evaluate("test", self._data.test), strict=True))
         return {trial: finite(read[trial]) for trial in trials}
+
+    @out_of_memory_named()
+    def part(self, trials: Sequence[Trial]) -> Stacked:
+        """Made anew from this one's state: for as long as that takes, both are in memory."""
+        apart = Stacked(*self._made_of, list(self._trials), self.way)
+        apart.restore(self.state())
+        apart.drop([trial for trial in self._trials if trial not in trials])
+        self.drop(trials)
+        return apart
 
     def drop(self, trials: Sequence[Trial]) -> None:
         """Compacts the stacked tensors to the trials that are left; each takes its optimizer state along."""

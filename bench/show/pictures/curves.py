@@ -26,7 +26,7 @@ def curves(panel: Axes, rows: Sequence[Summary], archive: Archive) -> bool:
             label, drawn = None, True
     if drawn:
         reading, threshold = stated_target(rows[0].study.content)
-        (bound,) = threshold.model_dump(exclude_none=True).values()
+        (bound,) = threshold.bound().values()
         panel.axhline(bound, linestyle="--", color=GREY)
         panel.set_xscale("log")
         panel.set_xlabel("examples" if rows[0].grows else "step")
