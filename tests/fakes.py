@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.ask import check, document, plan
 from bench.ask.plan import Study, Trial
 from bench.contracts import Cohort, Observation, OutOfMemory
+from bench.crossing import Crossing, CrossingRule, crossing_of
 from bench.events import Ended, Evaluated, Started, Way
 
 
@@ -24,25 +27,41 @@ workloads:
     dataset: digits
     optimizer: sgd
     batch_sizes: [100]
-    target: {{validation_error: {{at_most: 0.1}}}}
+    target: {{validation_error: {{at_most: 0.1}}, rule: {rule}}}
     max_steps: {max_steps}
     race: {race}
     evaluate: {{resolution: 0.2}}
     search: {{trials: {trials}, learning_rate: {{log_uniform: [0.01, 1]}}}}
-    confirm: {{seeds: {seeds}}}
+    confirm: {{seeds: {seeds}, top: {top}}}
 """
 
 
-def fake_study(trials: int = 4, race: object = "true", seeds: int = 0, max_steps: int = 1000) -> Study:
-    return study_of(SUITE.format(trials=trials, race=race, seeds=seeds, max_steps=max_steps))
+def fake_text(
+    trials: int = 4, race: object = "true", seeds: int = 0, max_steps: int = 1000, top: int = 3, rule: str = "isotonic"
+) -> str:
+    return SUITE.format(trials=trials, race=race, seeds=seeds, max_steps=max_steps, top=top, rule=rule)
+
+
+def fake_study(**how: object) -> Study:
+    return study_of(fake_text(**how))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A trial that first meets the target at one step, or diverges at one; None is never."""
+    """A trial that meets the target from one step on, or diverges at one; None is never.
+
+    noisy: a seed, with which readings fall slowly and meet the target by chance long before they do for good.
+    """
 
     reaches: int | None = None
     diverges: int | None = None
+    noisy: int | None = None
+
+    def error(self, step: int) -> float:
+        if self.noisy is None:
+            return 0.05 if self.reaches is not None and step >= self.reaches else 0.5
+        noise = random.Random(self.noisy * 1_000_003 + step).gauss(0, 0.3)
+        return 0.1 * ((self.reaches or 1e9) / max(step, 1)) ** 0.5 * math.exp(noise)
 
 
 class FakeCohort:
@@ -74,8 +93,7 @@ class FakeCohort:
                 seen[trial] = Observation(diverged_at=curve.diverges)
                 del self.curves[trial]
             else:
-                met = curve.reaches is not None and step >= curve.reaches
-                seen[trial] = Observation({"validation_error": 0.05 if met else 0.5})
+                seen[trial] = Observation({"validation_error": curve.error(step)})
         return seen
 
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
@@ -109,17 +127,30 @@ class Told:
     ended: dict[tuple[str, int], tuple[str, int]]
     readings: dict[str, dict[int, dict[str, float]]]
 
+    def ranked(self, rule: CrossingRule = "isotonic") -> list[tuple[int, int]]:
+        """(steps to target, number) of the trials of the search that are known to have met it, from readings alone."""
+        found = []
+        for trial in self.started:
+            crossing = self.crossing(trial, rule)
+            if trial.phase == "search" and crossing.settled:
+                found.append((crossing.at, trial.number))
+        return sorted(found)
+
+    def crossing(self, trial: Trial, rule: CrossingRule = "isotonic") -> Crossing:
+        """Where the readings of a trial cross the target."""
+        path = {step: seen for step, seen in self.readings.get(trial.id, {}).items() if "validation_error" in seen}
+        errors = [(step, path[step]["validation_error"]) for step in sorted(path)]
+        return crossing_of(errors, lambda error: error <= 0.1, rule, trial.max_steps)
+
+    @property
+    def best(self) -> list[tuple[int, int]]:
+        """The search's answer: the three best, none with more than 1.5 times the steps of the first."""
+        ranked = self.ranked()
+        return [(steps, number) for steps, number in ranked[:3] if steps <= 1.5 * ranked[0][0]]
+
     @property
     def steps_to_target(self) -> int | None:
-        """The search's answer, from the readings alone."""
-        searched = [trial.id for trial in self.started if trial.phase == "search"]
-        met = [
-            step
-            for trial in searched
-            for step, seen in self.readings.get(trial, {}).items()
-            if seen.get("validation_error", 1) <= 0.1
-        ]
-        return min(met, default=None)
+        return self.best[0][0] if self.best else None
 
 
 def listen(events: object) -> Told:

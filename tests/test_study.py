@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from fakes import Curve, FakeCohort, fake_study, listen, look
+from fakes import Curve, FakeCohort, fake_study, fake_text, listen, look, study_of
 
 from bench.contracts import OutOfMemory
 from bench.events import Known, Recalled
@@ -13,7 +13,7 @@ from bench.measure import study
 
 
 def run(of, curves, known=None, validation_examples=1):
-    """Runs a study whose search trials follow `curves` by number; confirmations reach the target at step 20."""
+    """Runs a study whose search trials follow `curves` by number; confirmations meet the target from step 20 on."""
 
     def curve(trial):
         return curves[trial.number] if trial.phase == "search" else Curve(reaches=20)
@@ -21,15 +21,62 @@ def run(of, curves, known=None, validation_examples=1):
     return listen(study.run(of, known or {}, validation_examples, lambda trials: FakeCohort(trials, curve), look))
 
 
-def test_the_race_ends_at_the_first_evaluation_that_meets_the_target():
+def test_the_race_ends_once_the_earliest_crossing_is_settled():
+    # Evaluated at 0 .. 10, 12, 14, 16, 19, 22, 26, 31: a crossing at 19 is settled at 28.5, and so at 31.
     told = run(fake_study(), [Curve(100), Curve(17), Curve(), Curve(18)])
     assert told.ended == {
         ("search", 0): ("overtaken", 19),
-        ("search", 1): ("reached", 19),
+        ("search", 1): ("reached", 31),
         ("search", 2): ("overtaken", 19),
-        ("search", 3): ("reached", 19),
+        ("search", 3): ("reached", 31),  # a tie is settled too
     }
     assert told.steps_to_target == 19
+
+
+def test_the_best_three_are_known_before_the_race_ends_where_three_are_confirmed():
+    told = run(fake_study(trials=6, seeds=1), [Curve(100), Curve(17), Curve(), Curve(20), Curve(21), Curve(24)])
+    assert told.best == [(19, 1), (22, 3), (22, 4)]
+    assert told.ended["search", 0] == told.ended["search", 2] == ("overtaken", 22)
+    assert told.ended["search", 5] == ("overtaken", 22)
+
+
+def test_a_trial_with_more_than_one_and_a_half_times_the_fewest_steps_is_not_waited_for():
+    told = run(fake_study(seeds=1), [Curve(100), Curve(17), Curve(), Curve(30)])
+    assert told.best == [(19, 1)]
+    assert {told.ended["search", number] for number in (0, 2, 3)} == {("overtaken", 31)}
+
+
+def test_first_passage_ends_the_race_at_the_first_evaluation_that_meets_the_target():
+    told = run(fake_study(rule="first"), [Curve(100), Curve(17), Curve(), Curve(18)])
+    assert told.ended["search", 1] == ("reached", 19)
+    assert told.ended["search", 0] == ("overtaken", 19)
+
+
+def test_trials_wait_at_the_best_crossing_and_are_brought_on_if_it_moves():
+    # Trial 0 meets the target at 19 by chance and leaves it again; trial 1 meets it for good at 26.
+    chance = {19: 0.05, 22: 0.5}
+    curves = [Curve(), Curve(25), Curve(), Curve()]
+
+    class Chance(FakeCohort):
+        def advance(self, step):
+            seen = super().advance(step)
+            for trial in seen:
+                if (trial.phase, trial.number) == ("search", 0) and step in chance:
+                    seen[trial].readings["validation_error"] = chance[step]
+            return seen
+
+        def part(self, trials):
+            apart = Chance(trials, self.curves.__getitem__)
+            apart.step = self.step
+            self.drop(trials)
+            return apart
+
+    told = listen(
+        study.run(fake_study(), {}, 1, lambda trials: Chance(trials, lambda trial: curves[trial.number]), look)
+    )
+    assert told.steps_to_target == 26
+    assert told.ended["search", 1] == ("reached", 44)
+    assert told.ended["search", 0] == ("overtaken", 26)
 
 
 def test_without_a_race_every_trial_goes_on_to_its_budget():
@@ -40,9 +87,8 @@ def test_without_a_race_every_trial_goes_on_to_its_budget():
 
 
 def test_slack_lets_near_ties_be_seen_and_no_more():
-    told = run(fake_study(race="{slack: 1.5}"), [Curve(27), Curve(17), Curve(), Curve(80)])
-    assert told.ended["search", 1] == ("reached", 19)
-    assert told.ended["search", 0] == ("reached", 31)
+    told = run(fake_study(race="{slack: 1.5}"), [Curve(24), Curve(17), Curve(), Curve(80)])
+    assert told.ranked() == [(19, 1), (26, 0)]
     assert told.ended["search", 2] == told.ended["search", 3] == ("overtaken", 31)
 
 
@@ -53,10 +99,16 @@ def test_a_study_that_nothing_meets_exhausts_its_budget_and_confirms_nothing():
     assert all(trial.phase == "search" for trial in told.started)
 
 
+def test_a_crossing_that_the_budget_does_not_let_settle_counts_at_the_budget():
+    told = run(fake_study(max_steps=20), [Curve(17), Curve(), Curve(), Curve()])
+    assert told.ended["search", 0] == ("reached", 20)
+    assert told.steps_to_target == 19
+
+
 def test_a_diverged_trial_is_recorded_at_its_step_and_replaced():
     told = run(fake_study(), [Curve(diverges=3), Curve(100), Curve(), Curve(), Curve(17)])
     assert told.ended["search", 0] == ("diverged", 3)
-    assert told.ended["search", 4] == ("reached", 19)
+    assert told.ended["search", 4] == ("reached", 31)
     assert told.steps_to_target == 19
 
 
@@ -69,7 +121,7 @@ def test_replacements_are_replaced_and_at_most_twice_the_trials_are_drawn():
 def test_a_replacement_can_win_at_a_step_the_study_had_already_passed():
     told = run(fake_study(), [Curve(diverges=30), Curve(100), Curve(), Curve(), Curve(8)])
     assert told.steps_to_target == 8
-    assert told.ended["search", 4] == ("reached", 8)
+    assert told.ended["search", 4] == ("reached", 12)
 
 
 def test_a_trial_that_diverges_after_the_answer_is_known_is_not_replaced():
@@ -78,30 +130,49 @@ def test_a_trial_that_diverges_after_the_answer_is_known_is_not_replaced():
     assert told.steps_to_target == 19
 
 
-def test_a_trial_that_reached_the_target_and_then_diverged_still_reached_it():
+def test_a_trial_that_diverges_once_its_crossing_is_settled_still_reached_the_target():
     told = run(fake_study(race="false"), [Curve(reaches=10, diverges=400), Curve(17), Curve(), Curve()])
     assert told.ended["search", 0] == ("reached", 400)
     assert len(told.started) == 4
 
 
+def test_a_trial_that_diverges_before_its_crossing_is_settled_has_diverged_and_is_replaced():
+    told = run(fake_study(race="false"), [Curve(reaches=17, diverges=20), Curve(), Curve(), Curve(), Curve()])
+    assert told.ended["search", 0] == ("diverged", 20)
+    assert len(told.started) == 5
+
+
+@pytest.mark.parametrize("rule", ["isotonic", "first"])
 @pytest.mark.parametrize("seed", range(200))
-def test_the_race_gives_the_answer_of_running_every_trial_to_its_budget(seed):
+def test_the_race_gives_the_answer_of_running_every_trial_to_its_budget(seed, rule):
     draw = random.Random(seed)
 
     def curve():
         kind = draw.random()
+        noisy = draw.randint(0, 10**6) if draw.random() < 0.7 else None
         if kind < 0.3:
-            return Curve(diverges=draw.randint(1, 300))
+            return Curve(diverges=draw.randint(1, 300), noisy=noisy)
         if kind < 0.4:
-            return Curve(reaches=draw.randint(1, 150), diverges=draw.randint(150, 300))
-        return Curve(reaches=draw.choice([None, draw.randint(1, 300)]))
+            return Curve(reaches=draw.randint(1, 150), diverges=draw.randint(150, 300), noisy=noisy)
+        return Curve(reaches=draw.choice([None, draw.randint(1, 300)]), noisy=noisy)
 
     curves = [curve() for _ in range(8)]
-    raced = run(fake_study(race="true"), curves)
-    whole = run(fake_study(race="false"), curves)
-    slack = run(fake_study(race="{slack: 1.25}"), curves)
-    assert raced.steps_to_target == whole.steps_to_target == slack.steps_to_target
-    assert {trial.number for trial in raced.started} == {trial.number for trial in whole.started}
+    of = {name: fake_study(race=race, seeds=1, rule=rule) for name, race in RACES.items()}
+    told = {name: run(each, curves) for name, each in of.items()}
+    confirmed = {
+        name: [(trial.metaparameters, trial.max_steps) for trial in each.started if trial.phase == "confirm"]
+        for name, each in told.items()
+    }
+    assert confirmed["race"] == confirmed["whole"] == confirmed["slack"]
+    ranked = {name: each.ranked(rule) for name, each in told.items()}
+    assert ranked["race"][:3] == ranked["whole"][: len(ranked["race"][:3])]
+    searched = {
+        name: {trial.number for trial in each.started if trial.phase == "search"} for name, each in told.items()
+    }
+    assert searched["race"] == searched["whole"] == searched["slack"]
+
+
+RACES = {"race": "true", "whole": "false", "slack": "{slack: 1.25}"}
 
 
 def test_the_race_takes_a_fraction_of_the_steps():
@@ -110,38 +181,57 @@ def test_the_race_takes_a_fraction_of_the_steps():
     run(fake_study(trials=16), curves)
     raced, FakeCohort.steps_taken = FakeCohort.steps_taken, 0
     run(fake_study(trials=16, race="false"), curves)
-    assert (raced, FakeCohort.steps_taken) == (16 * 19, 16 * 1000)
+    # The winner goes on to 31, where its crossing at 19 is settled; the others wait at 19.
+    assert (raced, FakeCohort.steps_taken) == (31 + 15 * 19, 16 * 1000)
 
 
-def test_the_winner_is_confirmed_with_its_values_for_three_times_its_steps():
-    told = run(fake_study(seeds=3), [Curve(17), Curve(), Curve(), Curve()])
+def test_the_best_are_confirmed_with_their_values_for_three_times_the_steps_of_the_slowest():
+    told = run(fake_study(seeds=3), [Curve(17), Curve(), Curve(20), Curve()])
     again = [trial for trial in told.started if trial.phase == "confirm"]
-    assert [trial.max_steps for trial in again] == [57, 57, 57]
-    assert all(trial.metaparameters == told.started[0].metaparameters for trial in again)
-    assert len({trial.init_seed for trial in again} | {trial.order_seed for trial in again}) == 6
-    assert [told.ended["confirm", number] for number in range(3)] == [("reached", 22)] * 3
+    assert [trial.max_steps for trial in again] == [66] * 6
+    searched = {trial.number: trial.metaparameters for trial in told.started if trial.phase == "search"}
+    assert [trial.metaparameters for trial in again] == [searched[0]] * 3 + [searched[2]] * 3
+    assert len({trial.init_seed for trial in again} | {trial.order_seed for trial in again}) == 12
+    # Evaluated at every step from 9 on, then at 5 % of the step.
+    assert [told.ended["confirm", number] for number in range(6)] == [("reached", 30)] * 6
+    assert {told.crossing(trial).at for trial in again} == {20}
 
 
 def test_a_confirmation_that_never_meets_the_target_is_exhausted_at_its_budget():
     def curve(trial):
-        return Curve(17) if trial.phase == "search" else Curve()
+        return Curve(17) if trial.phase == "search" and trial.number == 0 else Curve()
 
     told = listen(study.run(fake_study(seeds=2), {}, 1, lambda trials: FakeCohort(trials, curve), look))
     assert told.ended["confirm", 0] == told.ended["confirm", 1] == ("exhausted", 57)
 
 
+def test_a_lucky_trial_gives_its_confirmations_time_and_never_more_than_the_budget():
+    def budget(reaches, **how):
+        told = run(fake_study(seeds=1, **how), [Curve(reaches), Curve(), Curve(), Curve()])
+        return next(trial.max_steps for trial in told.started if trial.phase == "confirm")
+
+    assert budget(1) == 32
+    assert budget(17) == 57
+    assert budget(17, max_steps=40) == 40
+
+
 def test_ties_go_to_the_lowest_trial():
-    told = run(fake_study(seeds=1), [Curve(), Curve(17), Curve(18), Curve()])
+    told = run(fake_study(seeds=1, top=1), [Curve(), Curve(17), Curve(18), Curve()])
     winner = next(trial for trial in told.started if trial.phase == "confirm")
     assert winner.metaparameters == told.started[1].metaparameters
 
 
-def test_every_ended_trial_but_the_overtaken_has_a_test_reading():
+def test_a_trial_is_tested_where_it_crosses_its_target_or_at_its_end():
     told = run(fake_study(seeds=2), [Curve(17), Curve(), Curve(diverges=2), Curve(), Curve()])
-    tested = {name for name, steps in told.readings.items() if any("test_error" in seen for seen in steps.values())}
+    tested = {
+        name: [step for step, seen in steps.items() if "test_error" in seen] for name, steps in told.readings.items()
+    }
     for trial in told.started:
         outcome = told.ended[trial.phase, trial.number][0]
-        assert (trial.id in tested) == (outcome == "reached")
+        if outcome == "reached":
+            assert tested[trial.id] == [told.crossing(trial).at]
+        else:
+            assert not tested.get(trial.id)
 
 
 def known_of(told):
@@ -149,8 +239,7 @@ def known_of(told):
     known = {}
     for trial in told.started:
         outcome, step = told.ended[trial.phase, trial.number]
-        met = [at for at, seen in told.readings.get(trial.id, {}).items() if seen.get("validation_error", 1) <= 0.1]
-        known[trial.id] = Known(outcome, step, min(met, default=None))
+        known[trial.id] = Known(outcome, step, told.crossing(trial).at)
     return known
 
 
@@ -170,7 +259,7 @@ def test_a_trial_more_trains_that_trial_alone_and_only_as_far_as_the_best():
     assert first.steps_to_target == 44
     more = run(fake_study(trials=6), CURVES, known_of(first))
     assert [trial.number for trial in more.started] == [5, 6]
-    assert more.ended == {("search", 5): ("overtaken", 12), ("search", 6): ("reached", 12)}
+    assert more.ended == {("search", 5): ("overtaken", 12), ("search", 6): ("reached", 19)}
 
 
 def test_trials_that_another_trial_overtook_go_further_when_that_one_is_gone():
@@ -226,5 +315,24 @@ def test_a_trial_that_ran_out_of_memory_while_it_was_tested_reaches_the_target_w
 
     monkeypatch.setattr(FakeCohort, "test", test)
     told = run(fake_study(), [Curve(50), Curve(100), Curve(), Curve()])
-    assert told.ended["search", 0] == ("reached", 52)
+    assert told.ended["search", 0] == ("reached", 88)
     assert told.steps_to_target == 52
+
+
+def test_a_refined_search_draws_about_the_best_and_they_may_win():
+    of = study_of(fake_text(seeds=1).replace("search: {", "search: {refine: 3, "))
+
+    def curve(trial):
+        rates = {0: 30, 1: 40, 8: 25, 9: 300}
+        return Curve(rates.get(trial.number)) if trial.phase == "search" else Curve(20)
+
+    told = listen(study.run(of, {}, 1, lambda trials: FakeCohort(trials, curve), look))
+    more = [trial for trial in told.started if trial.phase == "search" and trial.number >= 8]
+    assert [trial.number for trial in more] == [8, 9, 10]
+    assert told.best[0][1] == 8
+    # Half the distance of four trials on every side of the best two, on a logarithmic scale of two decades.
+    near = [trial.metaparameters["learning_rate"] for trial in told.started if trial.number in (0, 1)][:2]
+    ends = min(near) / 10**0.25, max(near) * 10**0.25
+    assert all(ends[0] <= trial.metaparameters["learning_rate"] <= ends[1] for trial in more)
+    again = listen(study.run(of, known_of(told), 1, lambda trials: pytest.fail("trained again"), look))
+    assert again.started == []

@@ -12,7 +12,7 @@ from bench.ask.description import STEP, Component
 from bench.ask.document import Document, KeyPath
 from bench.ask.located import as_list, at, place_of, shown
 from bench.ask.search import Dimension, ScalingRule, Space
-from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Spec, one_or_more, spec_of
+from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Search, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
 from bench.options import WARM_UPS
 
@@ -232,11 +232,11 @@ def _check_search(
 
     Where a component could not be found (`complete` is false), nothing is said of keys that might be its.
     """
-    for key in raw.keys() - {"trials"}:
+    for key in raw.keys() - Search.model_fields.keys():
         able = [*(component for _, component in takers), STEP]
         taking = [(component, option) for component in able if (option := component.option(key))]
         if not taking and complete:
-            known = sorted({option.name for component in able for option in component.options} | {"trials"})
+            known = sorted({option.name for component in able for option in component.options} | set(Search.model_fields))
             named = ", ".join(component.name for _, component in takers)
             yield at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
         for value in _extremes(raw[key]):
