@@ -251,7 +251,7 @@ def test_a_confirmation_that_ran_out_of_memory_is_no_miss(tmp_path):
     of = measure(tmp_path / "a.sqlite")
     path = tmp_path / "a.sqlite"
     with Archive.writing(path) as archive:
-        last = of.confirmations(of.draws()[1], 19)[4]
+        last = of.confirmations([of.draws()[1]], [19])[4]
         archive.record(of, archive.environment({"device": "fake"}), Ended(last, "infeasible", 3, 0.1))
     concluded = summary(path)
     assert (concluded.status, concluded.confirmed, concluded.steps_to_target) == ("infeasible", None, None)

@@ -122,7 +122,7 @@ def test_what_is_drawn_depends_on_the_seed_alone_and_leaves_the_order_as_it_was(
 @pytest.mark.parametrize("confirm", [False, True])
 def test_stacked_and_one_by_one_see_the_same_images_to_the_last_bit(confirm, monkeypatch):
     study, data = make()
-    trials = study.confirmations(study.draws()[0], 10) if confirm else study.draws()[:3]
+    trials = study.confirmations([study.draws()[0]], [10]) if confirm else study.draws()[:3]
     seen = {"one": [], "stacked": []}
     for name, kind in (("one", OneByOne), ("stacked", Stacked)):
         plain = augment.augmented
@@ -147,7 +147,7 @@ def test_stacked_and_one_by_one_see_the_same_images_to_the_last_bit(confirm, mon
 @pytest.mark.parametrize("model", ["mlp", "{simple_cnn: {variant: narrow}}"])
 def test_stacked_and_one_by_one_agree_with_augmentation(model, confirm):
     study, data = make(model=model)
-    trials = study.confirmations(study.draws()[0], 10)[:2] if confirm else study.draws()[:2]
+    trials = study.confirmations([study.draws()[0]], [10])[:2] if confirm else study.draws()[:2]
     one, stacked = OneByOne(study, data, CPU, trials, WAY), Stacked(study, data, CPU, trials, WAY)
     left, right = one.advance(10), stacked.advance(10)
     for trial in trials:

@@ -245,7 +245,7 @@ def test_a_trial_that_diverges_is_dropped_at_the_step_its_loss_was_not_finite():
 def test_the_trials_of_a_search_share_their_order_and_confirmations_do_not():
     study, data = make()
     searched = one_by_one(study, data, study.draws()[:3])
-    confirmed = one_by_one(study, data, study.confirmations(study.draws()[0], 10))
+    confirmed = one_by_one(study, data, study.confirmations([study.draws()[0]], [10]))
     assert len(searched._orders) == 1
     assert len(confirmed._orders) == 3
 

@@ -23,7 +23,7 @@ def reached(trial, step):
 def test_a_seed_that_a_fresh_worker_recalls_has_confirmed_once():
     study = fake_study(trials=1, seeds=5)
     (winner,) = study.draws()[:1]
-    again = study.confirmations(winner, 5)
+    again = study.confirmations([winner], [5])
     line = told(
         study,
         *(Started((winner,)), *reached(winner, 5)),

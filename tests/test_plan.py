@@ -1,6 +1,8 @@
 """Ids, seeds, values and evaluation steps: what stays as it was when a suite grows."""
 
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,7 +35,7 @@ def trials_of(text):
     found = {}
     for study in plan.make(check.check(document.parse(text))).studies:
         draws = study.draws()
-        for trial in [*draws, *study.confirmations(draws[0], 100)]:
+        for trial in [*draws, *study.confirmations([draws[0]], [100])]:
             what = (trial.id, trial.metaparameters, trial.init_seed, trial.order_seed, trial.max_steps)
             found[study.workload.name, study.batch_size, trial.phase, trial.number] = what
     return found
@@ -129,7 +131,7 @@ def test_trials_of_a_search_start_apart_and_see_the_data_in_one_order():
 def test_confirmations_are_the_winner_again_from_other_starts_in_other_orders_for_three_times_its_steps():
     study = fake_study(seeds=4)
     draws = study.draws()
-    again = study.confirmations(draws[2], steps=70)
+    again = study.confirmations([draws[2]], [70])
     seeds = {seed for trial in again for seed in (trial.init_seed, trial.order_seed)}
     assert len(seeds) == 8
     assert seeds.isdisjoint(seed for trial in draws for seed in (trial.init_seed, trial.order_seed))
@@ -152,11 +154,24 @@ def test_evaluations_resolve_alike_at_every_step_and_cost_a_bounded_share(
     workload = plan.make(check.check(document.parse(text))).workloads[0]
     steps = list(plan.Study(workload, batch_size).evaluation_steps(validation_examples, until))
     least = max(1, -(-validation_examples // (cost * batch_size)))
-    assert steps[-1] == until
-    for before, after in zip([0, *steps], steps, strict=False):
-        assert 0 < after - before <= max(least, resolution * before)
-    for count, step in enumerate(steps, start=1):
-        assert (count - 1) * validation_examples <= cost * batch_size * step
+    assert (steps[0], steps[-1]) == (0, until)
+    for before, after in itertools.pairwise(steps):
+        assert 0 < after - before <= max(1, min(max(least, resolution * before), before / 4))
+    # Beyond what `cost` allows there are only as many as stand a quarter of the step apart, and the first four.
+    for count, step in enumerate(steps[1:], start=1):
+        apart = 4 + math.log(max(1, step / 4)) / math.log(1.2)
+        assert (count - 1 - apart) * validation_examples <= cost * batch_size * step
+
+
+def test_confirmations_are_evaluated_densely_from_half_the_steps_of_the_search_on_whatever_that_costs():
+    text = changed(("confirm:", "evaluate: {resolution: 0.5, cost: 0.01}\n    confirm:"))
+    study = plan.make(check.check(document.parse(text))).studies[0]
+    steps = study.confirmation_steps(5000, 3000, 1000)
+    assert (steps[0], steps[-1]) == (0, 3000)
+    sparse = [step for step in steps if step < 500]
+    assert sparse == [step for step in study.evaluation_steps(5000, 3000) if step < 500]
+    for before, after in itertools.pairwise(steps):
+        assert after - before <= (0.05 if before >= 500 else 0.25) * before or after - before == 1
 
 
 def test_workloads_and_studies_come_in_the_order_of_the_suite():
@@ -200,7 +215,7 @@ def test_a_study_with_a_rule_tells_the_archive_the_rule_and_has_an_id_of_its_own
 def test_ids_of_a_suite_that_says_nothing_new_are_those_of_the_first_archives_but_for_the_code(monkeypatch):
     monkeypatch.setattr(Component, "source", property(lambda _: None))  # there was none of bench's own
     (study, _) = plan.make(check.check(document.parse(SUITE))).studies
-    assert (study.id, study.draws()[0].id) == ("c10c2b75f56efc1c", "08088298c2dcbb9f")
+    assert (study.id, study.draws()[0].id) == ("e437a946178a8889", "PLACE")
 
 
 # ---- data of one's own ---------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def small(data):
 def test_trained_weights_are_bitwise_equal_with_and_without_a_probe(probe, model, training):
     of, data = make(model, probe, OPTIONS.get(probe, ""), training, precision="fp32")
     data = small(data)
-    trials = of.confirmations(of.draws()[0], 7)
+    trials = of.confirmations([of.draws()[0]], [7])
     weights = []
     for probed in (False, True):
         torch.manual_seed(0)
@@ -98,7 +98,7 @@ def test_a_trial_on_several_devices_is_looked_at_as_on_one():
     on_two = replace(of, workload=replace(of.workload, devices=2))
     seen = []
     for each in (of, on_two):
-        (trial, *_) = each.confirmations(each.draws()[0], 7)
+        (trial, *_) = each.confirmations([each.draws()[0]], [7])
         trained = OneByOne(each, data, CPU, [trial], Way("one by one", ""))
         seen.append(probing.looker(each, data, CPU)(trained, [trial], 0, ["noise_scale"])[trial])
     assert seen[0] == seen[1]
@@ -107,7 +107,7 @@ def test_a_trial_on_several_devices_is_looked_at_as_on_one():
 @pytest.mark.parametrize("training", ["stacked", "one_by_one"])
 def test_a_look_depends_on_probe_trial_and_step_alone(training):
     of, data = make("mlp", "noise_scale", OPTIONS["noise_scale"], training, precision="fp32")
-    trials = of.confirmations(of.draws()[0], 7)
+    trials = of.confirmations([of.draws()[0]], [7])
     trained = cohort.maker(of, small(data), CPU)(trials)
     looking = probing.looker(of, small(data), CPU)
     first = looking(trained, trials, 0, ["noise_scale"])
@@ -172,7 +172,7 @@ def test_the_two_batch_estimate_has_its_known_answer():
 
 def test_models_that_do_not_vmap_are_probed_one_gradient_after_another():
     of, data = make("user_models:with_control_flow", "noise_scale", OPTIONS["noise_scale"])
-    trials = of.confirmations(of.draws()[0], 7)
+    trials = of.confirmations([of.draws()[0]], [7])
     seen = probing.looker(of, data, CPU)(cohort.maker(of, data, CPU)(trials), trials, 0, ["noise_scale"])
     assert all(reading["noise_scale.noise_trace"] > 0 for reading in seen.values())
 
@@ -227,14 +227,14 @@ def test_the_sharpness_of_one_parameter_is_its_second_derivative():
     ).replace("digits", "noisy_quadratic").replace("validation_error", "validation_loss")  # fmt: skip
     of = study_of(text)
     data = build.data(of.workload, Path("unused"), CPU)
-    trials = of.confirmations(of.draws()[0], 7)
+    trials = of.confirmations([of.draws()[0]], [7])
     seen = probing.looker(of, data, CPU)(cohort.maker(of, data, CPU)(trials), trials, 0, ["sharpness"])
     assert [reading["sharpness.largest_eigenvalue"] for reading in seen.values()] == pytest.approx([1, 1])
 
 
 def test_a_reading_that_is_no_number_is_left_out():
     of, data = make("softmax", "sharpness", OPTIONS["sharpness"])
-    trials = of.confirmations(of.draws()[0], 7)
+    trials = of.confirmations([of.draws()[0]], [7])
     trained = cohort.maker(of, data, CPU)(trials)
     trained.weights = lambda trial: {"1.weight": torch.full((10, 64), math.nan), "1.bias": torch.zeros(10)}
     seen = probing.looker(of, data, CPU)(trained, trials, 0, ["sharpness"])
@@ -300,7 +300,7 @@ def test_another_probe_asks_for_new_confirmations_and_leaves_the_search_alone():
     plain, probed = fake_study(seeds=2), probed_study()
     assert plain.id != probed.id
     assert [trial.id for trial in plain.draws()] == [trial.id for trial in probed.draws()]
-    ids = [[trial.id for trial in of.confirmations(of.draws()[0], 5)] for of in (plain, probed)]
+    ids = [[trial.id for trial in of.confirmations([of.draws()[0]], [5])] for of in (plain, probed)]
     assert not set(ids[0]) & set(ids[1])
 
 

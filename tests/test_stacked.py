@@ -108,7 +108,7 @@ def test_trials_that_end_are_compacted_away_and_the_others_go_on(optimizer):
 
 def test_trials_with_orders_of_their_own_agree_too():
     of, data = make("resnet8", "nesterov", batch_size=4)
-    trials = of.confirmations(of.draws()[0], 10)
+    trials = of.confirmations([of.draws()[0]], [10])
     one, stacked = both(of, data, trials)
     assert losses_apart(one.advance(20), stacked.advance(20)) < 1e-9
     assert apart(one, stacked, trials) < 1e-9

@@ -288,6 +288,7 @@ class Study(_AtBatchSize):
                 self._seed("confirm", "init", trial.number, number),
                 self._seed("confirm", "order", trial.number, number),
                 budget,
+                (trial.number, number),
             )
             for place, trial in enumerate(best)
             for number in range(self.workload.entry.confirm.seeds)
@@ -339,9 +340,18 @@ class Study(_AtBatchSize):
         return seed_of(workload.entry.name, *parts, self.batch_size, *names)
 
     def _trial(
-        self, phase: Phase, number: int, values: dict[str, Value], init_seed: int, order_seed: int, max_steps: int
+        self,
+        phase: Phase,
+        number: int,
+        values: dict[str, Value],
+        init_seed: int,
+        order_seed: int,
+        max_steps: int,
+        known_by: object = None,
     ) -> Trial:
-        what = [self.workload.identity(), self.batch_size, phase, number, values, init_seed, order_seed, max_steps]
+        """known_by: what tells the trial apart in its id, where its number counts what may be asked for later."""
+        apart = number if known_by is None else known_by
+        what = [self.workload.identity(), self.batch_size, phase, apart, values, init_seed, order_seed, max_steps]
         if phase == "confirm":  # where probes look: one that looked at nothing has nothing to tell
             what.append(self._probes())
         return Trial(_hash(what), phase, number, values, init_seed, order_seed, max_steps)

@@ -236,7 +236,9 @@ def _check_search(
         able = [*(component for _, component in takers), STEP]
         taking = [(component, option) for component in able if (option := component.option(key))]
         if not taking and complete:
-            known = sorted({option.name for component in able for option in component.options} | set(Search.model_fields))
+            known = sorted(
+                {option.name for component in able for option in component.options} | set(Search.model_fields)
+            )
             named = ", ".join(component.name for _, component in takers)
             yield at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
         for value in _extremes(raw[key]):

@@ -24,6 +24,8 @@ _TARGET = (
     "readings.name = json_extract(content, '$.reading')"
     " AND (value <= json_extract(content, '$.threshold.at_most') OR value < json_extract(content, '$.threshold.below'))"
 )
+# By first passage one reading decides; by the isotonic rule, which archives of before do not name, no single one does.
+_BY_FIRST = "coalesce(json_extract(content, '$.threshold.rule'), 'first') = 'first'"
 _OF_TRIAL = "FROM trials JOIN members ON trial = key JOIN studies ON studies.id = study"
 # Of what was timed, to reach means that its time was known well enough: no reading contradicts it.
 _TRAINED = "phase IN ('search', 'confirm')"
@@ -34,7 +36,7 @@ _CONTRADICTIONS = {
     ),
     "did not reach its target, and a reading does": (
         f"SELECT DISTINCT trials.id {_OF_TRIAL} WHERE {_TRAINED} AND outcome IN ('exhausted', 'overtaken')"
-        f" AND EXISTS"
+        f" AND {_BY_FIRST} AND EXISTS"
         f" (SELECT 1 FROM readings WHERE readings.trial = key AND readings.step <= trials.step AND {_TARGET})"
     ),
     "has readings beyond its last step": (

@@ -31,6 +31,7 @@ from bench.ask.plan import CONTENDS, MOST_DRAWS, Study, Trial, contenders
 from bench.contracts import Cohort, Look, OutOfMemory
 from bench.crossing import SETTLE, Crossing
 from bench.events import Ended, Evaluated, Known, Outcome, Recalled, Seated, Started, StudyEvent
+from bench.stats import median
 
 MakeCohort = Callable[[Sequence[Trial]], Cohort]
 Carry = Callable[[list[Trial]], Iterator[StudyEvent]]
@@ -124,6 +125,7 @@ class _Study:
         self.steps = list(study.evaluation_steps(validation_examples, self.budget))
         self.settle = SETTLE[study.workload.threshold.rule]
         self.race = _Race()
+        self.again: dict[Trial, _Seat] = {}
 
     def best(self) -> tuple[list[Trial], list[int]] | None:
         """The trials that are confirmed, and their steps to target, the best first; None where none met the target."""
@@ -341,13 +343,17 @@ class _Study:
     # ---- the confirmation ---------------------------------------------------------------------------------------
 
     def confirm(self, confirmations: Sequence[Trial], fewest: int) -> Iterator[StudyEvent]:
-        """Each trains until its own crossing is settled, it diverges, or its budget is spent.
+        """Each trains until its own crossing is settled, it diverges, its budget is spent, or its number cannot matter.
 
         fewest: steps to target of the best trial of the search, which say where to evaluate densely.
         """
         settled = [trial for trial in confirmations if trial.id in self.known]
         if settled:
             yield Recalled({trial: self.known[trial.id] for trial in settled})
+        self.again = {trial: self._seat_of(trial) for trial in confirmations}
+        for trial in settled:
+            seat, known = self.again[trial], self.known[trial.id]
+            seat.at, seat.settled = known.reached_at, known.outcome == "reached"
         separate = self._separate([trial for trial in confirmations if trial not in settled])
         seated = [trial for group in separate for trial in group]
         rest = [trial for trial in confirmations if trial not in (*settled, *seated)]
@@ -360,7 +366,9 @@ class _Study:
     def _confirm(self, trials: list[Trial], fewest: int) -> Iterator[StudyEvent]:
         budget = trials[0].max_steps
         # A frame of its own: when it fails, its cohort is gone before the next is made.
-        group = yield from self._start(trials, [self._seat_of(trial) for trial in trials])
+        seats = [self._seat_of(trial) for trial in trials]
+        self.again |= dict(zip(trials, seats, strict=True))
+        group = yield from self._start(trials, seats)
         probes = deque(self.study.probe_steps(budget).items())
         for step in self.study.confirmation_steps(self.validation_examples, budget, fewest):
             while probes and probes[0][0] < step:
@@ -375,8 +383,24 @@ class _Study:
             yield from self._probe(group, ended, list(self.study.workload.probes))
             ends: dict[Trial, Outcome] = {seat.trial: "reached" for seat in group.seats if seat.settled}
             yield from self._end(group, {**ends, **dict.fromkeys(missed, "exhausted")})
+            yield from self._end(group, dict.fromkeys(self._beaten(group, step), "overtaken"))
             if not group.seats:
                 return
+
+    def _beaten(self, group: _Group, step: int) -> list[Trial]:
+        """The trials of a group, at a step, that can change neither the smallest median nor its interval.
+
+        Once every seed of one of the best is settled, a seed that is not has more steps to target than any of these.
+        Where it is of another one whose median is larger already, with such seeds as misses, its number does not
+        matter: in whatever way seeds are drawn again, the smaller median stays what it is.
+        """
+        steps: dict[str, list[float]] = {}
+        for trial, seat in self.again.items():
+            by_now = seat.at is not None and seat.settled and self.settle * seat.at <= step
+            steps.setdefault(repr(trial.metaparameters), []).append(seat.at if seat.at and by_now else math.inf)
+        whole = min((median(each) for each in steps.values() if math.isfinite(max(each))), default=math.inf)
+        beaten = {values for values, each in steps.items() if whole < median(each) and not math.isfinite(max(each))}
+        return [seat.trial for seat in group.seats if repr(seat.trial.metaparameters) in beaten and whole < math.inf]
 
     def _probe(self, group: _Group, trials: Sequence[Trial], probes: Sequence[str]) -> Iterator[StudyEvent]:
         if trials and probes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bench.ask.plan import Phase, Plan, PlanUnit, Timing
+from bench.ask.plan import Phase, Plan, PlanUnit, Timing, Trial
+from bench.crossing import Crossing
 from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
 
 
@@ -24,12 +24,12 @@ class _State:
     unit: PlanUnit
     word: str = "waiting"
     phase: Phase = "search"
-    training: dict[str, Phase] = field(default_factory=dict)
+    training: dict[str, Crossing] = field(default_factory=dict)
     step: int = 0
     budget: int = 0
-    best: int | None = None
-    # Ids of confirmations that met the target: a fresh worker says it of them again.
-    confirmed: set[str] = field(default_factory=set)
+    # Steps to target, None for a miss, by id: a fresh worker says of some trials again how they ended.
+    searched: dict[str, int | None] = field(default_factory=dict)
+    confirmed: dict[str, int | None] = field(default_factory=dict)
     process: int = 0
     begun: float = 0.0
     took: float = 0.0
@@ -43,21 +43,22 @@ class _State:
                     self.word, self.process = "timing", trials[0].number + 1
                 if trials[0].phase != self.phase:
                     self.phase, self.step, self.training = trials[0].phase, 0, {}
-                self.training |= {trial.id: trial.phase for trial in trials}
+                self.training |= {trial.id: self._followed() for trial in trials}
                 self.budget = trials[0].max_steps
             case Recalled(known):
                 for trial, what in known.items():
-                    self._reach(trial.id, trial.phase, what.reached_at)
+                    self._end(trial, what.reached_at if what.outcome == "reached" else None)
             case Evaluated(step, readings):
                 self.step = max(self.step, step)
                 if isinstance(self.unit, Timing):
                     return
-                workload = self.unit.workload
+                reading = self.unit.workload.reading
                 for name, seen in readings.items():
-                    if workload.threshold.met(seen.get(workload.reading, math.nan)):
-                        self._reach(name, self.training[name], step)
+                    if reading in seen:
+                        self.training[name].read(step, seen[reading])
             case Ended(trial, outcome):
-                self.training.pop(trial.id, None)
+                crossing = self.training.pop(trial.id, None)
+                self._end(trial, crossing.at if crossing and outcome == "reached" else None)
                 if outcome == "infeasible":
                     self.word = "out of memory"
             case Finished():
@@ -74,24 +75,28 @@ class _State:
     def over(self) -> bool:
         return self.word in ("done", "failed", "out of memory") and not self.training
 
-    def _reach(self, trial: str, phase: Phase, step: int | None) -> None:
-        if step is None:
-            return
-        if phase == "search":
-            self.best = min(step, self.best or step)
-        else:
-            self.confirmed.add(trial)
+    @property
+    def best(self) -> int | None:
+        """The fewest steps to target of a trial of the search that is settled."""
+        return min((steps for steps in self.searched.values() if steps is not None), default=None)
+
+    def _followed(self) -> Crossing:
+        target = None if isinstance(self.unit, Timing) else self.unit.workload.threshold
+        return Crossing(target.met, target.rule) if target else Crossing(lambda _: False)
+
+    def _end(self, trial: Trial, steps: int | None) -> None:
+        (self.confirmed if trial.phase == "confirm" else self.searched)[trial.id] = steps
 
     def line(self) -> str:
         """The study in a few words, for a log."""
         name = f"{self.unit.workload.name}, batch size {self.unit.batch_size:,}"
-        seeds = self.unit.workload.entry.confirm.seeds
         if isinstance(self.unit, Timing):
             name += f", {self.unit.measure}"
         if self.word != "done" or isinstance(self.unit, Timing):
             return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
-        confirmed = f", {len(self.confirmed)} of {seeds} seeds confirm" if self.best is not None and seeds else ""
+        met = sum(steps is not None for steps in self.confirmed.values())
+        confirmed = f", {met} of {len(self.confirmed)} seeds confirm" if self.confirmed else ""
         return f"{name}: done, {found}{confirmed} ({self.took:.1f} s)"
 
 

@@ -96,7 +96,7 @@ def _workload(rows: Sequence[Summary], environments: Sequence[dict[str, Any]]) -
     target = None
     if rows[0].trained:
         reading, threshold = stated_target(content)
-        target = {reading: threshold.model_dump(exclude_none=True)}
+        target = {reading: threshold.bound()}
     described |= {"growth": content["growth"].model_dump(exclude_none=True)} if rows[0].grows else {}
     return {
         "name": rows[0].study.workload,

@@ -58,7 +58,7 @@ def trials(study: Study, chance: random.Random):
         reached = 2 * int(500 * math.exp(0.5 + abs(chance.gauss(0, 1))))
         best = min(best, (reached, trial), key=lambda pair: pair[0])
         yield ImportedTrial(trial, "reached", READINGS, readings(reached))
-    for trial in study.confirmations(best[1], best[0]):
+    for trial in study.confirmations([best[1]], [best[0]]):
         yield ImportedTrial(trial, "reached", READINGS, readings(int(best[0] * math.exp(chance.gauss(0, 0.05)))))
 
 
