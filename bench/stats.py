@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.9
-RESAMPLES = 2000
+# Five values can be drawn again in so many ways: their bootstrap is exact.
+RESAMPLES = 5**5
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,30 @@ def smallest_medians(
     """
     import numpy
 
-    random, medians = numpy.random.default_rng(seed), []
-    for sample in samples:
-        ordered = numpy.sort(random.choice(numpy.asarray(sample, float), (resamples, len(sample))), axis=1)
+    medians = []
+    for place, sample in enumerate(samples):
+        ordered, (below, above) = numpy.sort(sample), _middles(len(sample), resamples, seed * 1_000 + place)
         # Not numpy.median, whose mean of two infinities is NaN.
-        medians.append((ordered[:, (len(sample) - 1) // 2] + ordered[:, len(sample) // 2]) / 2)
+        medians.append((ordered[below] + ordered[above]) / 2)
     return numpy.asarray(numpy.min(medians, axis=0))
+
+
+@lru_cache(maxsize=1024)
+def _middles(count: int, resamples: int, seed: int) -> tuple[NDArray[numpy.integer], NDArray[numpy.integer]]:
+    """Of resamples of `count` values, each the places [resamples] of its two middle values among these in order.
+
+    Every way there is to draw again, in an order of chance and as often as needed; of more than five values a random
+    choice of ways.
+    """
+    import numpy
+
+    random = numpy.random.default_rng(seed)
+    if count <= 5:
+        ways = numpy.stack(numpy.meshgrid(*[numpy.arange(count)] * count), axis=-1).reshape(-1, count)
+        drawn = numpy.sort(numpy.resize(ways[random.permutation(len(ways))], (resamples, count)), axis=1)
+    else:
+        drawn = numpy.sort(random.integers(count, size=(resamples, count)), axis=1)
+    return drawn[:, (count - 1) // 2], drawn[:, count // 2]
 
 
 def smallest_median_interval(samples: Sequence[Sequence[float]]) -> MedianInterval:

@@ -97,7 +97,7 @@ def test_steps_to_target_are_the_first_step_of_any_complete_trial_strictly_below
     imported(folder)
     (concluded,) = summaries(folder)
     assert (concluded.status, concluded.steps_to_target, concluded.examples_to_target) == ("measured", 300, 9600)
-    assert concluded.found.resolution == pytest.approx(1 / 3)
+    assert concluded.found.resolution == pytest.approx(99 / 300)
     assert concluded.outcomes == {"reached": 2, "exhausted": 1, "diverged": 1, "interrupted": 1}
 
 
@@ -151,7 +151,7 @@ def test_a_study_says_what_was_searched_in_words_of_ours(folder):
         "learning_rate_decay_steps": {"integer": [100, 900]},
         "label_smoothing": {"choice": [0.0, 0.01, 0.1]},
     }
-    assert content["threshold"] == Threshold(below=0.01)
+    assert content["threshold"] == Threshold(below=0.01, rule="first")
     assert (content["trials"], content["seeds"], content["max_steps"]) == (3, 0, 1000)
     assert (content["dataset"], content["model"], content["schedule"]) == ("mnist", "simple_cnn_base", "linear")
 

@@ -166,7 +166,7 @@ class _Kept:
         answered = self._journal.answers()
         answer = self._ask("advance", step, advanced)
         self.left = [name for name in self.left if answer[name][0] is None]
-        if not answered:
+        if not answered and step > 0:  # before the first step there is nothing to keep
             self._journal.evaluated(self._journal)
         return {self.trials[name]: Observation(dict(seen), at) for name, (at, seen) in answer.items()}
 

@@ -6,29 +6,17 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
-from bench.ask import check, document, plan
-from bench.ask.plan import Plan, PlanUnit
-from bench.conclude import measures
 from bench.conclude.fit import fit
-from bench.conclude.measures import Summary
-from bench.contracts import Task
-from bench.errors import IncompleteError, sentence
-from bench.events import Event, Failed
-from bench.keep.archive import Archive
+from bench.errors import sentence
 from bench.measure import build, clock, cohort, environment
-from bench.measure.rehearsal import rehearse
-from bench.measure.task import carry_out
 from bench.prove import exact
-from bench.run import runner
+from bench.prove.studies import measured, planned
 from bench.stats import ratio_of_means
 
 
@@ -134,7 +122,7 @@ def stacked_against_one_by_one(device: torch.device) -> Iterator[Check]:
     """The same trials both ways in float64: the largest difference of any weight after 50 steps."""
     both = []
     for training in ("stacked", "one_by_one"):
-        study = _plan(_BOTH_WAYS.format(training=training)).studies[0]
+        study = planned(_BOTH_WAYS.format(training=training)).studies[0]
         data, trials = build.data(study.workload, Path(), device), study.draws()[:4]
         trained = cohort.maker(study, data, device)(trials)
         trained.train(50)
@@ -169,7 +157,7 @@ workloads:
 
 def noise_scale(device: torch.device) -> Iterator[Check]:
     """The noise scale of the linear teacher, to a student that all but stands still and is looked at over and over."""
-    summary = _measured(_plan(_LINEAR_TEACHER), device)[0]
+    summary = measured(planned(_LINEAR_TEACHER), device)[0]
     seeds = summary.confirmed.probed if summary.confirmed else ()
     traces, squares = (
         [value for seen in seeds for _, value in sorted(seen.get(f"noise_scale.{name}", {}).items())]
@@ -208,7 +196,9 @@ def gradient_noise(device: torch.device) -> Iterator[Check]:
     """The noise of the noisy quadratic's gradient: steps to target alone hardly tell a half of it from the whole."""
     model = exact.NoisyQuadratic(dimensions=2_000, batch_size=16, learning_rate=0.8)
     text = _noisy_quadratic("sgd", model, target=2.0, most_steps=1_000, seeds=5)
-    summary = _measured(_plan(f"{text}    probes: {{noise_scale: {{small: 8, large: 512, every: 1.3x}}}}\n"), device)[0]
+    summary = measured(planned(f"{text}    probes: {{noise_scale: {{small: 8, large: 512, every: 1.3x}}}}\n"), device)[
+        0
+    ]
     seeds = summary.confirmed.probed if summary.confirmed else ()
     traces = [value for seen in seeds for value in seen["noise_scale.noise_trace"].values()]
     found = sum(traces) / len(traces)
@@ -236,10 +226,10 @@ def steps_to_target(
     for optimizer, metaparameters in rates.items():
         for batch_size in batch_sizes:
             model = exact.NoisyQuadratic(2_000, batch_size, **metaparameters)
-            planned = _plan(_noisy_quadratic(optimizer, model, target, most_steps, seeds))
-            evaluated = list(planned.studies[0].evaluation_steps(validation_examples=1, until=most_steps))
+            made = planned(_noisy_quadratic(optimizer, model, target, most_steps, seeds))
+            evaluated = list(made.studies[0].evaluation_steps(validation_examples=1, until=most_steps))
             low, high = model.evaluated_between(target, evaluated, seeds)
-            steps = _measured(planned, device)[0].steps_to_target
+            steps = measured(made, device)[0].steps_to_target
             yield Check(
                 f"steps to target of the noisy quadratic by {optimizer} at batch size {batch_size:,}",
                 "none" if steps is None else f"{steps:,.0f}",
@@ -265,44 +255,6 @@ workloads:
     confirm: {{seeds: {seeds}}}
     evaluate: {{resolution: 0.02}}
 """
-
-
-# ---- how a suite is measured here -----------------------------------------------------------------------------------
-
-
-def _plan(text: str) -> Plan:
-    return plan.make(check.check(document.parse(text)))
-
-
-def _measured(planned: Plan, device: torch.device) -> list[Summary]:
-    """What an archive shows of a plan's studies; raises IncompleteError where one could not be carried out."""
-    with TemporaryDirectory() as folder, Archive.writing(Path(folder) / "calibrate.sqlite") as archive:
-        for _, event in runner.run(planned, list(planned.studies), archive, _InThisProcess(device), Path(folder)):
-            if isinstance(event, Failed):
-                raise IncompleteError(event.message)
-        return measures.summaries(archive)
-
-
-class _InThisProcess:
-    """Carries out tasks here, one after another; see `contracts.Executor`."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def rehearse(self, studies: Sequence[PlanUnit], folder: Path) -> list[str]:
-        return rehearse(studies, folder)
-
-    def run(
-        self,
-        tasks: deque[Task],
-        *,
-        alone: bool = False,  # noqa: ARG002 (so are all)
-    ) -> Generator[tuple[Task, dict[str, Any], Event]]:
-        where: dict[str, Any] = {**environment.describe(self._device)}
-        while tasks:
-            task = tasks.popleft()
-            for event in carry_out(task, self._device):
-                yield task, where, event
 
 
 # ---- all of it ------------------------------------------------------------------------------------------------------

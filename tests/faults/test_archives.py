@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import SUITE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -64,7 +63,7 @@ def timed(tmp_path_factory):
     """One that holds a study, and a timing of it."""
     path = tmp_path_factory.mktemp("timed") / "a.sqlite"
     measure(path)
-    text = SUITE.format(trials=4, race="true", seeds=5, max_steps=1000)
+    text = fake_text(seeds=5)
     made = plan.make(check.check(document.parse(f"{text}    measure: [steps_to_target, throughput]\n")))
     (timing,) = made.timings
     with Archive.writing(path) as archive:
