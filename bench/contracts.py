@@ -68,8 +68,10 @@ class Cohort(Protocol):
     def train(self, step: int) -> None:
         """Trains every trial still in the cohort to `step`, where it can be looked at."""
 
-    def advance(self, step: int) -> dict[Trial, Observation]:
-        """Trains every trial still in the cohort to `step`, evaluates it, and drops those that diverged."""
+    def advance(self, step: int, examples: int | None = None) -> dict[Trial, Observation]:
+        """Trains every trial still in the cohort to `step`, evaluates it on so many validation examples (all where no
+        number is given), and drops those that diverged.
+        """
 
     def test(self, trials: Sequence[Trial]) -> dict[Trial, dict[str, float]]:
         """The test readings of trials in the cohort, as they stand."""

@@ -83,7 +83,7 @@ class FakeCohort:
         FakeCohort.steps_taken += (step - self.step) * len(self.curves)
         self.step = step
 
-    def advance(self, step: int) -> dict[Trial, Observation]:
+    def advance(self, step: int, examples: int | None = None) -> dict[Trial, Observation]:
         if step >= 5 and len(self.curves) > self.room:
             raise OutOfMemory
         self.train(step)

@@ -815,7 +815,7 @@ def test_a_suite_broken_at_random_passes_or_is_answered_in_sentences(data):
             if study.workload.entry.search.trials < 100:
                 assert study.id
                 assert study.draws()
-                assert list(study.evaluation_steps(300, 50))[-1] == 50
+                assert list(study.evaluations(300, 50))[-1].step == 50
 
 
 def test_a_value_that_is_none_hides_nothing_else_that_is_wrong():

@@ -208,9 +208,9 @@ def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
 
 
 def with_schedule(schedule):
-    from fakes import SUITE, study_of
+    from fakes import fake_text, study_of
 
-    return study_of(SUITE.format(trials=1, race="true", seeds=0, max_steps=1000) + f"    schedule: {schedule}\n")
+    return study_of(fake_text(trials=1) + f"    schedule: {schedule}\n")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from fakes import SUITE, study_of
+from fakes import fake_text, study_of
 from test_run import TESTS, bench, write
 
 from bench.contracts import Task
@@ -16,7 +16,7 @@ from bench.measure import precision
 from bench.measure.task import carry_out
 from bench.prove import determinism
 
-TEXT = SUITE.format(max_steps=20, race="true", trials=1, seeds=0)
+TEXT = fake_text(max_steps=20, trials=1)
 
 
 @pytest.fixture(autouse=True)

@@ -205,7 +205,7 @@ def test_a_study_finds_the_exact_steps_to_target(optimizer, metaparameters, batc
     assert [event.outcome for event in ended] == ["reached"] * SEEDS
 
     model = NoisyQuadratic(2000, batch_size, **metaparameters)
-    evaluated = list(of.evaluation_steps(validation_examples=1, until=3000))
+    evaluated = [step for step, _ in of.evaluations(1, 3000)]
     low, high = model.evaluated_between(0.4, evaluated, SEEDS)
     assert low <= statistics.median(event.step for event in ended) <= high
     # Between them lies the first evaluation at or after the exact answer.
@@ -219,7 +219,7 @@ def test_one_dimension_without_noise_is_found_to_the_step():
     of = study_of(text.replace("2000}", "1}").replace("below: 0.4", "below: 0.02"))
     data = build.data(of.workload, Path(), CPU)
     events = study.run(of, {}, 1, cohort.maker(of, data, CPU), probing.looker(of, data, CPU))
-    evaluated = list(of.evaluation_steps(validation_examples=1, until=2000))
+    evaluated = [step for step, _ in of.evaluations(1, 2000)]
     checked = 0
     for event in events:
         if isinstance(event, Ended):

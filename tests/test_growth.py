@@ -276,7 +276,7 @@ def test_a_batch_follows_the_noise_scale_of_the_noisy_quadratic():
     trial = of.draws()[0]
     grown = growing(of, data, [trial])
     noise_trace = NoisyQuadratic(1000, 4, 0.5).noise_trace
-    steps = list(of.evaluation_steps(1, 1000))
+    steps = [step for step, _ in of.evaluations(1, 1000)]
     scales, batches = [], []
     for step in steps:
         read = grown.advance(step)[trial].readings

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import os
 import subprocess
 import sys
@@ -143,6 +142,11 @@ def test_the_most_steps_of_a_study_count_replacements_and_confirmations():
     assert fake_study(trials=4, seeds=5, max_steps=100).most_steps == 100 * (2 * 4 + 3 * 5)
 
 
+def looking(resolution, cost, batch_size=8):
+    text = changed(("confirm:", f"evaluate: {{resolution: {resolution}, cost: {cost}}}\n    confirm:"))
+    return plan.Study(plan.make(check.check(document.parse(text))).workloads[0], batch_size)
+
+
 @pytest.mark.parametrize("batch_size", [1, 8, 512, 50_000])
 @pytest.mark.parametrize("validation_examples", [1, 300, 5000])
 @pytest.mark.parametrize(("resolution", "cost"), [(0.05, 1.0), (0.2, 4.0), (1.0, 0.01)])
@@ -150,28 +154,30 @@ def test_the_most_steps_of_a_study_count_replacements_and_confirmations():
 def test_evaluations_resolve_alike_at_every_step_and_cost_a_bounded_share(
     batch_size, validation_examples, resolution, cost, until
 ):
-    text = changed(("confirm:", f"evaluate: {{resolution: {resolution}, cost: {cost}}}\n    confirm:"))
-    workload = plan.make(check.check(document.parse(text))).workloads[0]
-    steps = list(plan.Study(workload, batch_size).evaluation_steps(validation_examples, until))
-    least = max(1, -(-validation_examples // (cost * batch_size)))
-    assert (steps[0], steps[-1]) == (0, until)
-    for before, after in itertools.pairwise(steps):
-        assert 0 < after - before <= max(1, min(max(least, resolution * before), before / 4))
-    # Beyond what `cost` allows there are only as many as stand a quarter of the step apart, and the first four.
-    for count, step in enumerate(steps[1:], start=1):
-        apart = 4 + math.log(max(1, step / 4)) / math.log(1.2)
-        assert (count - 1 - apart) * validation_examples <= cost * batch_size * step
+    looks = list(looking(resolution, cost, batch_size).evaluations(validation_examples, until))
+    assert (looks[0].step, looks[-1].step) == (0, until)
+    for before, after in itertools.pairwise(looks):
+        gap = after.step - before.step
+        assert 0 < gap <= max(1, min(resolution, 0.25) * before.step)
+        assert min(validation_examples, 500) <= after.examples <= validation_examples
+        assert after.examples <= max(500, cost * gap * batch_size)
 
 
-def test_confirmations_are_evaluated_densely_from_half_the_steps_of_the_search_on_whatever_that_costs():
-    text = changed(("confirm:", "evaluate: {resolution: 0.5, cost: 0.01}\n    confirm:"))
-    study = plan.make(check.check(document.parse(text))).studies[0]
-    steps = study.confirmation_steps(5000, 3000, 1000)
-    assert (steps[0], steps[-1]) == (0, 3000)
-    sparse = [step for step in steps if step < 500]
-    assert sparse == [step for step in study.evaluation_steps(5000, 3000) if step < 500]
-    for before, after in itertools.pairwise(steps):
-        assert after - before <= (0.05 if before >= 500 else 0.25) * before or after - before == 1
+@pytest.mark.parametrize("cost", [0.01, 1, 100])
+def test_where_a_trial_is_evaluated_does_not_depend_on_what_that_may_cost(cost):
+    steps = [step for step, _ in looking(0.05, cost).evaluations(5000, 3000)]
+    assert steps == [step for step, _ in looking(0.05, 1).evaluations(5000, 3000)]
+
+
+def test_confirmations_are_evaluated_whole_and_densely_from_half_the_steps_of_the_search_on():
+    study = looking(0.5, 0.01)
+    looks = list(study.confirmation(5000, 3000, 1000))
+    assert (looks[0].step, looks[-1].step) == (0, 3000)
+    sparse = [look for look in looks if look.step < 500]
+    assert sparse == [look for look in study.evaluations(5000, 3000) if look.step < 500]
+    for before, after in itertools.pairwise(looks):
+        assert after.step - before.step <= max(1, (0.05 if before.step >= 500 else 0.25) * before.step)
+        assert after.examples == (5000 if before.step >= 500 else 500)
 
 
 def test_workloads_and_studies_come_in_the_order_of_the_suite():
@@ -212,10 +218,10 @@ def test_a_study_with_a_rule_tells_the_archive_the_rule_and_has_an_id_of_its_own
     }
 
 
-def test_ids_of_a_suite_that_says_nothing_new_are_those_of_the_first_archives_but_for_the_code(monkeypatch):
+def test_ids_stay_what_they_are_while_a_suite_says_nothing_new(monkeypatch):
     monkeypatch.setattr(Component, "source", property(lambda _: None))  # there was none of bench's own
     (study, _) = plan.make(check.check(document.parse(SUITE))).studies
-    assert (study.id, study.draws()[0].id) == ("e437a946178a8889", "PLACE")
+    assert (study.id, study.draws()[0].id) == ("e437a946178a8889", "1aed8625ab1d64df")
 
 
 # ---- data of one's own ---------------------------------------------------------------------------------------------

@@ -58,8 +58,8 @@ def test_trials_wait_at_the_best_crossing_and_are_brought_on_if_it_moves():
     curves = [Curve(), Curve(25), Curve(), Curve()]
 
     class Chance(FakeCohort):
-        def advance(self, step):
-            seen = super().advance(step)
+        def advance(self, step, examples=None):
+            seen = super().advance(step, examples)
             for trial in seen:
                 if (trial.phase, trial.number) == ("search", 0) and step in chance:
                     seen[trial].readings["validation_error"] = chance[step]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from bench.ask import components
 from bench.ask.contents import contents
@@ -34,10 +34,12 @@ FEWEST_STEPS = 32
 MOST_DRAWS = 2
 # A trial of the search that takes more than so many times the fewest steps is not confirmed.
 CONTENDS = 1.5
-# In a confirmation, evaluations from this share of the fewest steps of the search on stand so close at least.
-_DENSE_FROM, _DENSE = 0.5, 0.05
-# However little evaluations may cost, the next one stands at most this share of a step further.
+# A confirmation is evaluated on all examples from this share of the fewest steps of the search on, and so densely.
+_WHOLE_FROM, _DENSE = 0.5, 0.05
+# However coarse the resolution, the next evaluation stands at most this share of a step further.
 _WIDEST = 0.25
+# Fewer examples than these say too little of a trial, whatever they cost.
+FEWEST_EXAMPLES = 500
 
 
 def contenders(ranked: Sequence[tuple[int, dict[str, Value]]], top: int) -> list[dict[str, Value]]:
@@ -61,6 +63,13 @@ def confirmation_budget(steps: Sequence[int], most: int) -> int:
 # What is timed, and the phase of a trial that times it.
 TimedMeasure = Literal["throughput", "inference"]
 Phase = Literal["search", "confirm", "throughput", "inference"]
+
+
+class Evaluation(NamedTuple):
+    """After which step a trial is evaluated, and on how many of the validation examples."""
+
+    step: int
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -294,28 +303,26 @@ class Study(_AtBatchSize):
             for number in range(self.workload.entry.confirm.seeds)
         ]
 
-    def evaluation_steps(self, validation_examples: int, until: int, dense_from: float = math.inf) -> Iterator[int]:
-        """The steps at which a trial is evaluated: 0 first, `until` last.
+    def evaluations(self, validation_examples: int, until: int, whole_from: float = math.inf) -> Iterator[Evaluation]:
+        """Where a trial is evaluated: at step 0, then at steps a share `resolution` apart, the last of them `until`.
 
-        Gaps grow in proportion to the step, so that the relative resolution is alike at every batch size. They are
-        widened, to a quarter of the step at most, where more examples would be evaluated than `cost` times those
-        trained on: so many evaluations as that asks for grow with the logarithm of the steps. From the step
-        `dense_from` on they are 5 % of the step or less, whatever that costs.
+        So the steps do not depend on what an evaluation costs. That bounds how many examples are looked at: no more
+        than `cost` times those trained on since the evaluation before, but always `FEWEST_EXAMPLES`. From the step
+        `whole_from` on all are looked at, and steps stand 5 % apart or less, whatever that costs.
         """
         evaluate = self.workload.entry.evaluate
-        least = max(1, math.ceil(validation_examples / (evaluate.cost * self.batch_size)))
         step = 0
-        yield step
+        yield Evaluation(step, min(validation_examples, FEWEST_EXAMPLES))
         while step < until:
-            gap = min(max(least, math.floor(evaluate.resolution * step)), math.floor(_WIDEST * step))
-            if step >= dense_from:
-                gap = min(gap, math.floor(_DENSE * step))
-            step = min(until, step + max(1, gap))
-            yield step
+            whole = step >= whole_from
+            resolution = min(evaluate.resolution, _DENSE if whole else _WIDEST)
+            before, step = step, min(until, step + max(1, math.floor(resolution * step)))
+            most = validation_examples if whole else int(evaluate.cost * (step - before) * self.batch_size)
+            yield Evaluation(step, min(validation_examples, max(FEWEST_EXAMPLES, most)))
 
-    def confirmation_steps(self, validation_examples: int, budget: int, fewest: int) -> list[int]:
-        """The steps at which a confirmation is evaluated: densely where the search, which took `fewest`, says to."""
-        return list(self.evaluation_steps(validation_examples, budget, _DENSE_FROM * fewest))
+    def confirmation(self, validation_examples: int, budget: int, fewest: int) -> Iterator[Evaluation]:
+        """Where a confirmation is evaluated, whole and densely around the crossing of the search, at `fewest` steps."""
+        return self.evaluations(validation_examples, budget, _WHOLE_FROM * fewest)
 
     def probe_steps(self, until: int) -> dict[int, list[str]]:
         """The steps before `until` at which probes look, and which: 0, 1, f, f^2 .., f being a probe's `every`."""

@@ -233,10 +233,12 @@ class Confirm(Strict):
 
 
 class Evaluate(Strict):
-    """How far apart evaluations stand.
+    """How far apart evaluations stand, as a share of the step, and how many validation examples they take.
 
-    `resolution` is the largest share by which a step to target may be overstated; `cost` bounds the examples
-    evaluated as a multiple of the examples trained on, and widens the gaps where batches are small.
+    `resolution` is the largest share by which a step to target may be overstated in the search; confirmations are
+    evaluated at 5 % of the step or less. `cost` bounds the examples evaluated in the search, as a multiple of the
+    examples trained on: where batches are small, a search is evaluated on an evenly spaced part of the validation set,
+    of 500 examples at least.
     """
 
     resolution: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.05

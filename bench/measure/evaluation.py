@@ -63,6 +63,15 @@ def _evaluate(
     ]
 
 
+def spread(split: Examples, examples: int | None) -> Examples:
+    """So many examples of a split, evenly spread over it, so that they are of all classes where these lie in order; the
+    whole split where no number is given.
+    """
+    if examples is None or examples >= len(split):
+        return split
+    return split.select(torch.arange(examples) * len(split) // examples)
+
+
 def finite(readings: dict[str, float]) -> dict[str, float]:
     """The readings that are numbers: a test split that gives none leaves the reading missing."""
     return {name: value for name, value in readings.items() if math.isfinite(value)}

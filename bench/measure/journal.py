@@ -159,12 +159,13 @@ class _Kept:
     def train(self, step: int) -> None:
         self._ask("train", step, lambda: self.real().train(step))
 
-    def advance(self, step: int) -> dict[Trial, Observation]:
+    def advance(self, step: int, examples: int | None = None) -> dict[Trial, Observation]:
         def advanced() -> dict[str, Any]:
-            return {trial.id: [seen.diverged_at, seen.readings] for trial, seen in self.real().advance(step).items()}
+            observed = self.real().advance(step, examples)
+            return {trial.id: [seen.diverged_at, seen.readings] for trial, seen in observed.items()}
 
         answered = self._journal.answers()
-        answer = self._ask("advance", step, advanced)
+        answer = self._ask("advance", [step, examples], advanced)
         self.left = [name for name in self.left if answer[name][0] is None]
         if not answered and step > 0:  # before the first step there is nothing to keep
             self._journal.evaluated(self._journal)

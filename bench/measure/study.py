@@ -122,7 +122,8 @@ class _Study:
             entry.confirm.top if entry.confirm.seeds else 1, len({repr(t.metaparameters) for t in self.draws})
         )
         self.budget = entry.max_steps
-        self.steps = list(study.evaluation_steps(validation_examples, self.budget))
+        self.looks = dict(study.evaluations(validation_examples, self.budget))
+        self.steps = list(self.looks)
         self.settle = SETTLE[study.workload.threshold.rule]
         self.race = _Race()
         self.again: dict[Trial, _Seat] = {}
@@ -276,16 +277,18 @@ class _Study:
             self.race.groups.append(apart)
             group.seats = [seat for seat in group.seats if seat not in waiting]
         step = self.steps[bisect_right(self.steps, group.step)]
-        yield from self._observe(group, step)
+        yield from self._observe(group, step, self.looks[step])
         if self.study.workload.slack is not None:
             yield from self._end(group, {seat.trial: "reached" for seat in group.seats if seat.settled})
         if step == self.budget:
             yield from self._end_rest(group)
         self.race.groups = [each for each in self.race.groups if each.seats]
 
-    def _observe(self, group: _Group, step: int) -> Generator[StudyEvent, None, list[_Seat]]:
-        """Trains a group up to a step and evaluates it there; those that cross their target there, which are tested."""
-        observed = group.cohort.advance(step)
+    def _observe(self, group: _Group, step: int, examples: int) -> Generator[StudyEvent, None, list[_Seat]]:
+        """Trains a group up to a step and evaluates it there, on so many examples; those that cross their target there,
+        which are tested.
+        """
+        observed = group.cohort.advance(step, examples)
         group.step = step
         yield Evaluated(step, {trial.id: seen.readings for trial, seen in observed.items() if seen.diverged_at is None})
         crossed = []
@@ -370,12 +373,12 @@ class _Study:
         self.again |= dict(zip(trials, seats, strict=True))
         group = yield from self._start(trials, seats)
         probes = deque(self.study.probe_steps(budget).items())
-        for step in self.study.confirmation_steps(self.validation_examples, budget, fewest):
+        for step, examples in self.study.confirmation(self.validation_examples, budget, fewest):
             while probes and probes[0][0] < step:
                 group.step, due = probes.popleft()
                 group.cohort.train(group.step)
                 yield from self._probe(group, _below(group), due)
-            crossed = yield from self._observe(group, step)
+            crossed = yield from self._observe(group, step, examples)
             due = probes.popleft()[1] if probes and probes[0][0] == step else []
             yield from self._probe(group, _below(group), due)
             missed = [seat.trial for seat in group.seats if step == budget and not seat.settled]

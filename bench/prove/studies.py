@@ -37,7 +37,7 @@ def measured(of: Plan, device: torch.device = CPU, path: Path | None = None) -> 
     Raises IncompleteError where a study could not be carried out.
     """
     with TemporaryDirectory() as folder, Archive.writing(path or Path(folder) / "measured.sqlite") as archive:
-        missing = [unit for unit in runner.missing(of, archive) if unit in of.studies]
+        missing: list[PlanUnit] = [study for study in of.studies if study in runner.missing(of, archive)]
         for _, event in runner.run(of, missing, archive, _InThisProcess(device), Path(folder)):
             if isinstance(event, Failed):
                 raise IncompleteError(event.message)

@@ -13,9 +13,9 @@ from bench.ask.search import seed_of
 from bench.ask.suite import Adaptive
 from bench.contracts import Observation
 from bench.events import Way
-from bench.examples import Data
+from bench.examples import Data, Examples
 from bench.measure.cohorts.one_by_one import OneByOne
-from bench.measure.evaluation import observation
+from bench.measure.evaluation import observation, spread
 from bench.measure.growth import Batch
 from bench.measure.memory import out_of_memory_named
 from bench.measure.order import Order, blocks, order_of
@@ -83,9 +83,10 @@ class Growing(OneByOne):
                     place.units = units
 
     @out_of_memory_named()
-    def advance(self, step: int) -> dict[Trial, Observation]:
+    def advance(self, step: int, examples: int | None = None) -> dict[Trial, Observation]:
         self.train(step)
-        seen = {trial: self._observe(trial, step) for trial in self._runs}
+        validation = spread(self._data.validation, examples)
+        seen = {trial: self._observe(trial, step, validation) for trial in self._runs}
         self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
         return seen
 
@@ -102,9 +103,9 @@ class Growing(OneByOne):
     def _parts(self) -> Parts:
         return Parts(**super()._parts(), places=Parts({trial.id: each.parts() for trial, each in self._places.items()}))
 
-    def _observe(self, trial: Trial, step: int) -> Observation:
+    def _observe(self, trial: Trial, step: int, validation: Examples) -> Observation:
         place, losses = self._places[trial], self._losses[trial.id]
-        readings = self._runs[trial].evaluate("validation", self._data.validation)
+        readings = self._runs[trial].evaluate("validation", validation)
         if losses:  # or else the next step waits for more examples than there were since the last evaluation
             found = observation(len(losses), torch.stack(losses).cpu(), readings)
             if found.diverged_at is not None:

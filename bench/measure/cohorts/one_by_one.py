@@ -19,7 +19,7 @@ from bench.events import Way
 from bench.examples import Data, Examples, Split
 from bench.measure import augment, build, parallel
 from bench.measure.clock import now
-from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing, together
+from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing, spread, together
 from bench.measure.losses import LOSSES
 from bench.measure.memory import out_of_memory_named
 from bench.measure.order import blocks, order_of
@@ -67,12 +67,11 @@ class OneByOne:
             waiting = now(self._device)
 
     @out_of_memory_named()
-    def advance(self, step: int) -> dict[Trial, Observation]:
+    def advance(self, step: int, examples: int | None = None) -> dict[Trial, Observation]:
         self.train(step)
+        validation = spread(self._data.validation, examples)
         seen = {
-            trial: observation(
-                step, together(self._losses[trial.id]), run.evaluate("validation", self._data.validation)
-            )
+            trial: observation(step, together(self._losses[trial.id]), run.evaluate("validation", validation))
             for trial, run in self._runs.items()
         }
         self._losses = {trial.id: [] for trial in self._runs}

@@ -23,7 +23,7 @@ from bench.measure import augment, build, precision
 from bench.measure.clock import now
 from bench.measure.cohorts.cuda_graph import GraphedStep, capturable
 from bench.measure.ema import Average
-from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing, together
+from bench.measure.evaluation import RandomStream, averages, evaluate, finite, observation, observing, spread, together
 from bench.measure.losses import LOSSES
 from bench.measure.memory import out_of_memory_named
 from bench.measure.order import blocks, order_of
@@ -101,14 +101,18 @@ class Stacked:
                 self._seconds[trial.id] += spent
 
     @out_of_memory_named()
-    def advance(self, step: int) -> dict[Trial, Observation]:
+    def advance(self, step: int, examples: int | None = None) -> dict[Trial, Observation]:
         self.train(step)
+        validation = spread(self._data.validation, examples)
         stretch = together(self._losses) if self._losses else torch.empty(len(self._trials), 0)
         self._losses = []
         seen = {
             trial: observation(step, own, readings)
             for trial, own, readings in zip(
-                self._trials, stretch, self._evaluate("validation", self._data.validation), strict=True
+                self._trials,
+                stretch,
+                self._evaluate("validation", validation),
+                strict=True,
             )
         }
         self.drop([trial for trial, found in seen.items() if found.diverged_at is not None])
