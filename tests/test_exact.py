@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from fakes import study_of
+from fakes import listen, study_of
 
+from bench.crossing import crossing_of
 from bench.datasets.teacher_student import teacher_student
-from bench.events import Ended
 from bench.measure import build, cohort, probing, study
 from bench.models.noisy_quadratic import noisy_quadratic
 from bench.prove.exact import LEARNING_RATES, LinearTeacher, NoisyQuadratic, best_learning_rate
@@ -191,6 +191,14 @@ workloads:
 SEEDS = 7
 
 
+def crossed(of, told, trial):
+    """Steps to target of a trial, from what was told of it."""
+    losses = sorted(
+        (step, seen["validation_loss"]) for step, seen in told.readings[trial.id].items() if "validation_loss" in seen
+    )
+    return crossing_of(losses, of.workload.threshold.met, "isotonic", trial.max_steps).at
+
+
 @pytest.mark.parametrize("batch_size", [32, 64, 128, 256, 1024])
 @pytest.mark.parametrize(
     ("optimizer", "metaparameters"),
@@ -200,14 +208,14 @@ def test_a_study_finds_the_exact_steps_to_target(optimizer, metaparameters, batc
     search = {"trials": 1, **metaparameters}
     of = study_of(NOISY_QUADRATIC.format(optimizer=optimizer, batch_size=batch_size, search=search, seeds=SEEDS))
     data = build.data(of.workload, Path(), CPU)
-    events = study.run(of, {}, 1, cohort.maker(of, data, CPU), probing.looker(of, data, CPU))
-    ended = [event for event in events if isinstance(event, Ended) and event.trial.phase == "confirm"]
-    assert [event.outcome for event in ended] == ["reached"] * SEEDS
+    told = listen(study.run(of, {}, 1, cohort.maker(of, data, CPU), probing.looker(of, data, CPU)))
+    again = [trial for trial in told.started if trial.phase == "confirm"]
+    assert {told.ended["confirm", trial.number][0] for trial in again} == {"reached"}
 
     model = NoisyQuadratic(2000, batch_size, **metaparameters)
     evaluated = [step for step, _ in of.evaluations(1, 3000)]
     low, high = model.evaluated_between(0.4, evaluated, SEEDS)
-    assert low <= statistics.median(event.step for event in ended) <= high
+    assert low <= statistics.median(crossed(of, told, trial) for trial in again) <= high
     # Between them lies the first evaluation at or after the exact answer.
     assert low <= min(step for step in evaluated if step >= model.steps_to_target(0.4)) <= high
 
@@ -218,16 +226,13 @@ def test_one_dimension_without_noise_is_found_to_the_step():
     text = NOISY_QUADRATIC.format(optimizer="sgd", batch_size=2**20, search=search, seeds=3)
     of = study_of(text.replace("2000}", "1}").replace("below: 0.4", "below: 0.02"))
     data = build.data(of.workload, Path(), CPU)
-    events = study.run(of, {}, 1, cohort.maker(of, data, CPU), probing.looker(of, data, CPU))
+    told = listen(study.run(of, {}, 1, cohort.maker(of, data, CPU), probing.looker(of, data, CPU)))
     evaluated = [step for step, _ in of.evaluations(1, 2000)]
-    checked = 0
-    for event in events:
-        if isinstance(event, Ended):
-            start = float(build.model(of.workload, data, CPU, event.trial.init_seed).point.detach())
-            exact = next(step for step in range(2000) if 0.5 * (0.9**step * start) ** 2 < 0.02)
-            assert event.step == min(step for step in evaluated if step >= exact)
-            checked += 1
-    assert checked == 4
+    for trial in told.started:
+        start = float(build.model(of.workload, data, CPU, trial.init_seed).point.detach())
+        exact = next(step for step in range(2000) if 0.5 * (0.9**step * start) ** 2 < 0.02)
+        assert crossed(of, told, trial) == min(step for step in evaluated if step >= max(1, exact))
+    assert len(told.started) == 4
 
 
 # ---- the linear teacher ----------------------------------------------------------------------------------------------

@@ -95,9 +95,11 @@ class NoisyQuadratic:
         """The earliest and the latest of the evaluated steps that the median of steps to target over seeds may be.
 
         At one evaluation a run, whose loss is a sum over dimensions and so about Gaussian, is below the target with a
-        probability p. It has met the target by then at least as often as that, and at most as often as the p of all
-        evaluations so far together. The median has where more than half of the seeds have. It lies outside by chance
-        once in 15,000 times at each end; `seeds` should be odd.
+        probability p. It has met the target by then, in one reading, at most as often as the p of all evaluations so
+        far together, and an isotonic crossing is never earlier than that. It has crossed unless this reading, or its
+        mean with those that follow, lies above the target: at most 3 (1 - p) as the loss falls on and these means are
+        nearly one another's. The median has where more than half of the seeds have. It lies outside by chance once in
+        15,000 times at each end; `seeds` should be odd.
         """
         seldom = 1 / 15_000
         together, low = 0.0, evaluated[-1]
@@ -108,7 +110,7 @@ class NoisyQuadratic:
                 together += below
                 if _more_than_half(seeds, min(1.0, together)) > seldom:
                     low = min(low, step)
-                if _more_than_half(seeds, below) > 1 - seldom:
+                if _more_than_half(seeds, max(0.0, 1 - 3 * (1 - below))) > 1 - seldom:
                     return low, step
         return low, evaluated[-1]
 
