@@ -240,10 +240,10 @@ def test_trials_that_do_not_fit_together_go_on_in_their_chunks(tmp_path, monkeyp
             self.together = len(trials)
             super().__init__(study, data, device, trials, way)
 
-        def advance(self, step):
+        def advance(self, step, examples=None):
             if step > 20 and self.together > 1:
                 raise OutOfMemory
-            return super().advance(step)
+            return super().advance(step, examples)
 
     monkeypatch.setattr(cohort, kind.__name__, Small)
     assert_goes_on_alike(make(DROPOUT, training=training, target=0.15), tmp_path / "s.pt", kills=5)

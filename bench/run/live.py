@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bench.ask.plan import Phase, Plan, PlanUnit, Timing, Trial
 from bench.crossing import Crossing
-from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Recalled, Retried, Started
+from bench.events import TERMINAL, Ended, Evaluated, Event, Failed, Finished, Lost, Outcome, Recalled, Retried, Started
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _State:
                 self.budget = trials[0].max_steps
             case Recalled(known):
                 for trial, what in known.items():
-                    self._end(trial, what.reached_at if what.outcome == "reached" else None)
+                    self._end(trial, what.outcome, what.reached_at)
             case Evaluated(step, readings):
                 self.step = max(self.step, step)
                 if isinstance(self.unit, Timing):
@@ -58,7 +58,7 @@ class _State:
                         self.training[name].read(step, seen[reading])
             case Ended(trial, outcome):
                 crossing = self.training.pop(trial.id, None)
-                self._end(trial, crossing.at if crossing and outcome == "reached" else None)
+                self._end(trial, outcome, crossing.at if crossing else None)
                 if outcome == "infeasible":
                     self.word = "out of memory"
             case Finished():
@@ -84,8 +84,10 @@ class _State:
         target = None if isinstance(self.unit, Timing) else self.unit.workload.threshold
         return Crossing(target.met, target.rule) if target else Crossing(lambda _: False)
 
-    def _end(self, trial: Trial, steps: int | None) -> None:
-        (self.confirmed if trial.phase == "confirm" else self.searched)[trial.id] = steps
+    def _end(self, trial: Trial, outcome: Outcome, crossed: int | None) -> None:
+        if outcome != "overtaken":  # it neither met its target nor missed it
+            ended = self.confirmed if trial.phase == "confirm" else self.searched
+            ended[trial.id] = crossed if outcome == "reached" else None
 
     def line(self) -> str:
         """The study in a few words, for a log."""
