@@ -23,6 +23,7 @@ from bench.ask.source import tree_of
 from bench.ask.suite import UNITS
 from bench.cli import main
 from bench.conclude import sides
+from bench.crossing import crossing_of
 from bench.keep.archive import Archive
 from bench.measure.rehearsal import rehearse
 from bench.show import page, plot
@@ -470,8 +471,8 @@ def test_a_target_in_perplexity_is_shown_as_it_was_given_and_stored_as_a_loss(tm
     with closing(sqlite3.connect(archive(tmp_path))) as db:
         losses = [
             db.execute(
-                "SELECT step, value FROM readings JOIN trials ON key = trial WHERE readings.name = 'validation_loss'"
-                f" AND phase = 'search' AND number = {number} ORDER BY step"
+                "SELECT readings.step, value FROM readings JOIN trials ON key = trial WHERE readings.name = 'validation_loss'"
+                f" AND phase = 'search' AND number = {number} ORDER BY readings.step"
             ).fetchall()
             for number in (0, 1)
         ]
