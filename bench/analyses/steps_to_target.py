@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from bench.ask.search import Dimension, ScalingRule
 from bench.ask.suite import Doubling, Growth
 from bench.conclude.measures import Confirmed, Summary, by_workload, target_in_words
+from bench.conclude.sampling import LARGE
 from bench.numbers import seconds, seconds_interval
 from bench.table import Table
 
@@ -127,6 +128,17 @@ def _short(value: object) -> str:
     return f"{value:.3g}"
 
 
+def _doubts(measured: Sequence[Confirmed]) -> list[str]:
+    doubts = []
+    known = [each.target_uncertainty for each in measured if each.target_uncertainty is not None]
+    if known and (moved := statistics.median(known)) > LARGE:
+        doubts.append(
+            f"another validation set as large as this one would move steps to target by about {moved:.0%} either way, "
+            "mostly alike at all batch sizes; use more validation examples, or a target where the error falls faster"
+        )
+    return doubts
+
+
 def _notes(rows: list[Summary]) -> list[str]:
     notes = []
     measured = [row.confirmed for row in rows if row.confirmed]
@@ -139,6 +151,7 @@ def _notes(rows: list[Summary]) -> list[str]:
         )
     if any(row.seconds_to_target for row in rows):
         notes.append("time to target: steps to target x step time, the ends of both intervals multiplied.")
+    notes += [f"doubt: {doubt}." for doubt in _doubts(measured)]
     for row in rows:
         size, content = row.study.batch_size, row.study.content
         draws, diverged = sum(row.outcomes.values()), row.outcomes.get("diverged", 0)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from bench.ask.plan import contenders
 from bench.ask.search import Dimension
 from bench.ask.suite import Threshold
+from bench.conclude.sampling import target_uncertainty
 from bench.crossing import Crossed, CrossingRule
 from bench.keep.archive import Archive
 from bench.keep.records import StudyRecord, TrialRecord
@@ -102,6 +103,7 @@ class Confirmed:
     tested: the test error of each seed that met the target, when it did.
     grown: of each seed whose batch grew, how far it was when it met the target.
     digest: a hash of every reading of every seed of every candidate; equal where trainings were equal to the last bit.
+    target_uncertainty: by which share another validation set would move the steps (`sampling.py`), where that is known.
     """
 
     candidates: tuple[Candidate, ...]
@@ -110,6 +112,7 @@ class Confirmed:
     tested: tuple[float, ...] = ()
     digest: str = ""
     grown: tuple[Grown, ...] = ()
+    target_uncertainty: float | None = None
 
     @property
     def metaparameters(self) -> dict[str, Any]:
@@ -400,7 +403,20 @@ def _confirmed(archive: Archive, study: StudyRecord, found: Found, rule: Crossin
             for seen, each in zip(readings, own, strict=True)
             if all(each.by in seen.get(name, {}) for name in ("batch_size", "optimizer_steps"))
         ),
+        target_uncertainty=_target_uncertainty(study, readings, own),
     )
+
+
+def _target_uncertainty(
+    study: StudyRecord, readings: Sequence[Mapping[str, dict[int, float]]], crossed: Sequence[Crossed]
+) -> float | None:
+    """None of a loss, whose examples' spread is not kept, and of archives that do not say how large the set was."""
+    reading, (target,) = study.content["reading"], study.content["threshold"].bound().values()
+    examples = {seen.get("validation_examples", {}).get(0) for seen in readings}
+    if not reading.endswith("_error") or None in examples:
+        return None
+    paths, crossings = [seen.get(reading, {}) for seen in readings], [each.by for each in crossed]
+    return target_uncertainty(paths, crossings, target, int(max(filter(None, examples))))
 
 
 def _until(path: Mapping[int, float], step: float) -> dict[int, float]:

@@ -290,7 +290,10 @@ class _Study:
         """
         observed = group.cohort.advance(step, examples)
         group.step = step
-        yield Evaluated(step, {trial.id: seen.readings for trial, seen in observed.items() if seen.diverged_at is None})
+        # How large the validation set is stands with the first reading of it.
+        of = {} if step else {"validation_examples": float(self.validation_examples)}
+        told = {trial.id: seen.readings | of for trial, seen in observed.items() if seen.diverged_at is None}
+        yield Evaluated(step, told)
         crossed = []
         for seat in list(group.seats):
             seen = observed[seat.trial]
