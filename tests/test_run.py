@@ -471,8 +471,8 @@ def test_a_target_in_perplexity_is_shown_as_it_was_given_and_stored_as_a_loss(tm
     with closing(sqlite3.connect(archive(tmp_path))) as db:
         losses = [
             db.execute(
-                "SELECT readings.step, value FROM readings JOIN trials ON key = trial"
-                f" WHERE readings.name = 'validation_loss' AND phase = 'search' AND number = {number} ORDER BY readings.step"
+                "SELECT readings.step, value FROM readings JOIN trials ON key = trial WHERE phase = 'search'"
+                f" AND readings.name = 'validation_loss' AND number = {number} ORDER BY readings.step"
             ).fetchall()
             for number in (0, 1)
         ]

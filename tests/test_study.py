@@ -330,9 +330,9 @@ def test_a_refined_search_draws_about_the_best_and_they_may_win():
     more = [trial for trial in told.started if trial.phase == "search" and trial.number >= 8]
     assert [trial.number for trial in more] == [8, 9, 10]
     assert told.best[0][1] == 8
-    # Half the distance of four trials on every side of the best two, on a logarithmic scale of two decades.
+    # The distance of four trials on every side of the best two, on a logarithmic scale of two decades.
     near = [trial.metaparameters["learning_rate"] for trial in told.started if trial.number in (0, 1)][:2]
-    ends = min(near) / 10**0.25, max(near) * 10**0.25
+    ends = min(near) / 10**0.5, max(near) * 10**0.5
     assert all(ends[0] <= trial.metaparameters["learning_rate"] <= ends[1] for trial in more)
     again = listen(study.run(of, known_of(told), 1, lambda trials: pytest.fail("trained again"), look))
     assert again.started == []

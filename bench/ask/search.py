@@ -254,12 +254,12 @@ Region = Mapping[str, tuple[float, float]]
 
 
 def region_of(space: Mapping[str, Dimension | Value], points: Sequence[Mapping[str, Any]], drawn: int) -> Region:
-    """The part of the space that some points span, and half the distance between `drawn` points of it on every side.
-
-    A choice has no order, and is drawn from whole.
+    """The part of the space that some points span, and the distance between `drawn` points of it on every side: where
+    the best of these is, the best of all lies no further than its neighbours. A choice has no order, and is drawn from
+    whole.
     """
     searched = {name: dimension for name, dimension in space.items() if isinstance(dimension, Dimension)}
-    beside = 0.5 * drawn ** (-1 / max(1, len(searched)))
+    beside = drawn ** (-1 / max(1, len(searched)))
     region = {}
     for name, dimension in searched.items():
         places = [place for point in points if (place := dimension.position(point[name])) is not None]
