@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy
 import torch
 
+from bench.conclude.curve_fit import fit_curve
 from bench.conclude.fit import fit
+from bench.conclude.points import curve_of
 from bench.errors import sentence
 from bench.measure import build, clock, cohort, environment
 from bench.prove import exact
 from bench.prove.studies import measured, planned
-from bench.stats import ratio_of_means
+from bench.stats import Interval, ratio_of_means
 
 
 @dataclass(frozen=True)
@@ -240,6 +244,70 @@ def steps_to_target(
             )
 
 
+def tuned_study(device: torch.device, batch_sizes: Sequence[int] = (16, 64, 256, 1024, 4096)) -> Iterator[Check]:
+    """The noisy quadratic with its learning rate searched at each batch size: steps and B_crit against those of the
+    learning rate that is best for the expected loss.
+    """
+    target, rates = 0.1, numpy.geomspace(0.05, 1.9, 80)
+    text = _TUNED.format(batch_sizes=list(batch_sizes), target=target, low=rates[0], high=rates[-1])
+    summaries = measured(planned(text), device)
+    exact_steps = [exact.tuned_steps(_TUNED_DIMENSIONS, size, target, rates) for size in batch_sizes]
+    for summary, steps in zip(summaries, exact_steps, strict=True):
+        found = summary.confirmed.steps if summary.confirmed else None
+        # An evaluation stands at most 5 % of the step behind, and what is confirmed is the best of a few rates.
+        near = found is not None and (found.low <= steps <= found.high or abs(found.median / steps - 1) <= 0.1)
+        yield Check(
+            f"tuned steps to target of the noisy quadratic at batch size {summary.study.batch_size:,}",
+            "none" if found is None else f"{found.median:,.0f} [{found.low:,.0f}, {found.high:,.0f}]",
+            f"{steps:,}",
+            "its 90 % interval, or 10 %",
+            near,
+        )
+    fitted, answer = fit_curve(curve_of(summaries)), fit(batch_sizes, exact_steps).critical_batch
+    found_batch = fitted.critical_batch if fitted else Interval(math.nan, math.nan, math.nan)
+    yield Check(
+        "B_crit of the tuned noisy quadratic",
+        f"{found_batch.value:.1f} [{found_batch.low:.1f}, {found_batch.high:.1f}]",
+        f"{answer:.1f}",
+        "its 90 % interval, or 10 %",
+        found_batch.low <= answer <= found_batch.high or abs(found_batch.value / answer - 1) <= 0.1,
+    )
+
+
+_TUNED_DIMENSIONS = 200
+_TUNED = f"""
+suite: calibrate
+workloads:
+  - name: tuned
+    model: {{{{noisy_quadratic: {{{{dimensions: {_TUNED_DIMENSIONS}}}}}}}}}
+    dataset: noisy_quadratic
+    optimizer: sgd
+    batch_sizes: {{batch_sizes}}
+    target: {{{{validation_loss: {{{{below: {{target}}}}}}}}}}
+    max_steps: 5000
+    search: {{{{trials: 16, refine: 8, learning_rate: {{{{log_uniform: [{{low}}, {{high}}]}}}}}}}}
+"""
+
+
+def grid_invariance(device: torch.device) -> Iterator[Check]:
+    """The same trials evaluated at every step and as seldom as a suite may ask for: steps to target must not change."""
+    model = exact.NoisyQuadratic(2_000, batch_size=64, learning_rate=0.8)
+    text = _noisy_quadratic("sgd", model, target=0.4, most_steps=5_000, seeds=11)
+    found = {}
+    for grid in ("resolution: 1.0e-6", "resolution: 0.05", "resolution: 1"):
+        (summary,) = measured(planned(text.replace("resolution: 0.02", grid)), device)
+        found[grid] = summary.steps_to_target or math.inf
+    dense = found["resolution: 1.0e-6"]
+    for grid, steps in list(found.items())[1:]:
+        yield Check(
+            f"steps to target evaluated with {grid}, against every step",
+            f"{steps:,.0f}",
+            f"{dense:,.0f}",
+            "10 %",
+            abs(steps / dense - 1) <= 0.1,
+        )
+
+
 def _noisy_quadratic(optimizer: str, model: exact.NoisyQuadratic, target: float, most_steps: int, seeds: int) -> str:
     momentum = f", momentum: {model.momentum}" if model.momentum else ""
     return f"""
@@ -268,6 +336,8 @@ CHECKS = (
     noise_scale,
     gradient_noise,
     steps_to_target,
+    tuned_study,
+    grid_invariance,
 )
 
 

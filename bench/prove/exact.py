@@ -152,6 +152,20 @@ class NoisyQuadratic:
         return found if found is not None else self._first_below(target, middle, until)
 
 
+def tuned_steps(dimensions: int, batch_size: int, target: float, rates: Floats, momentum: float = 0.0) -> int:
+    """The fewest steps to the target, of the expected loss of the noisy quadratic, over learning rates; raises
+    ValueError where none of them meets it.
+    """
+    fewest: int | None = None
+    for rate in rates:
+        model = NoisyQuadratic(dimensions, batch_size, float(rate), momentum)
+        found = model.steps_to_target(target, 10_000_000 if fewest is None else fewest)
+        fewest = found if fewest is None or (found is not None and found < fewest) else fewest
+    if fewest is None:
+        raise ValueError("no learning rate meets the target")
+    return fewest
+
+
 def _more_than_half(count: int, probability: float) -> float:
     """P(Binomial(count, probability) > count/2)."""
     return sum(
