@@ -48,7 +48,8 @@ def test_seeds_labels_misses_and_sizes_are_read(tmp_path):
         for seed in (0, 1, 2)
     )
     small, large = curves.read(csv_of(tmp_path, text))
-    assert (small.label, small.size, large.label, large.size) == ("small", 1e6, "large", 1e7)
+    assert (small.label, small.sizes) == ("small", (("model_size", 1e6),))
+    assert (large.label, large.sizes) == ("large", (("model_size", 1e7),))
     assert [point.batch_size for point in small.points] == [8, 16, 64]
     assert small.points[0].steps == (125, 126, 127)
     assert small.points[2].median == math.inf

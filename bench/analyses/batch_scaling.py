@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from bench.conclude.curve_fit import fit_curve, no_fit
 from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import Curve, curve_of
-from bench.conclude.slopes import MAXIMAL, PERFECT, maximal_from, perfect_until, slopes
+from bench.conclude.slopes import MAXIMAL, NAMED, PERFECT, maximal_from, perfect_until, slopes
 from bench.numbers import count_interval, interval, raw, raw_interval
-from bench.stats import CONFIDENCE
 from bench.table import Table
 
 _COLUMNS = ["batch size", "steps to target", "examples", "slope", "regime"]
@@ -50,9 +49,9 @@ def _table(curve: Curve) -> Table:
 
 def _notes(curve: Curve) -> list[str]:
     notes = [
-        f"slope: of the fit, on log-log axes. perfect scaling: at most {PERFECT} (-1 halves the steps at twice the batch "
-        f"size); maximal data parallelism: at least {MAXIMAL}; rising: steps rise with the batch size; undecided: no "
-        f"regime holds in {CONFIDENCE:.0%} of the fits to resamples."
+        f"slope: of the fit, on log-log axes. perfect scaling: at most {PERFECT} (-1 halves the steps at twice the "
+        f"batch size); maximal data parallelism: at least {MAXIMAL}; rising: steps rise with the batch size; "
+        f"undecided: no regime holds in {NAMED:.0%} of the fits to resamples."
     ]
     if fitted := fit_curve(curve):
         notes.append(
@@ -63,7 +62,7 @@ def _notes(curve: Curve) -> list[str]:
         notes.append(f"no fit: {reason}.")
     if alone := [f"{point.batch_size:,.0f}" for point in curve.points if len(point.steps) == 1]:
         notes.append(
-            f"doubt: one seed at batch size {', '.join(alone)}: all noise is taken from the scatter of the points about "
-            "the fit."
+            f"doubt: one seed at batch size {', '.join(alone)}: all noise is taken from the scatter of the points "
+            "about the fit."
         )
     return notes

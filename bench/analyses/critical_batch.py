@@ -68,8 +68,8 @@ def _notes(fitted: CurveFit) -> list[str]:
         ),
         f"{fitted.overhead:.0%} critical batch size, with {1 + fitted.overhead:g}x the examples of batch size "
         f"{fitted.reference:,.0f}: {interval(fitted.overhead_batch)}.",
-        "intervals contain the noise of seeds and of tuning, the spacing of evaluations, and an exponent that is 1 give "
-        f"or take {EXPONENT_DEVIATION:.0%}.",
+        "intervals contain the noise of seeds and of tuning, the spacing of evaluations, and an exponent that is 1 "
+        f"give or take {EXPONENT_DEVIATION:.0%}.",
         *(f"doubt: {doubt}." for doubt in fitted.doubts),
     ]
 

@@ -29,7 +29,7 @@ class Noise:
     """Variances of the logarithm of a point's steps, and the degrees of freedom that they are known with.
 
     seeds: by resampling seeds and candidates, the mean over points; 0 where a point has one seed.
-    scatter: by the residuals about the fit with exponent 1.  left: points beyond the two numbers fitted.
+    scatter: by the residuals about the fit.  left: points beyond the numbers fitted.
     """
 
     seeds: float
@@ -122,15 +122,16 @@ def listed(sizes: Iterable[float]) -> str:
     return ", ".join(f"{size:,.0f}" for size in sizes)
 
 
-def exponent_p(gained: float, residuals: Floats, noise: Noise) -> float:
+def exponent_p(gained: float, residuals: Floats, seeds: float) -> float:
     """How often exponent 1 gives points that a free exponent fits better by `gained`, a difference of sums of squares.
 
-    F test of one number more, against the scatter about the free fit or the noise of the seeds, whichever is larger.
+    F test of one number more, against the scatter about the free fit (`residuals`) or the variance that `seeds` have,
+    whichever is larger.
     """
     from scipy.special import fdtrc
 
     freedom = len(residuals) - 3
-    variance = max(float((residuals**2).sum()) / freedom, noise.seeds)
+    variance = max(float((residuals**2).sum()) / freedom, seeds)
     return float(fdtrc(1, freedom, gained / variance)) if variance else 0.0
 
 

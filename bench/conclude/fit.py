@@ -19,6 +19,8 @@ _NOTHING = 1e-6
 # A free exponent is searched between 1/2 and 2.
 _WIDEST = math.log(2)
 _MOST_STEPS = 200
+# The search ends where no number moves by more than this: a fit has all its digits, a resample those of an interval.
+_EXACT, _CLOSE = 1e-12, 1e-5
 # Batch sizes are looked for up to e^50.
 _FARTHEST = 50.0
 
@@ -194,11 +196,11 @@ def fit_logs(sizes: Floats, logs: Floats, tried: Floats, *, free: bool = False) 
 
 def fit_each(sizes: Floats, logs: Floats, tried: Floats, prior: Prior | None = None) -> Fits:
     """The fit to each row of logarithms of steps [fits, n]: with exponent 1, or with one that a prior holds near 1."""
-    return _solved(sizes, logs, tried, _WIDEST if prior else 0.0, prior)[0]
+    return _solved(sizes, logs, tried, _WIDEST if prior else 0.0, prior, _CLOSE)[0]
 
 
 def _solved(
-    sizes: Floats, logs: Floats, tried: Floats, widest: float, prior: Prior | None = None
+    sizes: Floats, logs: Floats, tried: Floats, widest: float, prior: Prior | None = None, close: float = _EXACT
 ) -> tuple[Fits, Floats, Floats]:
     """The fits to rows of logs [fits, n], their residuals [fits, n] and derivatives [fits, n, 3].
 
@@ -225,7 +227,7 @@ def _solved(
         pull[..., 2] = weight
         return numpy.concatenate([values, away], axis=1), numpy.concatenate([slopes, pull], axis=1)
 
-    found = _least_squares(residuals, start, low, high)
+    found = _least_squares(residuals, start, low, high, close)
     unseen = found[:, :2] < least
     found = numpy.column_stack([numpy.maximum(found[:, :2], least), found[:, 2]])
     exponent = numpy.exp(found[:, 2])
@@ -246,7 +248,7 @@ def _residuals(points: Floats, apart: Floats, logs: Floats, tried: Floats) -> tu
 
 
 def _least_squares(
-    residuals: Callable[[Floats], tuple[Floats, Floats]], start: Floats, low: Floats, high: Floats
+    residuals: Callable[[Floats], tuple[Floats, Floats]], start: Floats, low: Floats, high: Floats, close: float
 ) -> Floats:
     """The points [fits, k] of least squares within [low, high], from all starts at once: Levenberg and Marquardt's
     damped steps (Marquardt 1963). `scipy.optimize.least_squares` finds the same, but one by one: too slow for the
@@ -263,7 +265,7 @@ def _least_squares(
         damped = squares + numpy.eye(points.shape[1]) * (squares * damping[:, None, None] + 1e-15)
         step = numpy.clip(numpy.linalg.solve(damped, (downhill * free)[..., None])[..., 0], -2.0, 2.0)
         tried = numpy.clip(points + step, low, high)
-        if (numpy.abs(tried - points) <= 1e-12 * numpy.abs(points) + 1e-15).all():
+        if (numpy.abs(tried - points) <= close * numpy.maximum(numpy.abs(points), close)).all():
             break
         new_values, new_slopes = residuals(tried)
         better = (new_values**2).sum(axis=1) <= (values**2).sum(axis=1)

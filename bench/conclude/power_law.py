@@ -43,9 +43,9 @@ def joint_power_law(sizes: Sequence[Mapping[str, float]], values: Sequence[Inter
     """The power law of values in all of their sizes at once, such as the critical batch size in model size and tokens.
 
     Least squares in logarithms. A value weighs 1/(s^2 + t^2), s being the deviation that its interval tells of and t
-    how far values lie from the law beyond that (Paule and Mandel 1982). The exponents' intervals are Student's, with the
-    variance that the weighted residuals show where that is larger (Hartung and Knapp 2001). Sizes that do not vary are
-    left out. None where fewer than two points differ in a size; as many points as numbers give no interval.
+    how far values lie from the law beyond that (Paule and Mandel 1982). The exponents' intervals are Student's, with
+    the variance that the weighted residuals show where that is larger (Hartung and Knapp 2001). Sizes that do not vary
+    are left out. None where fewer than two points differ in a size; as many points as numbers give no interval.
     """
     from scipy.special import ndtri
 
