@@ -61,7 +61,7 @@ def _notes(fitted: CurveFit) -> list[str]:
         *(
             [
                 f"exponent 1: {_numbers(fitted.exponent_one)}; free exponent {free.exponent:.2f}: {_numbers(free)}; "
-                f"chance bends exponent 1 so far in {fitted.exponent_p:.1%}."
+                f"exponent 1 bends so far by chance in {fitted.exponent_p:.1%} of cases."
             ]
             if free
             else []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.conclude.measures import Summary
 from bench.stats import MedianInterval, median, smallest_median_interval, smallest_medians
 
-RESAMPLES = 200
+RESAMPLES = 400
 
 Floats = NDArray[numpy.floating]
 

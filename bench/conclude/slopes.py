@@ -15,7 +15,7 @@ from bench.stats import Interval
 # On log-log axes a slope of -1 is perfect scaling and 0 maximal data parallelism (Shallue et al. 2019, section 3).
 # Steps that follow S_min (1 + B_crit/B) pass these two at 0.18 and at 5.7 times the critical batch size.
 PERFECT, MAXIMAL = -0.85, -0.15
-# With this share of fits in one regime, fewer than 5 % of batch sizes are named wrongly (tests/perf/coverage.py).
+# With this share of fits in one regime, 1 to 6 % of batch sizes are named wrongly (tests/perf/coverage.py).
 NAMED = 0.8
 
 Regime = Literal["perfect scaling", "diminishing returns", "maximal data parallelism", "rising", "undecided"]
