@@ -101,6 +101,7 @@ def test_the_published_exponent_and_what_it_does_to_the_critical_batch_size():
     assert found.exponent_p == pytest.approx(0.0097, abs=5e-5)
     assert found.overhead_batch.value == pytest.approx(1175, abs=0.5)
     assert found.fit == found.free  # exponent 1 is ruled out
+    assert math.isnan(found.minimum_examples.low)  # and no other has a least number of examples
     assert any("the points bend as with exponent 1.07" in doubt for doubt in found.doubts)
 
 

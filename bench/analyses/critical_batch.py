@@ -53,11 +53,13 @@ def _rows(fitted: CurveFit) -> list[list[str]]:
 
 def _notes(fitted: CurveFit) -> list[str]:
     explains = f"; explains {fitted.explained:.1%} of log S" if math.isfinite(fitted.explained) else ""
-    free = fitted.free
+    free, examples = fitted.free, fitted.minimum_examples
     return [
         f"S = S_min (1 + (B_crit/B)^{number(fitted.fit.exponent)}): S_min {interval(fitted.minimum_steps)} steps, "
         f"B_crit {interval(fitted.critical_batch)}, where a run takes twice the least steps{explains}.",
-        f"E_min {interval(fitted.minimum_examples)} examples, the least with exponent 1.",
+        "E_min: none, for only exponent 1 has a least number of examples."
+        if math.isnan(examples.low)
+        else f"E_min {interval(examples)} examples, if the exponent is 1.",
         *(
             [
                 f"exponent 1: {_numbers(fitted.exponent_one)}; free exponent {free.exponent:.2f}: {_numbers(free)}; "
