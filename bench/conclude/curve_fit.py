@@ -33,8 +33,8 @@ class CurveFit:
     """A fitted curve: its intervals, how well it fits, and every reason to doubt it.
 
     fit: the one whose numbers are shown, with exponent 1 unless the points rule that out.  free: with a free exponent;
-    None where fewer than four batch sizes met the target.  minimum_examples: as far as the exponent is 1, since no other
-    has a least number of examples; NaN where the points rule 1 out.
+    None where fewer than four batch sizes met the target.  minimum_examples: if the exponent is 1, since no other has a
+    least number of examples; NaN where the points rule 1 out.
     residuals: log(measured/fitted) at each point; for a miss, how far the fit lies below what was tried, else 0.
     explained: the share of the variance of log S; NaN where it does not vary.
     exponent_p: how often exponent 1 would give a curve as bent as this by chance; NaN where that is not known.

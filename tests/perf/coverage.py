@@ -53,6 +53,7 @@ def _row(count: int, sizes: list[float], exponent: float, changes: dict) -> str:
     found = [fit for fit in fits if fit]
     true = {"critical_batch": 100, "minimum_steps": 25, "minimum_examples": 2500}
     cells = [_covered([getattr(fit, name) for fit in found], true[name]) for name in NAMES]
+    cells[-1] = cells[-1] if exponent == 1 else ""  # only exponent 1 has an E_min
     for of, slope in ((perfect_until, PERFECT), (maximal_from, MAXIMAL)):
         cells.append(_covered([of(fit) for fit in found], 100 * max(-exponent / slope - 1, 0) ** (1 / exponent)))
     alarms = {
@@ -68,6 +69,7 @@ def _row(count: int, sizes: list[float], exponent: float, changes: dict) -> str:
 
 
 def _covered(intervals: list, true: float) -> str:
+    intervals = [each for each in intervals if not math.isnan(each.low)]
     share = sum(each.low <= true <= each.high for each in intervals) / len(intervals)
     width = numpy.median([each.high / each.low if each.low else math.inf for each in intervals])
     return f"{share:.0%} x{width:.2f}"
