@@ -101,6 +101,8 @@ def _attempt(curve: Curve, overhead: float, reference: float | None) -> CurveFit
         )
     one, residuals, derivatives = fit_logs(sizes, logs, tried)
     seeds, freedom = _seed_noise([point for point, known in zip(curve.points, met, strict=True) if known])
+    left = int(met.sum()) - 2
+    noise = Noise(seeds, freedom, float((residuals[met] ** 2).sum()) / left if left else 0.0, left)
     best, free, p = one, None, math.nan
     if met.sum() > 3:
         free, free_residuals, free_derivatives = fit_logs(sizes, logs, tried, free=True)
@@ -108,8 +110,6 @@ def _attempt(curve: Curve, overhead: float, reference: float | None) -> CurveFit
         p = exponent_p(gained, free_residuals[met], seeds) if gained > _FLAT else 1.0
         if p < REJECTED:
             best, residuals, derivatives = free, free_residuals, free_derivatives
-    left = int(met.sum()) - derivatives.shape[1]
-    noise = Noise(seeds, freedom, float((residuals[met] ** 2).sum()) / left if left else 0.0, left)
     spread = float(((logs[met] - logs[met].mean()) ** 2).sum())
     explained = 1 - float((residuals[met] ** 2).sum()) / spread if spread > _FLAT else math.nan
     risen = rising(sizes[met], logs[met], noise)

@@ -29,7 +29,8 @@ class Noise:
     """Variances of the logarithm of a point's steps, and the degrees of freedom that they are known with.
 
     seeds: by resampling seeds and candidates, the mean over points; 0 where a point has one seed.
-    scatter: by the residuals about the fit.  left: points beyond the numbers fitted.
+    scatter: by the residuals about the fit of exponent 1, which is the larger where the exponent is another.
+    left: points beyond the two numbers of that fit.
     """
 
     seeds: float
