@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from summaries import summary
@@ -65,11 +66,11 @@ def test_every_analysis_has_its_place_in_the_order_they_are_shown_in():
 
 def test_scaling_goes_from_perfect_to_none():
     (table,) = batch_scaling(rows(critical=400, sizes=[2**power for power in range(2, 15)]))
-    regimes = [row["regime"] for row in table.records[1:]]
+    regimes = [row["regime"] for row in table.records]
     assert regimes[0] == "perfect scaling"
     assert "diminishing returns" in regimes
     assert regimes[-1] == "maximal data parallelism"
-    assert table.records[0]["regime"] is None
+    assert any("perfect scaling up to batch size 7" in note for note in table.notes)  # 0.18 of 400
 
 
 def test_a_miss_stands_in_the_scaling_table_as_beyond_what_was_tried():
@@ -91,6 +92,57 @@ def test_the_critical_batch_size_is_found_with_its_interval():
 def test_a_workload_with_one_batch_size_has_no_critical_one():
     assert critical_batch(rows(sizes=[8])) == []
     assert advice(rows(sizes=[8])) == []
+
+
+def test_the_fits_of_exponent_one_and_of_a_free_one_stand_side_by_side():
+    (table,) = critical_batch(rows(least_steps=100, critical=64))
+    assert table.columns[2:4] == ["exponent 1", "free exponent"]
+    (record,) = table.records
+    assert record["exponent"] == record["exponent_one"]["exponent"] == 1
+    assert record["free_exponent"]["exponent"] == pytest.approx(1, abs=0.01)
+    assert record["free_exponent"]["critical_batch"] == pytest.approx(64, rel=0.02)
+    (few,) = critical_batch(rows(sizes=[8, 64, 512]))
+    assert few.columns[2:] == ["exponent 1", "measured / fitted"]
+
+
+def test_a_miss_beyond_the_turn_spoils_neither_fit_nor_advice():
+    found = [summary(size, steps, seeds=[steps] * 5) for size, steps in zip([4, 8, 16, 32, 64], LINEAR, strict=True)]
+    missed = summary(512, 40, seeds=[math.inf] * 5, budget=2000)
+    (without,), (table,) = critical_batch(found), critical_batch([*found, missed])
+    assert table.records[0]["critical_batch"]["value"] == pytest.approx(without.records[0]["critical_batch"]["value"])
+    assert any("steps rise with the batch size there, and the fit leaves these out" in note for note in table.notes)
+    (advised,) = advice([*found, missed])
+    assert advised.notes[0].startswith("advice: use batch size 64")
+
+
+LINEAR = [375, 304, 95, 70, 40]
+
+
+@pytest.mark.parametrize("resolution", [0.05, 1.0])
+def test_points_that_have_no_fit_give_the_reason_and_no_advice(resolution):
+    """Steps that rise, and steps that were all met at the first evaluation."""
+    found = [summary(size, 10 * size, seeds=[10 * size] * 5, resolution=resolution) for size in (8, 16, 32, 64)]
+    if resolution == 1:
+        found = [with_first(row) for row in found]
+    (fitted,), (advised,) = critical_batch(found), advice(found)
+    reason = "met at the first evaluation" if resolution == 1 else "does not describe them"
+    assert fitted.notes[0].startswith("no fit: ")
+    assert advised.notes[0].startswith("no advice by steps")
+    for table in (fitted, advised):
+        assert reason in table.notes[0]
+        assert "B_crit 0" not in table.notes[0]
+        assert len(table.rows) == 4
+    assert fitted.rows[0][1] == ("at most 80" if resolution == 1 else "80")
+    assert {record["regime"] for record in batch_scaling(found)[0].records} == {"undecided"}
+
+
+def with_first(row):
+    """The study, with every target met at the first evaluation."""
+    candidates = tuple(
+        replace(each, each=tuple(crossed._replace(after=0, first=True) for crossed in each.each))
+        for each in row.confirmed.candidates
+    )
+    return replace(row, confirmed=replace(row.confirmed, candidates=candidates))
 
 
 def test_workloads_are_fitted_apart():

@@ -68,7 +68,7 @@ HOMES = {
     "sklearn": {"datasets"},
     "safetensors": {"datasets"},
     "scipy": {
-        *("ask.search", "stats", "conclude.doubts", "conclude.evidence", "conclude.curve_fit", "conclude.settle"),
+        *("ask.search", "stats", "conclude.doubts", "conclude.evidence", "conclude.power_law", "conclude.settle"),
         *("datasets", "probes"),
     },
     "sqlite3": {

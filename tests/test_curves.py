@@ -48,7 +48,8 @@ def test_seeds_labels_misses_and_sizes_are_read(tmp_path):
         for seed in (0, 1, 2)
     )
     small, large = curves.read(csv_of(tmp_path, text))
-    assert (small.label, small.size, large.label, large.size) == ("small", 1e6, "large", 1e7)
+    assert (small.label, small.sizes) == ("small", (("model_size", 1e6),))
+    assert (large.label, large.sizes) == ("large", (("model_size", 1e7),))
     assert [point.batch_size for point in small.points] == [8, 16, 64]
     assert small.points[0].steps == (125, 126, 127)
     assert small.points[2].median == math.inf
@@ -71,7 +72,7 @@ def test_several_sizes_give_the_power_law_of_the_critical_batch_size(tmp_path):
     path.write_text(json.dumps(rows))
     result = CliRunner().invoke(app, ["fit", str(path), "--format", "json"])
     law = json.loads(result.stdout)[-1]["records"][0]
-    assert law["exponent"]["value"] == pytest.approx(0.5, abs=1e-6)
+    assert law["exponents"]["tokens"]["value"] == pytest.approx(0.5, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_the_power_law_takes_one_reference_for_all(tmp_path, reference):
         for batch in (first * 2**power for power in range(8))
     ]
     law = law_of(tmp_path, rows, *([] if reference is None else ["--reference", str(reference)]))["records"][0]
-    assert law["exponent"]["value"] == pytest.approx(0, abs=1e-6)
+    assert law["exponents"]["model_size"]["value"] == pytest.approx(0, abs=1e-6)
     assert law["factor"] == pytest.approx(200 + 1.2 * (reference or 1024))
 
 
@@ -187,12 +188,48 @@ def test_the_power_law_leaves_out_what_is_unresolved_and_says_so(tmp_path):
         for batch in (16 * 2**power for power in range(8))
     ]
     law = law_of(tmp_path, rows)
-    assert law["records"][0]["exponent"]["value"] == pytest.approx(0, abs=1e-6)
-    assert law["records"][0]["sizes"] == [1e6, 1e7]
+    assert law["records"][0]["exponents"]["model_size"]["value"] == pytest.approx(0, abs=1e-6)
+    assert law["records"][0]["curves"] == ["1e+06", "1e+07"]
     assert any("leaves out 1e+08, whose 20% critical batch size is unresolved" in note for note in law["notes"])
     alone = law_of(tmp_path, rows[8:])
-    assert alone["records"][0]["exponent"] is None
-    assert "a power law needs the 20% critical batch size resolved at two sizes or more." in alone["notes"]
+    assert alone["records"][0]["exponents"] is None
+    assert (
+        "a power law needs the 20% critical batch size resolved, with both ends of its interval, at two sizes or more."
+        in (alone["notes"])
+    )
+
+
+def test_model_size_and_tokens_are_fitted_jointly(tmp_path):
+    rows = [
+        {
+            "label": f"{model:g} {tokens:g}",
+            "model_size": model,
+            "tokens": tokens,
+            "batch_size": batch,
+            "steps": 100 * (1 + model**0.1 * tokens**0.4 / 50 / batch),
+        }
+        for model in (1e7, 1e8, 1e9)
+        for tokens in (1e9, 1e10, 1e11)
+        for batch in (2.0**power for power in range(2, 16))
+    ]
+    law = law_of(tmp_path, rows, "--overhead", "1000")["records"][0]
+    assert law["exponents"]["model_size"]["value"] == pytest.approx(0.1, abs=0.01)
+    assert law["exponents"]["tokens"]["value"] == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_curve_has_one_of_each_size(tmp_path):
+    text = "batch_size,steps,model_size,tokens\n8,100,1e6,1e7\n16,60,1e6,1e8\n"
+    with pytest.raises(DataError, match="line 3: tokens: found 1e\\+08 and 1e\\+07 before; a curve has one"):
+        curves.read(csv_of(tmp_path, text))
+
+
+def test_a_curve_without_a_fit_says_why(tmp_path):
+    text = "batch_size,seed,steps\n" + "".join(
+        f"{size},{seed},{steps + seed}\n" for size, steps in ((8, 100), (16, 200), (32, 400)) for seed in range(3)
+    )
+    printed = CliRunner().invoke(app, ["fit", str(csv_of(tmp_path, text))]).stdout
+    assert "no fit: S_min (1 + (B_crit/B)^alpha) explains" in printed
+    assert "steps rise with the batch size at 16, 32" in printed
 
 
 def test_a_reference_that_is_no_number_is_refused(tmp_path):

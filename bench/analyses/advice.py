@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.conclude.curve_fit import CurveFit, fit_curve
+from bench.analyses._points import unfitted
+from bench.conclude.curve_fit import CurveFit, fit_curve, no_fit
 from bench.conclude.measures import Summary, by_workload
 from bench.conclude.points import Curve, Point, curve_of
 from bench.numbers import count_interval, interval, seconds_interval
-from bench.stats import median_interval
 from bench.table import Table
 
 _COLUMNS = ["choice", "batch size", "steps to target", "examples", "steps saved", "examples paid"]
@@ -20,13 +20,22 @@ def advice(summaries: Sequence[Summary]) -> list[Table]:
     tables = []
     for _, rows in by_workload(summaries):
         curve = curve_of(rows)
-        fitted = fit_curve(curve)
-        tables += [_table(curve, fitted, rows)] if fitted else []
+        if fitted := fit_curve(curve):
+            tables.append(_table(curve, fitted, rows))
+        elif reason := no_fit(curve):
+            tables.append(_none(curve, reason, rows))
     return tables
 
 
+def _none(curve: Curve, reason: str, summaries: Sequence[Summary]) -> Table:
+    """What the clock says, and why the steps advise nothing; nothing at all of steps that are only upper bounds."""
+    timed = [] if any(point.first for point in curve.points) else _by_the_clock(summaries)
+    notes = [*timed, f"no advice by steps, since they have no fit: {reason}."]
+    return unfitted(f"{curve.label}: which batch size", curve, reason, notes)
+
+
 def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Table:
-    met = [point for point in curve.points if math.isfinite(point.median)]
+    met = [point for point in curve.points if math.isfinite(point.log)]
     # Of those as soon the cheaper is the better, and of those as cheap the sooner.
     soonest = min(met, key=lambda point: (point.median, _examples(point)))
     cheapest = min(met, key=lambda point: (_examples(point), point.median))
@@ -41,7 +50,7 @@ def _table(curve: Curve, fitted: CurveFit, summaries: Sequence[Summary]) -> Tabl
             [
                 choice,
                 f"{point.batch_size:,.0f}",
-                count_interval(median_interval(point.steps)),
+                count_interval(point.interval),
                 f"{_examples(point):,.0f}",
                 f"{saved:.1f}x",
                 f"{paid:.1f}x",
@@ -91,11 +100,11 @@ def _sentence(soonest: Point, cheapest: Point, knee: Point, fitted: CurveFit, *,
 
 def _doubts(soonest: Point, met: list[Point], fitted: CurveFit) -> list[str]:
     doubts = list(fitted.doubts)
-    quickest = median_interval(soonest.steps)
+    quickest = soonest.interval
     rivals = [
         f"{point.batch_size:,.0f}"
         for point in met
-        if point is not soonest and median_interval(point.steps).low <= quickest.high and quickest.confidence
+        if point is not soonest and point.interval.low <= quickest.high and quickest.confidence
     ]
     if rivals:
         doubts.append(f"the interval of the soonest overlaps that of batch size {', '.join(rivals)}")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.conclude.curve_fit import power_law
 from bench.conclude.measures import Summary, by_workload, searches
+from bench.conclude.power_law import power_law
 from bench.numbers import interval, number
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table

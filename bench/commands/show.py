@@ -103,7 +103,7 @@ def fit(
 ) -> None:
     """Fits the critical batch size to anybody's table of batch sizes and steps to target.
 
-    Columns: batch_size, steps (empty: a miss); if there are any, seed, label (several curves), model_size or tokens.
+    Columns: batch_size, steps (empty: a miss); if there are any, seed, label (several curves), model_size and tokens.
 
     Example:  bench fit curve.csv --reference 256
     """

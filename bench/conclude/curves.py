@@ -1,8 +1,8 @@
 """Anybody's table of steps to target, CSV or JSON -> curves, or everything that is wrong with it at once.
 
 Columns: batch_size and steps; seed (any number of rows a batch size, each of another); label, where a file holds
-several curves; and model_size or tokens, by which they are compared. JSON is a list of such rows, or columns of equal
-length.
+several curves; and model_size, tokens or both, by which they are compared. JSON is a list of such rows, or columns of
+equal length.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def read(path: Path) -> list[Curve]:
     problems = [f"{path}: has no column '{name}'; {nearest(name, columns)}" for name in _NEEDED if name not in columns]
     if problems:
         raise DataError("\n".join(problems))
-    size = next((name for name in _SIZES if name in columns), None)
+    compared = [name for name in _SIZES if name in columns]
     groups: dict[str, dict[float, list[float]]] = {}
-    sizes: dict[str, float] = {}
+    sizes: dict[str, dict[str, float]] = {}
     seeds: dict[tuple[str, float, str], str] = {}
     for where, row in rows:
         label = str(row.get("label") or path.stem)
         values = {}
-        for name in (*_NEEDED, *([size] if size else [])):
+        for name in (*_NEEDED, *compared):
             raw = row.get(name)
             if name == "steps" and name in row and raw in (None, ""):
                 values[name] = math.inf
@@ -51,10 +51,12 @@ def read(path: Path) -> list[Curve]:
                 found = "nothing" if raw in (None, "") else repr(raw)
                 miss = ", or an empty cell for a miss" * (name == "steps")
                 problems.append(f"{path}: {where}: {name}: found {found}; should be a number above 0{miss}")
-        if size in values and sizes.setdefault(label, values[size]) != values[size]:
-            problems.append(
-                f"{path}: {where}: {size}: found {values[size]:,g} and {sizes[label]:,g} before; a curve has one"
-            )
+        known = sizes.setdefault(label, {})
+        problems += [
+            f"{path}: {where}: {name}: found {values[name]:,g} and {known[name]:,g} before; a curve has one"
+            for name in compared
+            if name in values and known.setdefault(name, values[name]) != values[name]
+        ]
         seed = row.get("seed")
         if seed not in (None, "") and "batch_size" in values:
             before = seeds.setdefault((label, values["batch_size"], str(seed)), where)
@@ -66,7 +68,11 @@ def read(path: Path) -> list[Curve]:
         if "batch_size" in values and "steps" in values:
             groups.setdefault(label, {}).setdefault(values["batch_size"], []).append(values["steps"])
     curves = [
-        Curve(label, tuple(_point(batch_size, points[batch_size]) for batch_size in sorted(points)), sizes.get(label))
+        Curve(
+            label,
+            tuple(_point(batch_size, points[batch_size]) for batch_size in sorted(points)),
+            tuple(sizes[label].items()),
+        )
         for label, points in groups.items()
     ]
     for curve in curves if not problems else []:

@@ -11,9 +11,9 @@ import numpy
 from numpy.typing import NDArray
 
 from bench.conclude.measures import Summary
-from bench.stats import median
+from bench.stats import MedianInterval, median, smallest_median_interval, smallest_medians
 
-RESAMPLES = 200
+RESAMPLES = 400
 
 Floats = NDArray[numpy.floating]
 
@@ -39,6 +39,23 @@ class Point:
     def median(self) -> float:
         return median(self.steps)
 
+    @cached_property
+    def interval(self) -> MedianInterval:
+        """The median, with an interval that contains the noise of the seeds and of choosing among candidates."""
+        return smallest_median_interval([self.steps, *self.others])
+
+    @property
+    def to_middle(self) -> float:
+        """The logarithm of how far below its steps the middle of what they may be lies, as a ratio; 0 or less."""
+        return math.log1p(-min(self.resolution, 0.99)) / 2
+
+    @property
+    def log(self) -> float:
+        """The logarithm of the steps, in the middle of what the spacing of evaluations leaves open; math.inf for a
+        miss, and where steps are only an upper bound.
+        """
+        return math.inf if self.first else math.log(self.median) + self.to_middle
+
     @property
     def missed(self) -> str:
         """What a miss is written as: beyond what was tried, where that is known."""
@@ -49,12 +66,12 @@ class Point:
 class Curve:
     """Steps to target against batch size, in rising order: of a workload, or out of anybody's table.
 
-    size: of the model or the data, where several curves are compared by it.
+    sizes: of the model, of the data, or of both, as (name, size), where several curves are compared by them.
     """
 
     label: str
     points: tuple[Point, ...]
-    size: float | None = None
+    sizes: tuple[tuple[str, float], ...] = ()
 
 
 def curve_of(rows: Sequence[Summary]) -> Curve:
@@ -83,10 +100,12 @@ def curve_of(rows: Sequence[Summary]) -> Curve:
     return Curve(name, tuple(sorted(points, key=lambda point: point.batch_size)))
 
 
-def resampled_medians(point: Point, seed: int) -> Floats:
-    """[RESAMPLES] medians of the point's seeds, drawn with replacement."""
-    draws = numpy.random.default_rng(seed).choice(point.steps, (RESAMPLES, len(point.steps)))
-    ordered = numpy.sort(draws, axis=1)
-    # Not numpy.median, whose mean of two infinities is NaN.
-    seeds = ordered.shape[1]
-    return numpy.asarray((ordered[:, (seeds - 1) // 2] + ordered[:, seeds // 2]) / 2)
+def resampled_logs(point: Point, seed: int) -> Floats:
+    """[RESAMPLES] logarithms of the point's steps: its seeds and those of the other candidates drawn with replacement,
+    the smallest median of each draw, anywhere within what the spacing of evaluations leaves open.
+
+    All seeds are evaluated at the same steps, so that a draw has one place between evaluations for all of them.
+    """
+    medians = smallest_medians([point.steps, *point.others], seed, RESAMPLES)
+    place = numpy.random.default_rng((seed, 1)).random(RESAMPLES)
+    return numpy.asarray(numpy.log(medians) + 2 * point.to_middle * place)

@@ -21,7 +21,6 @@ from bench.errors import BenchError
 from bench.keep.archive import Archive
 from bench.numbers import sort_key
 from bench.show.report import tables
-from bench.stats import median_interval
 from bench.table import Table
 
 # More points than a chart has pixels only make the page heavy.
@@ -98,7 +97,7 @@ def _workload(archive: Archive, name: str, rows: Sequence[Summary]) -> dict[str,
 
 
 def _point(point: Point) -> dict[str, Any]:
-    steps = median_interval(point.steps)
+    steps = point.interval
     missed = math.isinf(steps.median)
     low, high = (
         f"{value:,.0f}" if math.isfinite(value) else f">{point.tried:,.0f}" for value in (steps.low, steps.high)

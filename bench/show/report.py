@@ -198,17 +198,16 @@ def pictures(archive: Archive, width: int) -> list[str]:
 
 
 def fit_tables(curves: Sequence[Curve], overhead: float, reference: float | None) -> list[Table]:
-    """The critical batch size of each curve, and where they have a size, its power law.
+    """The critical batch size of each curve, and where they have sizes, its power law.
 
     reference: see `fit_curve`, one for all curves, for they are compared; where none is given, the largest of the
     curves' smallest batch sizes.
     """
     reference = reference or max(curve.points[0].batch_size for curve in curves)
-    fits = [fit for curve in curves if (fit := fit_curve(curve, overhead, reference))]
-    found = [table_of(fit) for fit in fits]
-    sized = [(fit.curve.size, fit) for fit in fits if fit.curve.size is not None]
-    if len({size for size, _ in sized}) > 1:
-        found.append(power_law_table(sized))
+    found = [table for curve in curves if (table := table_of(curve, overhead, reference))]
+    fits = [fit for curve in curves if curve.sizes and (fit := fit_curve(curve, overhead, reference))]
+    if len({fit.curve.sizes for fit in fits}) > 1:
+        found.append(power_law_table(fits))
     return found
 
 

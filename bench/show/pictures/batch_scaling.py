@@ -14,8 +14,8 @@ from bench.conclude.measures import Summary
 from bench.conclude.points import Curve, curve_of
 from bench.conclude.slopes import Regime, slopes
 from bench.keep.archive import Archive
+from bench.numbers import interval
 from bench.show.pictures._axes import BLUE, GREEN, GREY, ORANGE, YELLOW, amounts, batch_sizes, legend
-from bench.stats import median_interval
 
 _SHADES: dict[Regime, str] = {
     "perfect scaling": GREEN,
@@ -35,7 +35,7 @@ def batch_scaling(panel: Axes, rows: Sequence[Summary], archive: Archive) -> boo
     if met:
         sizes = numpy.array([point.batch_size for point in met])
         panel.plot(sizes, met[0].median * sizes[0] / sizes, "--", color=GREY, label="slope -1: perfect scaling")
-        intervals = [median_interval(point.steps) for point in met]
+        intervals = [point.interval for point in met]
         # An interval that reaches the misses goes up to the budget.
         highs = [min(each.high, point.tried) for each, point in zip(intervals, met, strict=True)]
         medians = numpy.array([point.median for point in met])
@@ -46,7 +46,7 @@ def batch_scaling(panel: Axes, rows: Sequence[Summary], archive: Archive) -> boo
         panel.plot([point.batch_size for point in missed], budgets, "^", color=ORANGE, label="a miss, at its budget")
     if fitted := fit_curve(curve):
         along = numpy.geomspace(curve.points[0].batch_size, curve.points[-1].batch_size, 200)
-        label = f"S_min + E_min/B, B_crit {fitted.critical_batch.value:,.3g}"
+        label = f"S_min (1 + (B_crit/B)^{fitted.fit.exponent:.3g}), B_crit {interval(fitted.critical_batch)}"
         panel.plot(along, [fitted.fit.steps(size) for size in along], color=BLUE, label=label)
     batch_sizes(panel, [point.batch_size for point in curve.points])
     amounts(panel, "steps to target")
@@ -55,9 +55,12 @@ def batch_scaling(panel: Axes, rows: Sequence[Summary], archive: Archive) -> boo
 
 
 def _regimes(panel: Axes, curve: Curve) -> None:
+    """Shades each batch size in the colour of its regime, half-way to the next ones."""
+    sizes = [point.batch_size for point in curve.points]
+    edges = [sizes[0], *(math.sqrt(before * after) for before, after in pairwise(sizes)), sizes[-1]]
     told: set[Regime] = set()
-    for slope, (before, after) in zip(slopes(curve), pairwise(curve.points), strict=True):
+    for slope, (left, right) in zip(slopes(curve), pairwise(edges), strict=True):
         if shade := _SHADES.get(slope.regime):
             label = None if slope.regime in told else slope.regime
-            panel.axvspan(before.batch_size, after.batch_size, color=shade, alpha=0.15, linewidth=0, label=label)
+            panel.axvspan(left, right, color=shade, alpha=0.15, linewidth=0, label=label)
             told.add(slope.regime)
