@@ -14,7 +14,7 @@ from pydantic import BaseModel, Tag, ValidationError
 from bench.ask import components, document, together
 from bench.ask.document import Document, KeyPath
 from bench.ask.located import SECTIONS, as_list, at, shown
-from bench.ask.search import DIMENSIONS, Space
+from bench.ask.search import DIMENSIONS, Scaled, Space
 from bench.ask.suite import (
     MOST_EXAMPLES,
     TARGETS,
@@ -121,6 +121,8 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     if kind == "missing" and isinstance(value, dict):
         owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
         return at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
+    if kind == "extra_forbidden" and key == "choice" and _section(detail["loc"][:-1]) is Scaled:
+        return at(source, path, "unknown here; a choice has no ends to scale, so leave out at and scale")
     if kind == "extra_forbidden":
         return at(source, path, f"unknown; {nearest(key, list(_keys(_section(detail['loc'][:-1]))))}")
     if kind == "literal_error" and "target" in path:

@@ -261,7 +261,7 @@ def _check_search(
 def _check_rules(
     source: Document, path: KeyPath, raw: dict[str, Any], takers: list[Component], sizes: list[int]
 ) -> Iterator[Problem]:
-    """A scaling rule must give its takers a value that they allow at every batch size; the first where not is told."""
+    """A scaling rule must give its takers what they allow at every batch size; the first where it does not is told."""
     for key, value in raw.items():
         rule = _space(value)
         taking = [(component, option) for component in takers if (option := component.option(key))]
@@ -273,10 +273,12 @@ def _check_rules(
             except ValueError as error:
                 yield at(source, (*path, key), str(error))
                 break
+            values = resolved.extremes() if isinstance(resolved, Dimension) else [resolved]
             told = [
-                f"gives {resolved:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                f"gives {given:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                for given in values
                 for component, option in taking
-                if (problem := option.problem(resolved))
+                if (problem := option.problem(given))
             ]
             yield from (at(source, (*path, key), sentence) for sentence in told)
             if told:
