@@ -462,8 +462,18 @@ BROKEN = [
         16,
         "warmup_steps: 3\n      warmup_examples: 100",
         ".search",
-        "found warmup_steps and warmup_examples for constant; a warm-up is given as one of them",
+        "found warmup_steps and warmup_examples for constant; give one of them",
     ),
+    (16, "warmup_epochs: -1", ".search.warmup_epochs", "found -1; for constant it should be at least 0"),
+    (16, "decay_epochs: 3", ".search.decay_epochs", "unknown metaparameter of momentum, constant; did you mean"),
+    (8, "schedule: {linear: {decay_epochs: 0}}", ".schedule.linear.decay_epochs", "found 0; should be greater than 0"),
+    (
+        8,
+        "schedule: {cosine: {decay_steps: 9, decay_epochs: 2}}",
+        ".search",
+        "found decay_steps and decay_epochs for cosine; give one of them",
+    ),
+    (8, "schedule: {wsd: {total_epoch: 9}}", ".schedule.wsd.total_epoch", "unknown option of wsd; did you mean 'total"),
     (8, "schedule: {wsd: {shape: sqrt}}", ".schedule.wsd.shape", "found 'sqrt'; should be 'linear' or '1-sqrt'"),
     (8, "schedule: {step: {milestones: [-1]}}", ".schedule.step.milestones", "found [-1]; should be greater than 0"),
     (17, "confirm: 3", ".confirm", "found 3; should be a mapping, such as {seeds: 5}"),
@@ -570,7 +580,7 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is clip, ema, learning_rate, refine, trials, warmup_examples, warmup_steps, weight_decay",
+        "there is clip, ema, learning_rate, refine, trials, warmup_epochs, warmup_examples, warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]
@@ -665,6 +675,26 @@ def test_a_ghost_batch_that_does_not_divide_a_larger_batch_is_refused(ghost_batc
         assert checked(text)
     else:
         assert sentences(text) == [f"s.yaml:5: workloads[0].model.mlp.ghost_batch: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ({8: "schedule: {linear: {decay_epochs: 3}}"}, "schedule.linear.decay_epochs"),
+        ({8: "schedule: linear", 16: "decay_epochs: {log_uniform: [1, 9]}"}, "search.decay_epochs"),
+    ],
+)
+def test_epochs_need_a_dataset_that_says_how_many_examples_it_has(lines, path):
+    assert checked(with_lines(lines))
+    (told,) = sentences(with_lines(lines | {6: "dataset: random_images"}))
+    says = "random_images does not say how many training examples it has; give decay_examples"
+    assert told.endswith(f"workloads[0].{path}: {says}")
+    assert checked(with_lines(lines | {6: "dataset: {random_images: {subset: 512}}"}))
+
+
+def test_a_decay_may_be_given_in_steps_by_one_schedule_and_in_epochs_by_the_search():
+    told = sentences(with_lines({8: "schedule: {linear: {decay_steps: 9}}", 16: "decay_epochs: 2"}))
+    assert told == ["s.yaml:13: workloads[0].search: found decay_steps and decay_epochs for linear; give one of them"]
 
 
 def test_labels_are_not_made_noisy_where_the_task_has_none():

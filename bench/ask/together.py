@@ -14,7 +14,7 @@ from bench.ask.located import as_list, at, place_of, shown
 from bench.ask.search import Dimension, ScalingRule, Space
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Search, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
-from bench.options import WARM_UPS
+from bench.options import units
 
 
 def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
@@ -56,6 +56,7 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         takers = found["optimizer"] + found["schedule"]
         yield from _check_search(source, (*here, "search"), search, takers, complete)
+        yield from _check_epochs(source, here, search, found["schedule"], found["dataset"])
         taking = [*(component for _, component in takers), STEP]
         yield from _check_rules(source, (*here, "search"), search, taking, sizes)
 
@@ -249,13 +250,32 @@ def _check_search(
                     yield at(source, (*path, key), f"found {shown(value)}; for {component.name} it {problem}")
     for spec, component in takers:
         for option in component.options:
-            if option.required and option.name not in raw and option.name not in spec.options:
+            given = [name for name in units(option.name) if name in raw or name in spec.options]
+            if option.required and not given:
                 yield at(source, path, f"has no '{option.name}'; {component.name} needs one")
+            if len(given) > 1:
+                yield at(source, path, f"found {' and '.join(given)} for {spec.name}; give one of them")
             if option.name in raw and option.name in spec.options:
                 yield at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
-        if component.kind == "schedules" and all(name in raw or name in spec.options for name in WARM_UPS):
-            both = " and ".join(WARM_UPS)
-            yield at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
+
+
+def _check_epochs(
+    source: Document,
+    here: KeyPath,
+    search: dict[str, Any],
+    schedules: list[tuple[Spec, Component]],
+    datasets: list[tuple[Spec, Component]],
+) -> Iterator[Problem]:
+    """What is given in epochs needs datasets that say how many training examples they have."""
+    unknown = next((spec.name for spec, dataset in datasets if dataset.train_examples(spec.options) is None), None)
+    for spec, component in schedules if unknown else ():
+        named = [(*here, "search", name) for name in component.done_by_harness(search)]
+        named += [(*here, "schedule", spec.name, name) for name in component.done_by_harness(spec.options)]
+        for path in named:
+            if str(path[-1]).endswith("_epochs"):
+                instead = f"{str(path[-1]).removesuffix('_epochs')}_examples"
+                message = f"{unknown} does not say how many training examples it has; give {instead}"
+                yield at(source, path, message)
 
 
 def _check_rules(
