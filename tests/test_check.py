@@ -325,6 +325,13 @@ BROKEN = [
     ),
     (16, "clip: 0", ".search.clip", "found 0; for the step it should be greater than 0"),
     (16, "ema: 1.0", ".search.ema", "found 1.0; for the step it should be less than 1"),
+    (16, "label_smoothing: 1", ".search.label_smoothing", "found 1; for the step it should be less than 1"),
+    (
+        16,
+        "label_smooth: 0.1",
+        ".search.label_smooth",
+        "unknown metaparameter of momentum, constant; did you mean 'label",
+    ),
     (16, "momentm: 0.9", ".search.momentm", "unknown metaparameter of momentum, constant; did you mean 'momentum'?"),
     (
         16,
@@ -580,7 +587,8 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is clip, ema, learning_rate, refine, trials, warmup_epochs, warmup_examples, warmup_steps, weight_decay",
+        "there is clip, ema, label_smoothing, learning_rate, refine, trials, warmup_epochs, warmup_examples, "
+        "warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]
@@ -701,6 +709,12 @@ def test_labels_are_not_made_noisy_where_the_task_has_none():
     text = with_lines({6: "dataset: {digits: {label_noise: 0.1, task: reconstruction}}"})
     said = "found it with task: reconstruction, which has no labels; leave out one of them"
     assert sentences(text) == [f"s.yaml:6: workloads[0].dataset.digits.label_noise: {said}"]
+
+
+def test_labels_are_not_smoothed_where_the_task_has_none():
+    text = with_lines({6: "dataset: {digits: {task: reconstruction}}", 16: "label_smoothing: {choice: [0, 0.1]}"})
+    said = "found it and a dataset with task: reconstruction, which has no labels; leave out one of them"
+    assert sentences(text) == [f"s.yaml:16: workloads[0].search.label_smoothing: {said}"]
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,19 @@ class Component:
         return found
 
 
-# What a suite may search of a training step, whatever the optimizer: a bound on the norm of the gradient, and the share
-# that an average of the weights keeps at each step.
+# What a suite may search of a training step, whatever the optimizer: a bound on the norm of the gradient, the share
+# that an average of the weights keeps at each step, and the share of a label that is spread over all classes.
 STEP = Component(
     "steps",
     "the step",
     "bench.measure.step",
     "Step",
     "One ordinary training step.",
-    (Option("clip", required=False, type=PositiveFloat), Option("ema", required=False, type=Momentum)),
+    (
+        Option("clip", required=False, type=PositiveFloat),
+        Option("ema", required=False, type=Momentum),
+        Option("label_smoothing", required=False, type=Momentum),
+    ),
     {},
 )
 

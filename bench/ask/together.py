@@ -41,7 +41,7 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
                 yield from _check_options(source, (*path, spec.name), spec, component)
     for position, (spec, dataset) in enumerate(found["dataset"]):
         yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
-        yield from _check_labels(source, _spec_path(source, (*here, "dataset"), position), spec)
+        yield from _check_labels(source, here, _spec_path(source, (*here, "dataset"), position), spec, workload)
         yield from _check_unit(source, (*here, "target"), workload.get("target"), dataset)
     most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
     sizes = _sizes(workload.get("batch_sizes"), most)
@@ -77,9 +77,14 @@ def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, da
         yield at(source, (*path[:-1], "dataset"), message)
 
 
-def _check_labels(source: Document, path: KeyPath, spec: Spec) -> Iterator[Problem]:
-    """Labels that are made noisy are those of the task."""
-    task = spec.options.get("task")
+def _check_labels(
+    source: Document, here: KeyPath, path: KeyPath, spec: Spec, workload: dict[str, Any]
+) -> Iterator[Problem]:
+    """Labels that are made noisy, or are smoothed, are those of the task."""
+    task, search = spec.options.get("task"), workload.get("search")
+    if isinstance(search, dict) and "label_smoothing" in search and task is not None:
+        message = f"found it and a dataset with task: {task}, which has no labels; leave out one of them"
+        yield at(source, (*here, "search", "label_smoothing"), message)
     if "label_noise" in spec.options and task is not None:
         message = f"found it with task: {task}, which has no labels; leave out one of them"
         yield at(source, (*path, spec.name, "label_noise"), message)
