@@ -170,6 +170,8 @@ def _with_rule(raw: Any) -> Any:
     if not isinstance(raw, dict) or "rule" not in raw:
         return raw
     others = {name: value for name, value in raw.items() if name != "rule"}
+    if any(isinstance(value, dict) and "rule" in value for value in others.values()):
+        raise ValueError("should have its rule once, beside the reading")
     return {
         name: {**value, "rule": raw["rule"]} if isinstance(value, dict) else value for name, value in others.items()
     }
@@ -189,6 +191,12 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
 
 OneThreshold = Annotated[Threshold, AfterValidator(_one_threshold)]
 Target = Annotated[dict[Reading, OneThreshold], BeforeValidator(_with_rule), AfterValidator(_one_reading)]
+
+
+def _rule_beside_the_reading(schema: dict[str, Any]) -> None:
+    """Has a target's schema allow a rule where files have it."""
+    schema["properties"] = {"rule": {"enum": list(get_args(CrossingRule)), "default": "isotonic"}}
+    schema["propertyNames"]["enum"].append("rule")
 
 
 def _sizes_tag(raw: Any) -> str:
@@ -431,7 +439,11 @@ class Entry(Strict):
         ["steps_to_target"], description=f"a list of {', '.join(get_args(Measure))}"
     )
     # What steps to target need, and what is only timed does not: see together.py.
-    target: Target = Field({}, description="a reading and its threshold, such as {validation_error: {at_most: 0.05}}")
+    target: Target = Field(
+        {},
+        description="a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
+        json_schema_extra=_rule_beside_the_reading,
+    )
     max_steps: Steps = Field(
         1_000_000, description="the steps after which a trial has missed its target, such as 20000"
     )
@@ -441,7 +453,7 @@ class Entry(Strict):
     search: Search = Field(
         Search(), description="a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}"
     )
-    confirm: Confirm = Field(Confirm(), description="a mapping, such as {seeds: 5}")
+    confirm: Confirm = Field(Confirm(), description="a mapping, such as {top: 3, seeds: 5}")
     evaluate: Evaluate = Field(Evaluate(), description="a mapping, such as {resolution: 0.05, cost: 1}")
     probes: Probes = Field(
         {}, description="a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}"

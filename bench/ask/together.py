@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from bench.ask import components
 from bench.ask.description import STEP, Component
 from bench.ask.document import Document, KeyPath
-from bench.ask.located import as_list, at, place_of, shown
-from bench.ask.search import Dimension, ScalingRule, Space
+from bench.ask.located import as_list, at, place_of, shown, unknown
+from bench.ask.search import Dimension, Scaled, ScalingRule, Space
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Search, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
 from bench.options import units
@@ -246,13 +246,17 @@ def _check_search(
                 {option.name for component in able for option in component.options} | set(Search.model_fields)
             )
             named = ", ".join(component.name for _, component in takers)
-            yield at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
+            yield at(source, (*path, key), unknown(key, known, f" metaparameter of {named}"))
         for value in _extremes(raw[key]):
             for component, option in taking:
                 if problem := option.problem(value):
                     if isinstance(value, float) and value.is_integer() and not option.problem(int(value)):
                         problem = "should be whole numbers, as in {integer: [low, high]}"
                     yield at(source, (*path, key), f"found {shown(value)}; for {component.name} it {problem}")
+    refine, spaces = raw.get("refine"), map(_space, raw.values())
+    if type(refine) is int and refine > 0 and not any(isinstance(each, Dimension | Scaled) for each in spaces):
+        message = f"found {refine:,} and no metaparameter with a range; there is nothing to refine, so leave it out"
+        yield at(source, (*path, "refine"), message)
     for spec, component in takers:
         for option in component.options:
             given = [name for name in units(option.name) if name in raw or name in spec.options]
