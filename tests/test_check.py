@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.ask import check, document, plan
+from bench.ask.cautions import cautions
+from bench.ask.suite import TARGETS, SuiteFile
 from bench.errors import SuiteError
 
 SUITES = sorted((Path(__file__).parent.parent / "suites").glob("*.yaml"))
@@ -780,6 +782,42 @@ def test_epochs_need_a_dataset_that_says_how_many_examples_it_has(lines, path):
 def test_a_decay_may_be_given_in_steps_by_one_schedule_and_in_epochs_by_the_search():
     told = sentences(with_lines({8: "schedule: {linear: {decay_steps: 9}}", 16: "decay_epochs: 2"}))
     assert told == ["s.yaml:13: workloads[0].search: found decay_steps and decay_epochs for linear; give one of them"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "search", "horizon"),
+    [
+        ("linear", "", "decay_steps, decay_examples, decay_epochs"),
+        ("cosine", "warmup_epochs: 1", "decay_steps, decay_examples, decay_epochs"),
+        ("wsd", "", "total_steps, total_examples, total_epochs"),
+        ("step", "", "milestones"),
+        ("linear", "decay_steps: 9", None),
+        ("linear", "decay_epochs: {log_uniform: [1, 9]}", None),
+        ("{cosine: {decay_examples: 900}}", "", None),
+        ("{step: {milestones: [100, 200]}}", "", None),
+        ("constant", "", None),
+        ("inverse_sqrt", "", None),
+    ],
+)
+def test_a_decay_over_max_steps_that_nobody_asked_for_is_said(schedule, search, horizon):
+    workloads = workloads_of(with_lines({7: "optimizer: [sgd, momentum]", 8: f"schedule: {schedule}", 16: search}))
+    said = [
+        f"a-sgd, a-momentum: {schedule} decays over max_steps (1,000), since none of {horizon} is given; a trial that "
+        "meets its target much earlier hardly decays"
+    ]
+    assert cautions(workloads) == (said if horizon else [])
+
+
+def test_a_decay_of_what_is_only_timed_needs_no_horizon():
+    assert cautions(workloads_of(with_lines({8: "schedule: linear", 12: "measure: [throughput]"}))) == []
+
+
+def test_a_schema_lets_a_rule_stand_beside_its_reading():
+    schema = SuiteFile.model_json_schema()
+    target = schema["$defs"]["Entry"]["properties"]["target"]
+    assert target["properties"]["rule"]["enum"] == ["isotonic", "first"]
+    assert set(target["propertyNames"]["enum"]) == {*TARGETS, "rule"}
+    assert target["additionalProperties"] == {"$ref": "#/$defs/Threshold"}
 
 
 def test_labels_are_not_made_noisy_where_the_task_has_none():

@@ -269,7 +269,8 @@ class Study(_AtBatchSize):
         """
         entry = self.workload.entry
         steps, step = 1 / self.batch_size + 1 / 256, self.batch_size / self.workload.devices + 64
-        return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.trials)
+        searched = entry.search.trials + entry.search.refine
+        return steps * step * (searched + CONFIRM_BUDGET * entry.confirm.trials)
 
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""
