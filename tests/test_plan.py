@@ -319,6 +319,7 @@ def test_a_list_of_devices_makes_a_workload_of_each():
         ("", "{top: 1, seeds: 2}", 4 + 2, 8 + 2),
         ("", "{top: 5, seeds: 0}", 4, 8),
         ("refine: 3, ", "{top: 2, seeds: 4}", 4 + 3 + 8, 8 + 3 + 8),
+        ("", "{top: 100, seeds: 2}", 4 + 8, 8 + 8),
     ],
 )
 def test_a_plans_cost_counts_every_confirmation_and_what_refines_the_search(search, confirm, trials, steps):
@@ -329,6 +330,15 @@ def test_a_plans_cost_counts_every_confirmation_and_what_refines_the_search(sear
     assert [study.most_steps for study in made.studies] == [1000 * steps] * 2
     dearer = plan.make(check.check(document.parse(changed(("{seeds: 2}", "{top: 9, seeds: 9}"))))).studies
     assert all(study.expected_cost < other.expected_cost for study, other in zip(made.studies, dearer, strict=True))
+
+
+def test_trials_that_differ_in_their_seeds_alone_are_confirmed_once():
+    constants = changed(
+        ("{log_uniform: [0.01, 1]}", "{at: 8, value: 0.1, scale: sqrt}"), ("{reverse_log_uniform: [0.5, 0.99]}", "0.9")
+    )
+    for text, candidates in ((SUITE, 3), (constants, 1), (constants.replace("value: 0.1", "uniform: [1, 2]"), 3)):
+        (entry,) = check.check(document.parse(text)).content.workloads
+        assert entry.candidates == candidates
 
 
 def test_a_plans_table_says_how_many_trials_refine_and_are_confirmed():

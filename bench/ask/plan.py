@@ -257,7 +257,7 @@ class Study(_AtBatchSize):
         """The steps the study takes if every trial diverges or goes to the end, and every confirmation too."""
         entry = self.workload.entry
         searched = MOST_DRAWS * entry.search.trials + entry.search.refine
-        return entry.max_steps * (searched + entry.confirm.trials)
+        return entry.max_steps * (searched + entry.confirmations)
 
     @property
     def expected_cost(self) -> float:
@@ -270,7 +270,7 @@ class Study(_AtBatchSize):
         entry = self.workload.entry
         steps, step = 1 / self.batch_size + 1 / 256, self.batch_size / self.workload.devices + 64
         searched = entry.search.trials + entry.search.refine
-        return steps * step * (searched + CONFIRM_BUDGET * entry.confirm.trials)
+        return steps * step * (searched + CONFIRM_BUDGET * entry.confirmations)
 
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""

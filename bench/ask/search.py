@@ -307,6 +307,13 @@ def as_plain(space: Mapping[str, Dimension | ScalingRule | Value]) -> dict[str, 
     }
 
 
+def searched(space: Mapping[str, Any]) -> bool:
+    """Whether the points of a space differ from one another."""
+    return any(
+        isinstance(value, Dimension) or (isinstance(value, Scaled) and value.value is None) for value in space.values()
+    )
+
+
 # Of dimensions, the part of [0, 1] that is drawn from.
 Region = Mapping[str, tuple[float, float]]
 

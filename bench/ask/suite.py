@@ -19,7 +19,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from bench.ask.search import Finite, Space
+from bench.ask.search import Finite, Space, searched
 from bench.ask.source import Tokens
 from bench.crossing import CrossingRule
 
@@ -233,11 +233,6 @@ class Confirm(Strict):
 
     seeds: Annotated[int, Field(ge=0, le=1_000)] = 5
     top: Annotated[int, Field(gt=0, le=100)] = 3
-
-    @property
-    def trials(self) -> int:
-        """How many trials that is at most."""
-        return self.top * self.seeds
 
 
 class Evaluate(Strict):
@@ -506,11 +501,23 @@ class Entry(Strict):
             listed += [f"devices={devices}"] if len(self.devices) > 1 else []
             yield "-".join([self.name, *listed]), *combination, devices
 
+    @property
+    def candidates(self) -> int:
+        """How many trials of a search are confirmed at most: trials that differ in their seeds alone are one."""
+        search = self.search
+        return min(self.confirm.top, search.trials + search.refine) if searched(search.space) else 1
+
+    @property
+    def confirmations(self) -> int:
+        """How many trials that is, with a fresh seed each."""
+        return self.candidates * self.confirm.seeds
+
     def trial_count(self, most: int) -> int:
         """How many trials it asks for, where no dataset has more than so many examples."""
         lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule) * len(self.devices)
-        searched = self.search.trials + self.search.refine
-        trained = searched + self.confirm.trials if "steps_to_target" in self.measure else 0
+        trained = (
+            self.search.trials + self.search.refine + self.confirmations if "steps_to_target" in self.measure else 0
+        )
         timed = self.timing.processes * len(set(self.measure) - {"steps_to_target"})
         return lists * len(self.sizes(most)) * (trained + timed)
 

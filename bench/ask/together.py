@@ -11,7 +11,7 @@ from bench.ask import components
 from bench.ask.description import STEP, Component
 from bench.ask.document import Document, KeyPath
 from bench.ask.located import as_list, at, place_of, shown, unknown
-from bench.ask.search import Dimension, Scaled, ScalingRule, Space
+from bench.ask.search import Dimension, ScalingRule, Space, searched
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Search, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
 from bench.options import units
@@ -253,8 +253,8 @@ def _check_search(
                     if isinstance(value, float) and value.is_integer() and not option.problem(int(value)):
                         problem = "should be whole numbers, as in {integer: [low, high]}"
                     yield at(source, (*path, key), f"found {shown(value)}; for {component.name} it {problem}")
-    refine, spaces = raw.get("refine"), map(_space, raw.values())
-    if type(refine) is int and refine > 0 and not any(isinstance(each, Dimension | Scaled) for each in spaces):
+    refine = raw.get("refine")
+    if type(refine) is int and refine > 0 and not searched({key: _space(value) for key, value in raw.items()}):
         message = f"found {refine:,} and no metaparameter with a range; there is nothing to refine, so leave it out"
         yield at(source, (*path, "refine"), message)
     for spec, component in takers:

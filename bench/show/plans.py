@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.ask.forecast import forecast, step_seconds
 from bench.ask.plan import Plan, Study, Timing, Workload
-from bench.ask.suite import Confirm, Search
+from bench.ask.suite import Entry, Search
 from bench.conclude.measures import summaries
 from bench.errors import BenchError
 from bench.keep.archive import Archive
@@ -88,8 +88,8 @@ def _searched(search: Search) -> str:
     return f"{search.trials:,} + {search.refine:,}" if search.refine else f"{search.trials:,}"
 
 
-def _confirmed(confirm: Confirm) -> str:
-    return f"{confirm.top:,} x {confirm.seeds:,}" if confirm.seeds else "0"
+def _confirmed(entry: Entry) -> str:
+    return f"{entry.candidates:,} x {entry.confirm.seeds:,}" if entry.confirmations else "0"
 
 
 def plan_tables(plan: Plan) -> list[Table]:
@@ -105,7 +105,7 @@ def plan_tables(plan: Plan) -> list[Table]:
                 *(f"{study.workload.devices:,}" for _ in devices),
                 f"{study.batch_size:,}",
                 _searched(study.workload.entry.search),
-                _confirmed(study.workload.entry.confirm),
+                _confirmed(study.workload.entry),
                 f"{study.most_steps:,}",
                 f"{study.most_steps * study.batch_size:,}",
             ]
