@@ -19,8 +19,9 @@ the closure that its `step` is given for each. One that is read at other weights
 them in place, and `train()`, which undoes that to the last bit. What it takes of all parameters together, it takes of
 the groups that have one `trial` in common.
 
-A schedule that depends on its warm-up, by which the harness multiplies it, names `warmup_steps` as its second
-parameter, and is given how many steps that takes: a float, 0 where there is none.
+What a schedule takes as an option `.._steps`, a suite may give as `.._examples` or `.._epochs`; the harness turns it
+into steps. A schedule that depends on its warm-up, by which the harness multiplies it, names `warmup_steps` as its
+second parameter, and is given how many steps that takes: a float, 0 where there is none.
 
 Importing this imports no torch: the stages that plan, keep and show use these words too.
 """

@@ -74,8 +74,6 @@ def _factor(text: str) -> str:
 
 
 _SCALE = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# What every schedule takes beside its own options: one of them.
-WARM_UPS = (WARMUP_STEPS, "warmup_examples")
 EVERY = "1.3x"
 _EVERY = Annotated[str, AfterValidator(_factor)]
 
@@ -111,9 +109,23 @@ DONE_BY_HARNESS = {
         Option("label_noise", required=False, type=Fraction, harness=True),
         Option("task", required=False, type=Literal["reconstruction"], harness=True),
     ),
-    "schedules": tuple(Option(name, required=False, type=NonNegativeInt, harness=True) for name in WARM_UPS),
+    "schedules": (Option(WARMUP_STEPS, required=False, type=NonNegativeInt, harness=True),),
     "probes": (Option("every", required=False, type=_EVERY, harness=True),),
 }
+
+
+def units(name: str) -> tuple[str, ...]:
+    """The names under which a suite may give an option of a schedule that is a number of steps: `decay_steps`,
+    `decay_examples` or `decay_epochs`. Any other option has its own name alone.
+    """
+    stem = name.removesuffix("_steps")
+    return (name,) if stem == name else (name, f"{stem}_examples", f"{stem}_epochs")
+
+
+def in_other_units(option: Option) -> tuple[Option, ...]:
+    """A number of steps as options in examples and in epochs, which the harness turns into steps; none for others."""
+    accepted = NonNegativeFloat if option.type is NonNegativeInt else PositiveFloat
+    return tuple(Option(name, required=False, type=accepted, harness=True) for name in units(option.name)[1:])
 
 
 def declared(kind: str, arguments: ast.arguments) -> Iterator[Option]:

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.ask import check, document, plan
+from bench.ask.cautions import cautions
+from bench.ask.suite import TARGETS, SuiteFile
 from bench.errors import SuiteError
 
 SUITES = sorted((Path(__file__).parent.parent / "suites").glob("*.yaml"))
@@ -71,7 +73,7 @@ BROKEN = [
     (1, "suite: 3", "/suite", "found 3; should be text, in quotes if it looks like something else"),
     (2, "descripton: x", "/descripton", "unknown; did you mean 'description'?"),
     (2, "max_trials: 0", "/max_trials", "found 0; should be greater than 0"),
-    (2, "max_trials: 11", "/workloads", "found 12 trials; at most 11 unless the suite gives a larger max_trials"),
+    (2, "max_trials: 11", "/workloads", "found 20 trials; at most 11 unless the suite gives a larger max_trials"),
     (2, "defaults: 3", "/defaults", "found 3; should be what workloads share, such as {dataset: digits}"),
     (2, "defaults: {modle: mlp}", "/defaults.modle", "unknown; did you mean 'model'?"),
     (2, "defaults: {name: b}", "/defaults.name", "unknown here; a name belongs to one workload, so give it there"),
@@ -274,7 +276,7 @@ BROKEN = [
         14,
         "trials: 100000",
         "/workloads",
-        "found 200,004 trials; at most 100,000 unless the suite gives a larger max_trials",
+        "found 200,012 trials; at most 100,000 unless the suite gives a larger max_trials",
     ),
     (14, "trails: 4", ".search.trails", "unknown metaparameter of momentum, constant; did you mean 'trials'?"),
     (15, "", ".search", "has no 'learning_rate'; momentum needs one"),
@@ -325,6 +327,13 @@ BROKEN = [
     ),
     (16, "clip: 0", ".search.clip", "found 0; for the step it should be greater than 0"),
     (16, "ema: 1.0", ".search.ema", "found 1.0; for the step it should be less than 1"),
+    (16, "label_smoothing: 1", ".search.label_smoothing", "found 1; for the step it should be less than 1"),
+    (
+        16,
+        "label_smooth: 0.1",
+        ".search.label_smooth",
+        "unknown metaparameter of momentum, constant; did you mean 'label",
+    ),
     (16, "momentm: 0.9", ".search.momentm", "unknown metaparameter of momentum, constant; did you mean 'momentum'?"),
     (
         16,
@@ -371,6 +380,78 @@ BROKEN = [
         ".search.learning_rate",
         "gives -1 at batch size 8; for mom",
     ),
+    (
+        15,
+        "learning_rate: {log_uniform: [0.01, 1], at: 8}",
+        ".search.learning_rate",
+        "has no 'scale'; learning_rate needs one",
+    ),
+    (
+        15,
+        "learning_rate: {log_unifrm: [0.01, 1], at: 8, scale: linear}",
+        ".search.learning_rate.log_unifrm",
+        "unknown; did you mean 'log_uniform'?",
+    ),
+    (
+        15,
+        "learning_rate: {log_uniform: [0, 1], at: 8, scale: linear}",
+        ".search.learning_rate.log_uniform[0]",
+        "found 0; should be greater than 0",
+    ),
+    (
+        15,
+        "learning_rate: {log_uniform: [0.01, 1], value: 1, at: 8, scale: linear}",
+        ".search.learning_rate",
+        "integer beside at and scale, and has value and log_uniform",
+    ),
+    (
+        15,
+        "learning_rate: {at: 8, scale: linear}",
+        ".search.learning_rate",
+        "should have one of value, uniform, log_uniform, reverse_log_uniform, integer beside at and scale, and has non",
+    ),
+    (
+        15,
+        "learning_rate: {choice: [0.1, 1], at: 8, scale: linear}",
+        ".search.learning_rate.choice",
+        "unknown here; a choice has no ends to scale, so leave out at and scale",
+    ),
+    (
+        15,
+        "learning_rate: {uniform: [-1, 1], at: 8, scale: sqrt}",
+        ".search.learning_rate",
+        "gives -1 at batch size 8; for momentum it should be greater than 0",
+    ),
+    (
+        16,
+        "momentum: {reverse_log_uniform: [0.5, 0.9], at: 8, scale: linear}",
+        ".search.momentum",
+        "should have one of the scales complement, power for reverse_log_uniform, not linear",
+    ),
+    (
+        16,
+        "momentum: {uniform: [0.5, 1.5], at: 8, scale: power}",
+        ".search.momentum",
+        "should have a range from 0 to 1 for the scale power",
+    ),
+    (
+        16,
+        "momentum: {reverse_log_uniform: [0.5, 0.9], at: 8, scale: complement}",
+        ".search.momentum",
+        "gives -3 at batch size 64; should be a number above 0 there",
+    ),
+    (
+        16,
+        "warmup_steps: {integer: [1, 2], at: 64, scale: linear}",
+        ".search.warmup_steps",
+        "gives [0, 0] at batch size 8; should be [low, high] with low < high there",
+    ),
+    (
+        16,
+        "clip: {integer: [1, 2], at: 8, scale: power}",
+        ".search.clip",
+        "should have one of the scales linear, sqrt, inverse_sqrt for integer, not power",
+    ),
     (15, "learning_rate: {at: 1, value: 1e308, scale: linear}", ".search.learning_rate", "gives inf at batch size 8"),
     (16, "momentum: {half_life: 0}", ".search.momentum.half_life", "found 0; should be greater than 0"),
     (
@@ -390,11 +471,98 @@ BROKEN = [
         16,
         "warmup_steps: 3\n      warmup_examples: 100",
         ".search",
-        "found warmup_steps and warmup_examples for constant; a warm-up is given as one of them",
+        "found warmup_steps and warmup_examples for constant; give one of them",
     ),
+    (16, "warmup_epochs: -1", ".search.warmup_epochs", "found -1; for constant it should be at least 0"),
+    (16, "decay_epochs: 3", ".search.decay_epochs", "unknown metaparameter of momentum, constant; did you mean"),
+    (8, "schedule: {linear: {decay_epochs: 0}}", ".schedule.linear.decay_epochs", "found 0; should be greater than 0"),
+    (
+        8,
+        "schedule: {cosine: {decay_steps: 9, decay_epochs: 2}}",
+        ".search",
+        "found decay_steps and decay_epochs for cosine; give one of them",
+    ),
+    (8, "schedule: {wsd: {total_epoch: 9}}", ".schedule.wsd.total_epoch", "unknown option of wsd; did you mean 'total"),
     (8, "schedule: {wsd: {shape: sqrt}}", ".schedule.wsd.shape", "found 'sqrt'; should be 'linear' or '1-sqrt'"),
     (8, "schedule: {step: {milestones: [-1]}}", ".schedule.step.milestones", "found [-1]; should be greater than 0"),
-    (17, "confirm: 3", ".confirm", "found 3; should be a mapping, such as {seeds: 5}"),
+    (17, "confirm: 3", ".confirm", "found 3; should be a mapping, such as {top: 3, seeds: 5}"),
+    (17, "confirm: {topp: 2}", ".confirm.topp", "unknown; did you mean 'top'?"),
+    (17, "confirm: {top: 0}", ".confirm.top", "found 0; should be greater than 0"),
+    (17, "confirm: {top: all}", ".confirm.top", "found 'all'; should be a whole number"),
+    (17, "confirm: {top: 1000}", ".confirm.top", "found 1,000; should be at most 100"),
+    (
+        17,
+        "confirm: {refine: 4}",
+        ".confirm.refine",
+        "unknown here; it belongs under 'search', as in search: {refine: 8}",
+    ),
+    (
+        17,
+        "confirm: {rule: first}",
+        ".confirm.rule",
+        "unknown here; it belongs under 'target', as in target: {validation",
+    ),
+    (
+        12,
+        "rule: first",
+        ".rule",
+        "unknown here; it belongs under 'target', as in target: {validation_error: {below: 0.1}",
+    ),
+    (12, "top: 3", ".top", "unknown here; it belongs under 'confirm', as in confirm: {top: 3}"),
+    (14, "rule: first", ".search.rule", "unknown here; it belongs under 'target'"),
+    (14, "top: 3", ".search.top", "unknown here; it belongs under 'confirm', as in confirm: {top: 3}"),
+    (14, "refine: -1", ".search.refine", "found -1; should be at least 0"),
+    (14, f"refine: {10**7}", ".search.refine", "found 10,000,000; should be at most 1,000,000"),
+    (14, "refine: 2.5", ".search.refine", "found 2.5; should be a whole number"),
+    (
+        14,
+        "refine: 50000",
+        "/workloads",
+        "found 100,044 trials; at most 100,000 unless the suite gives a larger max_trials",
+    ),
+    (
+        15,
+        "refine: 8",
+        ".search.refine",
+        "found 8 and no metaparameter with a range; there is nothing to refine, so leave",
+    ),
+    (
+        10,
+        "target: {validation_error: {below: 0.1}, rule: frist}",
+        ".target.rule",
+        "found 'frist'; should be 'isotonic' or",
+    ),
+    (
+        10,
+        "target: {validation_error: {below: 0.1}, rule: [first]}",
+        ".target.rule",
+        'found ["first"]; should be \'isoto',
+    ),
+    (
+        10,
+        "target: {validation_error: {below: 0.1}, rule: }",
+        ".target.rule",
+        "found nothing; should be 'isotonic' or 'f",
+    ),
+    (
+        10,
+        "target: {validation_error: {below: 0.1, rule: frist}}",
+        ".target.validation_error.rule",
+        "found 'frist'; should be 'isotonic' or 'first'",
+    ),
+    (
+        10,
+        "target: {validation_error: {below: 0.1, rule: first}, rule: isotonic}",
+        ".target",
+        "should have its rule once, beside the reading",
+    ),
+    (
+        10,
+        "target: {validation_error: {below: 0.1}, rul: first}",
+        ".target.rul",
+        "unknown reading; did you mean 'rule'?",
+    ),
+    (10, "target: {rule: first}", ".target", 'found {"rule": "first"}; should name one reading, of validation_error, '),
     (17, "confirm: {seed: 3}", ".confirm.seed", "unknown; did you mean 'seeds'?"),
     (18, "evaluate: {cots: 1}", ".evaluate.cots", "unknown; did you mean 'cost'?"),
     (18, "evaluate: {resolution: 5}", ".evaluate.resolution", "found 5; should be at most 1"),
@@ -498,7 +666,8 @@ def test_problems_in_defaults_are_told_once_and_where_they_stand():
         "s.yaml:8: defaults.max_steps: found 0; should be greater than 0",
         "s.yaml:11: defaults.search.learning_rate.log_uniform[0]: found 0; should be greater than 0",
         "s.yaml:12: defaults.search.momentum: unknown metaparameter of sgd, constant; "
-        "there is clip, ema, learning_rate, trials, warmup_examples, warmup_steps, weight_decay",
+        "there is clip, ema, label_smoothing, learning_rate, refine, trials, warmup_epochs, warmup_examples, "
+        "warmup_steps, weight_decay",
         "s.yaml:13: defaults.confirm.seeds: found -1; should be at least 0",
         "s.yaml:14: defaults.rase: unknown; did you mean 'race'?",
     ]
@@ -555,7 +724,7 @@ def test_an_option_may_be_given_once_only():
 
 @pytest.mark.parametrize(("max_trials", "fits"), [(100_011, False), (100_012, True)])
 def test_a_plan_over_100_000_trials_is_refused_unless_the_suite_says_so(max_trials, fits):
-    text = with_lines({2: f"max_trials: {max_trials}", 14: "trials: 50004"})
+    text = with_lines({2: f"max_trials: {max_trials}", 14: "trials: 50000"})
     if fits:
         assert checked(text)
     else:
@@ -595,10 +764,72 @@ def test_a_ghost_batch_that_does_not_divide_a_larger_batch_is_refused(ghost_batc
         assert sentences(text) == [f"s.yaml:5: workloads[0].model.mlp.ghost_batch: {said}"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ({8: "schedule: {linear: {decay_epochs: 3}}"}, "schedule.linear.decay_epochs"),
+        ({8: "schedule: linear", 16: "decay_epochs: {log_uniform: [1, 9]}"}, "search.decay_epochs"),
+    ],
+)
+def test_epochs_need_a_dataset_that_says_how_many_examples_it_has(lines, path):
+    assert checked(with_lines(lines))
+    (told,) = sentences(with_lines(lines | {6: "dataset: random_images"}))
+    says = "random_images does not say how many training examples it has; give decay_examples"
+    assert told.endswith(f"workloads[0].{path}: {says}")
+    assert checked(with_lines(lines | {6: "dataset: {random_images: {subset: 512}}"}))
+
+
+def test_a_decay_may_be_given_in_steps_by_one_schedule_and_in_epochs_by_the_search():
+    told = sentences(with_lines({8: "schedule: {linear: {decay_steps: 9}}", 16: "decay_epochs: 2"}))
+    assert told == ["s.yaml:13: workloads[0].search: found decay_steps and decay_epochs for linear; give one of them"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "search", "horizon"),
+    [
+        ("linear", "", "decay_steps, decay_examples, decay_epochs"),
+        ("cosine", "warmup_epochs: 1", "decay_steps, decay_examples, decay_epochs"),
+        ("wsd", "", "total_steps, total_examples, total_epochs"),
+        ("step", "", "milestones"),
+        ("linear", "decay_steps: 9", None),
+        ("linear", "decay_epochs: {log_uniform: [1, 9]}", None),
+        ("{cosine: {decay_examples: 900}}", "", None),
+        ("{step: {milestones: [100, 200]}}", "", None),
+        ("constant", "", None),
+        ("inverse_sqrt", "", None),
+    ],
+)
+def test_a_decay_over_max_steps_that_nobody_asked_for_is_said(schedule, search, horizon):
+    workloads = workloads_of(with_lines({7: "optimizer: [sgd, momentum]", 8: f"schedule: {schedule}", 16: search}))
+    said = [
+        f"a-sgd, a-momentum: {schedule} decays over max_steps (1,000), since none of {horizon} is given; a trial that "
+        "meets its target much earlier hardly decays"
+    ]
+    assert cautions(workloads) == (said if horizon else [])
+
+
+def test_a_decay_of_what_is_only_timed_needs_no_horizon():
+    assert cautions(workloads_of(with_lines({8: "schedule: linear", 12: "measure: [throughput]"}))) == []
+
+
+def test_a_schema_lets_a_rule_stand_beside_its_reading():
+    schema = SuiteFile.model_json_schema()
+    target = schema["$defs"]["Entry"]["properties"]["target"]
+    assert target["properties"]["rule"]["enum"] == ["isotonic", "first"]
+    assert set(target["propertyNames"]["enum"]) == {*TARGETS, "rule"}
+    assert target["additionalProperties"] == {"$ref": "#/$defs/Threshold"}
+
+
 def test_labels_are_not_made_noisy_where_the_task_has_none():
     text = with_lines({6: "dataset: {digits: {label_noise: 0.1, task: reconstruction}}"})
     said = "found it with task: reconstruction, which has no labels; leave out one of them"
     assert sentences(text) == [f"s.yaml:6: workloads[0].dataset.digits.label_noise: {said}"]
+
+
+def test_labels_are_not_smoothed_where_the_task_has_none():
+    text = with_lines({6: "dataset: {digits: {task: reconstruction}}", 16: "label_smoothing: {choice: [0, 0.1]}"})
+    said = "found it and a dataset with task: reconstruction, which has no labels; leave out one of them"
+    assert sentences(text) == [f"s.yaml:16: workloads[0].search.label_smoothing: {said}"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The contract of every file in models/, datasets/, optimizers/ and schedules/, found by listing."""
 
 import inspect
+import json
 import math
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from bench.ask import components
 from bench.ask.components import find, names
 from bench.ask.libraries import torch_optimizers
+from bench.ask.suite import Spec
 from bench.errors import ComponentError
 from bench.measure.build import gradients
 
@@ -196,6 +199,9 @@ def test_a_schedule_has_the_values_of_its_formula(name, options, values):
         ({"warmup_examples": 99}, [1, 1]),
         ({"warmup_examples": 400}, [0.25, 0.5, 0.75, 1, 1]),
         ({"warmup_examples": 160}, [0.625, 1, 1]),
+        # Epochs of 1,197 examples.
+        ({"warmup_epochs": 0}, [1, 1]),
+        ({"warmup_epochs": 400 / 1197}, [0.25, 0.5, 0.75, 1, 1]),
     ],
 )
 def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
@@ -204,7 +210,49 @@ def test_a_warm_up_rises_to_one_by_equal_steps(warm_up, values):
     from bench.measure import build
 
     factor = build.schedule(fake_study().workload, warm_up, batch_size=100)
-    assert [factor(step) for step in range(len(values))] == values
+    assert [factor(step) for step in range(len(values))] == pytest.approx(values, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "given", "steps"),
+    [
+        ("linear", {"decay_examples": 1280}, {"decay_steps": 20}),
+        ("linear", {"decay_examples": 1270.5}, {"decay_steps": 20}),
+        ("cosine", {"decay_epochs": 2}, {"decay_steps": 37}),
+        ("cosine", {"decay_examples": 1}, {"decay_steps": 1}),
+        ("wsd", {"total_epochs": 0.5}, {"total_steps": 9}),
+        ("inverse_sqrt", {"constant_examples": 640}, {"constant_steps": 10}),
+    ],
+)
+@pytest.mark.parametrize("searched", [True, False])
+def test_what_a_schedule_takes_in_steps_is_given_in_examples_or_epochs_too(schedule, given, steps, searched):
+    from bench.measure import build
+
+    # Of 64 examples a step, and 1,197 an epoch.
+    options = json.dumps({} if searched else given)
+    workload = with_schedule(f"{{{schedule}: {options}}}").workload
+    found = build.schedule(workload, given if searched else {}, batch_size=64)
+    expected = find("schedules", schedule).load()(1000, **steps)
+    assert [found(step) for step in range(60)] == [expected(step) for step in range(60)]
+
+
+@pytest.mark.parametrize("batch_size", [16, 64, 256])
+def test_a_decay_in_examples_ends_after_as_many_examples_at_every_batch_size(batch_size):
+    from bench.measure import build
+
+    factor = build.schedule(with_schedule("linear").workload, {"decay_examples": 5120}, batch_size)
+    last = 5120 // batch_size
+    assert factor(last - 1) > 0
+    assert factor(last) == 0
+
+
+def test_epochs_of_a_dataset_of_unknown_size_are_refused():
+    from bench.measure import build
+
+    study = with_schedule("linear")
+    unknown = replace(study.workload, dataset=Spec(name="random_images"))
+    with pytest.raises(ComponentError, match=r"random_images does not say .* give decay_examples and not deca"):
+        build.schedule(unknown, {"decay_epochs": 2}, batch_size=64)
 
 
 def with_schedule(schedule):
@@ -247,6 +295,7 @@ def test_a_schedule_of_ones_own_may_ask_for_the_steps_of_its_warm_up():
     assert {option.name for option in find("schedules", "user_models:after_warm_up").options if option.harness} == {
         "warmup_steps",
         "warmup_examples",
+        "warmup_epochs",
     }
     study = with_schedule("{'user_models:after_warm_up': {warmup_examples: 320}}")
     factor = build.schedule(study.workload, {}, batch_size=64)

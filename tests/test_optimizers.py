@@ -518,6 +518,35 @@ def test_a_clipped_step_of_gradient_descent_is_as_long_as_the_bound(extra, preci
     assert float(torch.cat([each.flatten() for each in moved]).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
+# ---- label smoothing -----------------------------------------------------------------------------------------------
+
+
+def test_trials_with_labels_smoothed_otherwise_train_stacked_as_each_does_alone_and_are_read_plain():
+    of, data = with_search("label_smoothing: {uniform: [0, 0.5]}")
+    trials = of.draws()[:3]
+    assert len({trial.metaparameters["label_smoothing"] for trial in trials}) == 3
+    one, stacked = both(of, data, trials)
+    for step, ended in ((0, []), (5, trials[:1]), (20, [])):
+        assert losses_apart(one.advance(step), stacked.advance(step)) < 1e-9
+        one.drop(ended)
+        stacked.drop(ended)
+    assert apart(one, stacked, trials[1:]) < 1e-9
+
+
+@pytest.mark.parametrize("way", [OneByOne, Stacked])
+def test_smoothing_changes_what_is_trained_and_not_how_it_is_read(way):
+    (plain, data), (smooth, _) = with_search(""), with_search("label_smoothing: 0.4")
+    start, later = [], []
+    for of in (plain, smooth):
+        (trial,) = [replace(trial, init_seed=1, order_seed=7) for trial in of.draws()[:1]]
+        trial.metaparameters["learning_rate"] = 0.05
+        made = way(of, data, CPU, [trial], WAY)
+        start.append(made.advance(0)[trial].readings)
+        later.append(made.advance(30)[trial].readings)
+    assert start[0] == start[1]
+    assert later[0] != later[1]
+
+
 # ---- the average ---------------------------------------------------------------------------------------------------
 
 

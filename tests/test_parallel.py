@@ -57,7 +57,7 @@ defaults:
   target: {{validation_error: {{at_most: 0.6}}}}
   max_steps: 6
   race: false
-  search: {{trials: 2, learning_rate: {{log_uniform: [0.01, 0.1]}}, clip: 0.5, ema: 0.9}}
+  search: {{trials: 2, learning_rate: {{log_uniform: [0.01, 0.1]}}, clip: 0.5, ema: 0.9, label_smoothing: 0.1}}
   confirm: {{seeds: 1}}
   devices: {devices}
   training: one_by_one

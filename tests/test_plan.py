@@ -13,6 +13,7 @@ from fakes import fake_study
 from bench.ask import check, document, plan
 from bench.ask.description import Component
 from bench.keep import records
+from bench.show import plans
 
 SUITE = """
 suite: s
@@ -309,3 +310,39 @@ def test_one_device_said_or_left_out_gives_the_same_ids():
 def test_a_list_of_devices_makes_a_workload_of_each():
     made = plan.make(check.check(document.parse(SUITE + "    devices: [1, 2]\n")))
     assert [(each.name, each.devices) for each in made.workloads] == [("a-devices=1", 1), ("a-devices=2", 2)]
+
+
+@pytest.mark.parametrize(
+    ("search", "confirm", "trials", "steps"),
+    [
+        ("", "{seeds: 2}", 4 + 6, 8 + 6),
+        ("", "{top: 1, seeds: 2}", 4 + 2, 8 + 2),
+        ("", "{top: 5, seeds: 0}", 4, 8),
+        ("refine: 3, ", "{top: 2, seeds: 4}", 4 + 3 + 8, 8 + 3 + 8),
+        ("", "{top: 100, seeds: 2}", 4 + 8, 8 + 8),
+    ],
+)
+def test_a_plans_cost_counts_every_confirmation_and_what_refines_the_search(search, confirm, trials, steps):
+    text = changed(("trials: 4", f"{search}trials: 4"), ("{seeds: 2}", confirm))
+    made = plan.make(check.check(document.parse(text)))
+    (entry,) = made.suite.content.workloads
+    assert entry.trial_count(10**6) == 2 * trials
+    assert [study.most_steps for study in made.studies] == [1000 * steps] * 2
+    dearer = plan.make(check.check(document.parse(changed(("{seeds: 2}", "{top: 9, seeds: 9}"))))).studies
+    assert all(study.expected_cost < other.expected_cost for study, other in zip(made.studies, dearer, strict=True))
+
+
+def test_trials_that_differ_in_their_seeds_alone_are_confirmed_once():
+    constants = changed(
+        ("{log_uniform: [0.01, 1]}", "{at: 8, value: 0.1, scale: sqrt}"), ("{reverse_log_uniform: [0.5, 0.99]}", "0.9")
+    )
+    for text, candidates in ((SUITE, 3), (constants, 1), (constants.replace("value: 0.1", "uniform: [1, 2]"), 3)):
+        (entry,) = check.check(document.parse(text)).content.workloads
+        assert entry.candidates == candidates
+
+
+def test_a_plans_table_says_how_many_trials_refine_and_are_confirmed():
+    made = plan.make(check.check(document.parse(changed(("trials: 4", "trials: 4, refine: 3")))))
+    studies = plans.plan_tables(made)[0]
+    trials, confirmations = (studies.columns.index(name) for name in ("trials", "confirmations"))
+    assert [(row[trials], row[confirmations]) for row in studies.rows] == [("4 + 3", "3 x 2")] * 2

@@ -6,7 +6,20 @@ from statistics import quantiles
 
 import pytest
 
-from bench.ask.search import Choice, HalfLife, Integer, LogUniform, ReverseLogUniform, Scaled, Uniform, draw, seed_of
+from bench.ask.search import (
+    RANGES,
+    Choice,
+    HalfLife,
+    Integer,
+    LogUniform,
+    ReverseLogUniform,
+    Scaled,
+    Uniform,
+    draw,
+    seed_of,
+)
+from bench.conclude.measures import EDGE, searches
+from bench.prove.studies import measured, planned
 
 UNIFORM = Uniform(uniform=[-1, 3])
 LOG = LogUniform(log_uniform=[1e-4, 10])
@@ -140,3 +153,101 @@ def test_a_half_life_is_one_half_after_as_many_examples_and_says_what_a_power_sa
 def test_a_complement_that_reaches_nothing_is_refused_with_its_batch_size(batch_size):
     with pytest.raises(ValueError, match=f"gives -?[0-9.e-]+ at batch size {batch_size:,}; should be a number above 0"):
         Scaled(at=256, value=0.9, scale="complement").resolve(batch_size)
+
+
+@pytest.mark.parametrize(
+    ("rule", "batch_size", "range_there"),
+    [
+        ({"log_uniform": [0.01, 1.0], "at": 256, "scale": "linear"}, 1024, LogUniform(log_uniform=[0.04, 4.0])),
+        ({"log_uniform": [0.01, 1.0], "at": 256, "scale": "sqrt"}, 64, LogUniform(log_uniform=[0.005, 0.5])),
+        ({"log_uniform": [1e-8, 1e-6], "at": 256, "scale": "inverse_sqrt"}, 64, LogUniform(log_uniform=[2e-8, 2e-6])),
+        ({"log_uniform": [0.25, 0.5], "at": 8, "scale": "power"}, 16, LogUniform(log_uniform=[0.0625, 0.25])),
+        ({"uniform": [-1.0, 3.0], "at": 8, "scale": "linear"}, 16, Uniform(uniform=[-2.0, 6.0])),
+        ({"uniform": [0.5, 0.75], "at": 8, "scale": "complement"}, 4, Uniform(uniform=[0.75, 0.875])),
+        (
+            {"reverse_log_uniform": [0.75, 0.875], "at": 8, "scale": "complement"},
+            16,
+            ReverseLogUniform(reverse_log_uniform=[0.5, 0.75]),
+        ),
+        (
+            {"reverse_log_uniform": [0.25, 0.5], "at": 8, "scale": "power"},
+            16,
+            ReverseLogUniform(reverse_log_uniform=[0.0625, 0.25]),
+        ),
+        ({"integer": [10, 31], "at": 64, "scale": "inverse_sqrt"}, 256, Integer(integer=[5, 16])),
+    ],
+)
+def test_a_range_is_scaled_by_both_its_ends(rule, batch_size, range_there):
+    assert Scaled(**rule).resolve(batch_size) == range_there
+
+
+RANGE_AT = {
+    "uniform": (Uniform, [0.2, 1 / 3]),
+    "log_uniform": (LogUniform, [1 / 7, 0.9]),
+    "reverse_log_uniform": (ReverseLogUniform, [0.1, 0.999]),
+    "integer": (Integer, [3, 701]),
+}
+
+
+@pytest.mark.parametrize(("kind", "scale"), [(kind, scale) for kind, scales in RANGES.items() for scale in scales])
+def test_a_scaled_range_is_itself_where_it_is_right_and_holds_what_is_scaled_from_inside_it(kind, scale):
+    of, ends = RANGE_AT[kind]
+    rule = Scaled(**{kind: ends, "at": 96, "scale": scale})
+    assert rule.resolve(96) == of(**{kind: ends})
+    inside = Scaled(at=96, scale=scale, value=(ends[0] + ends[1]) / 2)
+    for size in (24, 48, 100):
+        assert 0 < rule.resolve(size).position(inside.resolve(size)) < 1
+
+
+@pytest.mark.parametrize("scale", ["linear", "sqrt", "inverse_sqrt"])
+def test_the_values_of_a_logarithmic_range_follow_the_rule_one_by_one(scale):
+    here, there = (Scaled(log_uniform=[0.01, 1.0], at=8, scale=scale).resolve(size) for size in (8, 200))
+    for position in (0.0, 0.3, 0.999):
+        scaled = Scaled(value=here.value(position), at=8, scale=scale).resolve(200)
+        assert there.value(position) == pytest.approx(scaled, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rule", "batch_size", "said"),
+    [
+        ({"integer": [1, 9], "scale": "inverse_sqrt"}, 2**30, r"gives \[0, 0\] at batch size 1,073,741,824; should be"),
+        ({"reverse_log_uniform": [0.5, 0.9], "scale": "complement"}, 32, "gives -1 at batch size 32; .* above 0"),
+        ({"log_uniform": [1.0, 1e300], "scale": "linear"}, 10**12, "gives inf at batch size 1,000,000,000,000"),
+        ({"log_uniform": [1e-9, 0.1], "scale": "power"}, 10**4, r"gives \[0, 0\] at batch size 10,000; should be gr"),
+    ],
+)
+def test_a_range_that_comes_to_nothing_is_refused_with_its_batch_size(rule, batch_size, said):
+    with pytest.raises(ValueError, match=said):
+        Scaled(at=8, **rule).resolve(batch_size)
+
+
+SCALED = """
+suite: scaled
+workloads:
+  - name: w
+    model: softmax
+    dataset: digits
+    optimizer: momentum
+    batch_sizes: [8, 64]
+    target: {validation_error: {at_most: 0.3}}
+    max_steps: 200
+    search:
+      trials: 4
+      learning_rate: {log_uniform: [0.001, 0.008], at: 8, scale: linear}
+      momentum: {at: 8, value: 0.9, scale: power}
+    confirm: {seeds: 1, top: 1}
+"""
+
+
+def test_an_archive_knows_the_range_that_was_searched_at_each_batch_size_and_its_edges():
+    rows = measured(planned(SCALED))
+    assert [row.study.batch_size for row in rows] == [8, 64]
+    for row, ends in zip(rows, [(0.001, 0.008), (0.008, 0.064)], strict=True):
+        space = row.study.content["space"]
+        assert space["learning_rate"].log_uniform == pytest.approx(ends)
+        assert isinstance(space["momentum"], Scaled)
+        assert searches(row.study, "learning_rate")
+        assert not searches(row.study, "momentum")
+        assert all(ends[0] <= trial.metaparameters["learning_rate"] <= ends[1] for trial in row.study.trials)
+        position = space["learning_rate"].position(row.best["learning_rate"])
+        assert row.at_edge == ({} if EDGE <= position <= 1 - EDGE else {"learning_rate": "high"})

@@ -8,10 +8,14 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from bench.contracts import OutOfMemory
-from bench.examples import Data, Split
+from bench.errors import ComponentError
+from bench.examples import NOT_COUNTED, Data, Split
 from bench.measure import build, limits
+from bench.measure.losses import LOSSES, of_training
+from bench.measure.rehearsal import rehearse
 from bench.measure.step import Step
 from tests.fakes import study_of
 
@@ -31,10 +35,10 @@ workloads:
 """
 
 
-def step_of(model="{mlp: {hidden: [16]}}", more="precision: fp64", data=None):
+def step_of(model="{mlp: {hidden: [16]}}", more="precision: fp64", data=None, metaparameters=None):
     workload = study_of(SUITE.format(model=model, more=more)).workload
     data = data or build.data(workload, None, CPU)
-    return Step(workload, data, CPU, seed=0, metaparameters={}, batch_size=32), data.train
+    return Step(workload, data, CPU, seed=0, metaparameters=metaparameters or {}, batch_size=32), data.train
 
 
 def gradients(step, train, size=32):
@@ -122,6 +126,48 @@ def test_channels_last_takes_the_same_step():
     assert next(other.model.parameters()).is_contiguous(memory_format=torch.channels_last)
     for left, right in zip(one.model.parameters(), other.model.parameters(), strict=True):
         assert torch.allclose(left, right, rtol=1e-9, atol=1e-12)
+
+
+# ---- label smoothing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("positions", [(), (5,)])
+def test_a_smoothed_loss_is_torchs_own(share, positions):
+    torch.manual_seed(0)
+    outputs = torch.randn(6, *positions, 4, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(4, (6, *positions))
+    targets.view(-1)[::4] = NOT_COUNTED
+    expected = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), label_smoothing=share)
+    found = of_training("cross_entropy", {"label_smoothing": share})(outputs, targets)
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+    slopes = (torch.autograd.grad(loss, outputs)[0] for loss in (found, expected))
+    assert torch.allclose(*slopes, rtol=1e-12, atol=1e-15)
+
+
+def test_a_smoothed_step_lowers_the_smoothed_loss_and_micro_batches_change_nothing():
+    plain, _ = gradients(*step_of())
+    whole_loss, whole = gradients(*step_of(metaparameters={"label_smoothing": 0.2}))
+    loss, parts = gradients(
+        *step_of(more="precision: fp64\n    micro_batch: 7", metaparameters={"label_smoothing": 0.2})
+    )
+    assert float(loss) == pytest.approx(float(whole_loss), rel=1e-12)
+    assert float(whole_loss) != float(plain)
+    assert float((parts - whole).norm() / whole.norm()) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["half_squared_error", "reconstruction", "output"])
+def test_what_has_no_labels_has_none_to_smooth(name):
+    assert of_training(name, {"clip": 1.0}) is LOSSES[name].mean
+    with pytest.raises(ComponentError, match="label_smoothing is for datasets whose targets are classes"):
+        of_training(name, {"label_smoothing": 0.1})
+
+
+def test_smoothing_where_there_are_no_labels_is_found_before_anything_is_trained(tmp_path):
+    text = SUITE.format(model="{noisy_quadratic: {dimensions: 8}}", more="search: {label_smoothing: 0.1}")
+    text = text.replace("{random_images: {shape: [1, 16, 16], examples: 64}}", "noisy_quadratic")
+    (problem,) = rehearse([study_of(text.replace("validation_error", "validation_loss"))], tmp_path)
+    assert problem == "w: label_smoothing is for datasets whose targets are classes; this one's are not"
 
 
 # ---- operations ----------------------------------------------------------------------------------------------------

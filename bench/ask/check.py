@@ -13,8 +13,8 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from bench.ask import components, document, together
 from bench.ask.document import Document, KeyPath
-from bench.ask.located import SECTIONS, as_list, at, shown
-from bench.ask.search import DIMENSIONS, Space
+from bench.ask.located import SECTIONS, as_list, at, shown, unknown
+from bench.ask.search import DIMENSIONS, Scaled, Space
 from bench.ask.suite import (
     MOST_EXAMPLES,
     TARGETS,
@@ -44,7 +44,7 @@ def check(source: Document) -> Suite:
         content = SuiteFile.model_validate(data)
         problems += _check_size(source, content) or [*_check_names(source, content), *_check_gate(source, content)]
     except ValidationError as error:
-        problems += [_problem(source, detail, data) for detail in error.errors()]
+        problems += [_problem(source, detail, data) for detail in error.errors() if not _of_no_reading(detail)]
     for index, workload in enumerate(as_list(data.get("workloads"))):
         problems += together.problems(source, ("workloads", index), workload) if isinstance(workload, dict) else []
     # What could not be read as a value is said once, and not again as what it is no value of.
@@ -66,7 +66,7 @@ def _with_defaults(source: Document) -> tuple[dict[str, Any], list[Problem]]:
     problems = [
         at(source, ("defaults", key), "unknown here; a name belongs to one workload, so give it there")
         if key == "name"
-        else at(source, ("defaults", key), f"unknown; {nearest(key, known)}")
+        else at(source, ("defaults", key), unknown(str(key), known))
         for key in defaults
         if key not in known
     ]
@@ -121,10 +121,16 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     if kind == "missing" and isinstance(value, dict):
         owner = key if path and isinstance(path[-1], str) else "a workload" if path else "a suite"
         return at(source, path, f"has no '{detail['loc'][-1]}'; {owner} needs one")
+    if kind == "extra_forbidden" and key == "choice" and _section(detail["loc"][:-1]) is Scaled:
+        return at(source, path, "unknown here; a choice has no ends to scale, so leave out at and scale")
     if kind == "extra_forbidden":
-        return at(source, path, f"unknown; {nearest(key, list(_keys(_section(detail['loc'][:-1]))))}")
-    if kind == "literal_error" and "target" in path:
-        return at(source, path, f"unknown reading; {nearest(key, TARGETS)}")
+        return at(source, path, unknown(key, list(_keys(_section(detail["loc"][:-1])))))
+    if detail["loc"][-1] == "rule" and path[2:3] == ("target",):
+        # It stands in the threshold, or beside its reading.
+        path = path if key == "rule" else (*path[:3], "rule")
+        return at(source, path, f"found {shown(detail['input'])}; {expected(detail)}")
+    if kind == "literal_error" and path[2:3] == ("target",):
+        return at(source, path, f"unknown reading; {nearest(key, [*TARGETS, 'rule'])}")
     if kind == "space" and isinstance(value, dict) and len(value) == 1:
         ((word, _),) = value.items()
         return at(source, (*path, word), f"unknown; {nearest(word, [*DIMENSIONS, 'half_life'])}")
@@ -137,6 +143,12 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     else:
         message = expected(detail)
     return at(source, path, f"found {shown(value)}; {message}")
+
+
+def _of_no_reading(detail: Any) -> bool:
+    """Whether an error is of the threshold of what is no reading, which is told of by itself."""
+    location = detail["loc"]
+    return location[2:3] == ("target",) and location[3:] and location[3] not in TARGETS and location[-1] != "[key]"
 
 
 def _section(location: Sequence[Any]) -> type[BaseModel]:

@@ -15,7 +15,7 @@ from pydantic import PositiveFloat
 
 from bench.ask.source import Tokens, digest, signature_of, sizes_of, tokens_of, tree_of
 from bench.errors import ComponentError
-from bench.options import DONE_BY_HARNESS, GIVEN, Momentum, Option, declared, positional
+from bench.options import DONE_BY_HARNESS, GIVEN, Momentum, Option, declared, in_other_units, positional
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,19 @@ class Component:
         return found
 
 
-# What a suite may search of a training step, whatever the optimizer: a bound on the norm of the gradient, and the share
-# that an average of the weights keeps at each step.
+# What a suite may search of a training step, whatever the optimizer: a bound on the norm of the gradient, the share
+# that an average of the weights keeps at each step, and the share of a label that is spread over all classes.
 STEP = Component(
     "steps",
     "the step",
     "bench.measure.step",
     "Step",
     "One ordinary training step.",
-    (Option("clip", required=False, type=PositiveFloat), Option("ema", required=False, type=Momentum)),
+    (
+        Option("clip", required=False, type=PositiveFloat),
+        Option("ema", required=False, type=Momentum),
+        Option("label_smoothing", required=False, type=Momentum),
+    ),
     {},
 )
 
@@ -112,6 +116,9 @@ def describe(kind: str, name: str, module: str, path: Path, attribute: str, *, o
     # What the harness does itself, unless a component has another use for the word.
     own = {option.name for option in options}
     options = (*options, *(option for option in DONE_BY_HARNESS.get(kind, ()) if option.name not in own))
+    if kind == "schedules":
+        others = (other for option in options for other in in_other_units(option))
+        options = (*options, *(other for other in others if other.name not in own))
     if kind in ("optimizers", "schedules"):
         for name_of_step in {option.name for option in options} & {option.name for option in STEP.options}:
             message = f"an option {name_of_step!r}, which is of every training step; call it otherwise"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from bench.ask.document import Document, KeyPath, dotted
-from bench.errors import Problem
+from bench.errors import Problem, nearest
 
 # What `defaults` and a workload may both say parts of.
 SECTIONS = ("search", "confirm", "evaluate", "probes", "timing")
@@ -30,6 +31,23 @@ def at(source: Document, path: KeyPath, message: str) -> Problem:
     """A problem of the value at a path, which was checked with its defaults."""
     place = place_of(source, path)
     return Problem(source.line(place), dotted(place), message)
+
+
+# Words that stand in one section alone, and what they look like there.
+_BELONGS = {
+    "rule": "target: {validation_error: {below: 0.1}, rule: first}",
+    "refine": "search: {refine: 8}",
+    "trials": "search: {trials: 16}",
+    "seeds": "confirm: {seeds: 5}",
+    "top": "confirm: {top: 3}",
+}
+
+
+def unknown(key: str, known: Sequence[str], of: str = "") -> str:
+    """A sentence on a key that is none of those known there; of: what they are of."""
+    if key in _BELONGS:
+        return f"unknown here; it belongs under '{_BELONGS[key].partition(':')[0]}', as in {_BELONGS[key]}"
+    return f"unknown{of}; {nearest(key, known)}"
 
 
 def shown(value: Any) -> str:

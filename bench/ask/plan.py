@@ -157,10 +157,20 @@ class Workload:
         return {key: space[key] for key in space if any(taker.option(key) for taker in takers)}
 
     def space_at(self, batch_size: int) -> dict[str, Dimension | Value]:
-        """The space at a batch size, where each rule has given a constant."""
+        """The space at a batch size, where each rule has given a constant or a range."""
         return {
             name: value.resolve(batch_size) if isinstance(value, ScalingRule) else value
             for name, value in self.space.items()
+        }
+
+    def ranges_at(self, batch_size: int) -> dict[str, Dimension | ScalingRule | Value]:
+        """The space with the ranges that are drawn from at a batch size; what is a constant by a rule stays the rule.
+
+        So an archive says between which ends a study searched, and which of its constants followed a rule.
+        """
+        at = self.space_at(batch_size)
+        return {
+            name: found if isinstance(found := at[name], Dimension) else stated for name, stated in self.space.items()
         }
 
     def components(self) -> dict[Named, Component]:
@@ -247,7 +257,7 @@ class Study(_AtBatchSize):
         """The steps the study takes if every trial diverges or goes to the end, and every confirmation too."""
         entry = self.workload.entry
         searched = MOST_DRAWS * entry.search.trials + entry.search.refine
-        return entry.max_steps * (searched + entry.confirm.trials)
+        return entry.max_steps * (searched + entry.confirmations)
 
     @property
     def expected_cost(self) -> float:
@@ -259,7 +269,8 @@ class Study(_AtBatchSize):
         """
         entry = self.workload.entry
         steps, step = 1 / self.batch_size + 1 / 256, self.batch_size / self.workload.devices + 64
-        return steps * step * (entry.search.trials + CONFIRM_BUDGET * entry.confirm.trials)
+        searched = entry.search.trials + entry.search.refine
+        return steps * step * (searched + CONFIRM_BUDGET * entry.confirmations)
 
     def draws(self) -> list[Trial]:
         """The trials of the search in order, and after them as many replacements for those that diverge."""

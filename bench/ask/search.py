@@ -1,7 +1,7 @@
 """Metaparameter spaces, and quasi-random draws from them.
 
-A space maps each metaparameter to a constant, to a dimension, or to a rule that gives a constant for each batch size;
-a dimension maps a coordinate of the unit interval to a value. Draws are points of a scrambled Sobol sequence, so that N
+A space maps each metaparameter to a constant, to a dimension, or to a rule that gives either for each batch size; a
+dimension maps a coordinate of the unit interval to a value. Draws are points of a scrambled Sobol sequence, so that N
 of them cover the space evenly for every N, and the first N stay what they were when N grows.
 """
 
@@ -23,8 +23,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    ValidationError,
     model_validator,
 )
+
+from bench.errors import expected
 
 Value = float | int | str | bool
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -70,6 +73,11 @@ class Dimension(BaseModel, ABC):
     @abstractmethod
     def extremes(self) -> list[Value]:
         """Values such that, if each of them is allowed, every value is."""
+
+    @classmethod
+    def key(cls) -> str:
+        """The word that a suite has for it."""
+        return next(iter(cls.model_fields))
 
 
 class Uniform(Dimension):
@@ -159,17 +167,29 @@ DIMENSIONS = ("uniform", "log_uniform", "reverse_log_uniform", "integer", "choic
 
 
 class ScalingRule(BaseModel, ABC):
-    """A metaparameter that is a constant at each batch size."""
+    """A metaparameter whose value, or whose range, follows from the batch size."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @abstractmethod
-    def resolve(self, batch_size: int) -> float:
-        """The value at a batch size; raises ValueError where the rule gives none."""
+    def resolve(self, batch_size: int) -> Dimension | float:
+        """What it is at a batch size; raises ValueError where the rule gives nothing there."""
+
+
+Scale = Literal["linear", "sqrt", "inverse_sqrt", "complement", "power"]
+# Ranges whose ends can be scaled, and the scales of each: a factor for what has a size, the others for shares.
+_FACTORS: tuple[Scale, ...] = ("linear", "sqrt", "inverse_sqrt")
+_SHARES: tuple[Scale, ...] = ("complement", "power")
+RANGES: dict[str, tuple[Scale, ...]] = {
+    "uniform": (*_FACTORS, *_SHARES),
+    "log_uniform": (*_FACTORS, *_SHARES),
+    "reverse_log_uniform": _SHARES,
+    "integer": _FACTORS,
+}
 
 
 class Scaled(ScalingRule):
-    """A `value` that is right `at` one batch size B, scaled to k B.
+    """A `value`, or a range, that is right `at` one batch size B, scaled to k B. Of a range both ends are scaled.
 
     linear: value x k, for the learning rate of SGD (Goyal et al. 2017).  sqrt: value x sqrt(k), for that of Adam.
     complement: 1 - (1 - value) k, for Adam's betas, and inverse_sqrt: value/sqrt(k), for its eps (Malladi et al. 2022,
@@ -178,27 +198,62 @@ class Scaled(ScalingRule):
     """
 
     at: PositiveInt
-    value: Finite
-    scale: Literal["linear", "sqrt", "inverse_sqrt", "complement", "power"]
+    scale: Scale
+    value: Finite | None = None
+    uniform: Annotated[Bounds, Field(strict=False)] | None = None
+    log_uniform: Annotated[PositiveBounds, Field(strict=False)] | None = None
+    reverse_log_uniform: Annotated[BelowOneBounds, Field(strict=False)] | None = None
+    integer: Annotated[IntegerBounds, Field(strict=False)] | None = None
 
     @model_validator(mode="after")
-    def _is_share(self) -> Scaled:
-        if self.scale in ("complement", "power") and not 0 <= self.value <= 1:
-            raise ValueError(f"should have a value from 0 to 1 for the scale {self.scale}")
+    def _is_one_thing_that_scales(self) -> Scaled:
+        given = [name for name in ("value", *RANGES) if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"should have one of value, {', '.join(RANGES)} beside at and scale, and has {found}")
+        (kind,) = given
+        if self.scale not in RANGES.get(kind, (self.scale,)):
+            raise ValueError(f"should have one of the scales {', '.join(RANGES[kind])} for {kind}, not {self.scale}")
+        if self.scale in _SHARES and not all(0 <= end <= 1 for end in self._ends()):
+            what = "a value" if kind == "value" else "a range"
+            raise ValueError(f"should have {what} from 0 to 1 for the scale {self.scale}")
         return self
 
-    def resolve(self, batch_size: int) -> float:
+    def resolve(self, batch_size: int) -> Dimension | float:
+        scaled = [self._scaled(end, batch_size) for end in self._ends()]
+        if self.value is not None:
+            return scaled[0]
+        kind = self._range()
+        assert kind is not None  # or it has a value
+        ends = [round(end) for end in scaled] if kind is Integer else scaled
+        try:
+            return kind.model_validate({kind.key(): ends})
+        except ValidationError as error:
+            problem = expected(error.errors()[0])
+            found = f"[{ends[0]:.7g}, {ends[1]:.7g}]"
+            raise ValueError(f"gives {found} at batch size {batch_size:,}; {problem} there") from error
+
+    def _range(self) -> type[Dimension] | None:
+        kinds = (Uniform, LogUniform, ReverseLogUniform, Integer)
+        return next((kind for kind in kinds if getattr(self, kind.key()) is not None), None)
+
+    def _ends(self) -> tuple[float, ...]:
+        """The value, or both ends of the range."""
+        kind = self._range()
+        return (self.value or 0.0,) if kind is None else getattr(self, kind.key())
+
+    def _scaled(self, value: float, batch_size: int) -> float:
         k = batch_size / self.at
         if self.scale == "complement":
-            value = self.value - (1 - self.value) * (k - 1)  # at k = 1 the value itself, to the last bit
+            scaled = value - (1 - value) * (k - 1)  # at k = 1 the value itself, to the last bit
         elif self.scale == "power":
-            value = self.value**k
+            scaled = value**k
         else:
-            value = self.value * {"linear": k, "sqrt": math.sqrt(k), "inverse_sqrt": 1 / math.sqrt(k)}[self.scale]
-        if math.isinf(value) or (self.scale == "complement" and value < 1e-12):  # 0 but for rounding
+            scaled = value * {"linear": k, "sqrt": math.sqrt(k), "inverse_sqrt": 1 / math.sqrt(k)}[self.scale]
+        if math.isinf(scaled) or (self.scale == "complement" and scaled < 1e-12):  # 0 but for rounding
             wanted = "a number above 0" if self.scale == "complement" else "finite"
-            raise ValueError(f"gives {value:g} at batch size {batch_size:,}; should be {wanted} there")
-        return value
+            raise ValueError(f"gives {scaled:g} at batch size {batch_size:,}; should be {wanted} there")
+        return scaled
 
 
 class HalfLife(ScalingRule):
@@ -216,7 +271,7 @@ class HalfLife(ScalingRule):
 
 def _tag(raw: Any) -> str:
     if isinstance(raw, Dimension):
-        return next(iter(type(raw).model_fields))
+        return raw.key()
     if isinstance(raw, HalfLife) or (isinstance(raw, Mapping) and "half_life" in raw):
         return "a half-life"
     if isinstance(raw, Scaled) or (isinstance(raw, Mapping) and not raw.keys().isdisjoint({"at", "scale"})):
@@ -239,14 +294,24 @@ Space = Annotated[
         _tag,
         custom_error_type="space",
         custom_error_message=f"should be a constant, or one of {', '.join(DIMENSIONS)}, as in {{uniform: [0, 1]}}, "
-        "or a scaling rule, as in {at: 256, value: 0.1, scale: linear}",
+        "or a scaling rule, as in {at: 256, value: 0.1, scale: linear}, of a value or a range",
     ),
 ]
 
 
 def as_plain(space: Mapping[str, Dimension | ScalingRule | Value]) -> dict[str, Any]:
     """The space as a suite would write it."""
-    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in space.items()}
+    return {
+        name: value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+        for name, value in space.items()
+    }
+
+
+def searched(space: Mapping[str, Any]) -> bool:
+    """Whether the points of a space differ from one another."""
+    return any(
+        isinstance(value, Dimension) or (isinstance(value, Scaled) and value.value is None) for value in space.values()
+    )
 
 
 # Of dimensions, the part of [0, 1] that is drawn from.

@@ -19,7 +19,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from bench.ask.search import Finite, Space
+from bench.ask.search import Finite, Space, searched
 from bench.ask.source import Tokens
 from bench.crossing import CrossingRule
 
@@ -170,6 +170,8 @@ def _with_rule(raw: Any) -> Any:
     if not isinstance(raw, dict) or "rule" not in raw:
         return raw
     others = {name: value for name, value in raw.items() if name != "rule"}
+    if any(isinstance(value, dict) and "rule" in value for value in others.values()):
+        raise ValueError("should have its rule once, beside the reading")
     return {
         name: {**value, "rule": raw["rule"]} if isinstance(value, dict) else value for name, value in others.items()
     }
@@ -189,6 +191,12 @@ def _one_reading(target: dict[str, Threshold]) -> dict[str, Threshold]:
 
 OneThreshold = Annotated[Threshold, AfterValidator(_one_threshold)]
 Target = Annotated[dict[Reading, OneThreshold], BeforeValidator(_with_rule), AfterValidator(_one_reading)]
+
+
+def _rule_beside_the_reading(schema: dict[str, Any]) -> None:
+    """Has a target's schema allow a rule where files have it."""
+    schema["properties"] = {"rule": {"enum": list(get_args(CrossingRule)), "default": "isotonic"}}
+    schema["propertyNames"]["enum"].append("rule")
 
 
 def _sizes_tag(raw: Any) -> str:
@@ -225,11 +233,6 @@ class Confirm(Strict):
 
     seeds: Annotated[int, Field(ge=0, le=1_000)] = 5
     top: Annotated[int, Field(gt=0, le=100)] = 3
-
-    @property
-    def trials(self) -> int:
-        """How many trials that is at most."""
-        return self.top * self.seeds
 
 
 class Evaluate(Strict):
@@ -431,7 +434,11 @@ class Entry(Strict):
         ["steps_to_target"], description=f"a list of {', '.join(get_args(Measure))}"
     )
     # What steps to target need, and what is only timed does not: see together.py.
-    target: Target = Field({}, description="a reading and its threshold, such as {validation_error: {at_most: 0.05}}")
+    target: Target = Field(
+        {},
+        description="a reading and its threshold, such as {validation_error: {at_most: 0.05}}",
+        json_schema_extra=_rule_beside_the_reading,
+    )
     max_steps: Steps = Field(
         1_000_000, description="the steps after which a trial has missed its target, such as 20000"
     )
@@ -441,7 +448,7 @@ class Entry(Strict):
     search: Search = Field(
         Search(), description="a mapping, such as {trials: 16, learning_rate: {log_uniform: [0.001, 1]}}"
     )
-    confirm: Confirm = Field(Confirm(), description="a mapping, such as {seeds: 5}")
+    confirm: Confirm = Field(Confirm(), description="a mapping, such as {top: 3, seeds: 5}")
     evaluate: Evaluate = Field(Evaluate(), description="a mapping, such as {resolution: 0.05, cost: 1}")
     probes: Probes = Field(
         {}, description="a mapping of probes to their options, such as {noise_scale: {small: 8, large: 512}}"
@@ -494,11 +501,23 @@ class Entry(Strict):
             listed += [f"devices={devices}"] if len(self.devices) > 1 else []
             yield "-".join([self.name, *listed]), *combination, devices
 
+    @property
+    def candidates(self) -> int:
+        """How many trials of a search are confirmed at most: trials that differ in their seeds alone are one."""
+        search = self.search
+        return min(self.confirm.top, search.trials + search.refine) if searched(search.space) else 1
+
+    @property
+    def confirmations(self) -> int:
+        """How many trials that is, with a fresh seed each."""
+        return self.candidates * self.confirm.seeds
+
     def trial_count(self, most: int) -> int:
         """How many trials it asks for, where no dataset has more than so many examples."""
         lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule) * len(self.devices)
-        searched = self.search.trials + self.search.refine
-        trained = searched + self.confirm.trials if "steps_to_target" in self.measure else 0
+        trained = (
+            self.search.trials + self.search.refine + self.confirmations if "steps_to_target" in self.measure else 0
+        )
         timed = self.timing.processes * len(set(self.measure) - {"steps_to_target"})
         return lists * len(self.sizes(most)) * (trained + timed)
 

@@ -10,11 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from bench.ask import components
 from bench.ask.description import STEP, Component
 from bench.ask.document import Document, KeyPath
-from bench.ask.located import as_list, at, place_of, shown
-from bench.ask.search import Dimension, ScalingRule, Space
+from bench.ask.located import as_list, at, place_of, shown, unknown
+from bench.ask.search import Dimension, ScalingRule, Space, searched
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Growth, Search, Spec, one_or_more, spec_of
 from bench.errors import ComponentError, Problem, nearest
-from bench.options import WARM_UPS
+from bench.options import units
 
 
 def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Iterator[Problem]:
@@ -41,7 +41,7 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
                 yield from _check_options(source, (*path, spec.name), spec, component)
     for position, (spec, dataset) in enumerate(found["dataset"]):
         yield from _check_batch_sizes(source, (*here, "batch_sizes"), workload.get("batch_sizes"), spec, dataset)
-        yield from _check_labels(source, _spec_path(source, (*here, "dataset"), position), spec)
+        yield from _check_labels(source, here, _spec_path(source, (*here, "dataset"), position), spec, workload)
         yield from _check_unit(source, (*here, "target"), workload.get("target"), dataset)
     most = {str(spec): dataset.train_examples(spec.options) or MOST_EXAMPLES for spec, dataset in found["dataset"]}
     sizes = _sizes(workload.get("batch_sizes"), most)
@@ -56,6 +56,7 @@ def problems(source: Document, here: KeyPath, workload: dict[str, Any]) -> Itera
     if isinstance(search, dict) and found["optimizer"] and found["schedule"]:
         takers = found["optimizer"] + found["schedule"]
         yield from _check_search(source, (*here, "search"), search, takers, complete)
+        yield from _check_epochs(source, here, search, found["schedule"], found["dataset"])
         taking = [*(component for _, component in takers), STEP]
         yield from _check_rules(source, (*here, "search"), search, taking, sizes)
 
@@ -76,9 +77,14 @@ def _check_batch_sizes(source: Document, path: KeyPath, raw: Any, spec: Spec, da
         yield at(source, (*path[:-1], "dataset"), message)
 
 
-def _check_labels(source: Document, path: KeyPath, spec: Spec) -> Iterator[Problem]:
-    """Labels that are made noisy are those of the task."""
-    task = spec.options.get("task")
+def _check_labels(
+    source: Document, here: KeyPath, path: KeyPath, spec: Spec, workload: dict[str, Any]
+) -> Iterator[Problem]:
+    """Labels that are made noisy, or are smoothed, are those of the task."""
+    task, search = spec.options.get("task"), workload.get("search")
+    if isinstance(search, dict) and "label_smoothing" in search and task is not None:
+        message = f"found it and a dataset with task: {task}, which has no labels; leave out one of them"
+        yield at(source, (*here, "search", "label_smoothing"), message)
     if "label_noise" in spec.options and task is not None:
         message = f"found it with task: {task}, which has no labels; leave out one of them"
         yield at(source, (*path, spec.name, "label_noise"), message)
@@ -240,28 +246,51 @@ def _check_search(
                 {option.name for component in able for option in component.options} | set(Search.model_fields)
             )
             named = ", ".join(component.name for _, component in takers)
-            yield at(source, (*path, key), f"unknown metaparameter of {named}; {nearest(key, known)}")
+            yield at(source, (*path, key), unknown(key, known, f" metaparameter of {named}"))
         for value in _extremes(raw[key]):
             for component, option in taking:
                 if problem := option.problem(value):
                     if isinstance(value, float) and value.is_integer() and not option.problem(int(value)):
                         problem = "should be whole numbers, as in {integer: [low, high]}"
                     yield at(source, (*path, key), f"found {shown(value)}; for {component.name} it {problem}")
+    refine = raw.get("refine")
+    if type(refine) is int and refine > 0 and not searched({key: _space(value) for key, value in raw.items()}):
+        message = f"found {refine:,} and no metaparameter with a range; there is nothing to refine, so leave it out"
+        yield at(source, (*path, "refine"), message)
     for spec, component in takers:
         for option in component.options:
-            if option.required and option.name not in raw and option.name not in spec.options:
+            given = [name for name in units(option.name) if name in raw or name in spec.options]
+            if option.required and not given:
                 yield at(source, path, f"has no '{option.name}'; {component.name} needs one")
+            if len(given) > 1:
+                yield at(source, path, f"found {' and '.join(given)} for {spec.name}; give one of them")
             if option.name in raw and option.name in spec.options:
                 yield at(source, (*path, option.name), f"given here and as an option of {spec.name}; give it once")
-        if component.kind == "schedules" and all(name in raw or name in spec.options for name in WARM_UPS):
-            both = " and ".join(WARM_UPS)
-            yield at(source, path, f"found {both} for {spec.name}; a warm-up is given as one of them")
+
+
+def _check_epochs(
+    source: Document,
+    here: KeyPath,
+    search: dict[str, Any],
+    schedules: list[tuple[Spec, Component]],
+    datasets: list[tuple[Spec, Component]],
+) -> Iterator[Problem]:
+    """What is given in epochs needs datasets that say how many training examples they have."""
+    unknown = next((spec.name for spec, dataset in datasets if dataset.train_examples(spec.options) is None), None)
+    for spec, component in schedules if unknown else ():
+        named = [(*here, "search", name) for name in component.done_by_harness(search)]
+        named += [(*here, "schedule", spec.name, name) for name in component.done_by_harness(spec.options)]
+        for path in named:
+            if str(path[-1]).endswith("_epochs"):
+                instead = f"{str(path[-1]).removesuffix('_epochs')}_examples"
+                message = f"{unknown} does not say how many training examples it has; give {instead}"
+                yield at(source, path, message)
 
 
 def _check_rules(
     source: Document, path: KeyPath, raw: dict[str, Any], takers: list[Component], sizes: list[int]
 ) -> Iterator[Problem]:
-    """A scaling rule must give its takers a value that they allow at every batch size; the first where not is told."""
+    """A scaling rule must give its takers what they allow at every batch size; the first where it does not is told."""
     for key, value in raw.items():
         rule = _space(value)
         taking = [(component, option) for component in takers if (option := component.option(key))]
@@ -273,10 +302,12 @@ def _check_rules(
             except ValueError as error:
                 yield at(source, (*path, key), str(error))
                 break
+            values = resolved.extremes() if isinstance(resolved, Dimension) else [resolved]
             told = [
-                f"gives {resolved:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                f"gives {given:.7g} at batch size {size:,}; for {component.name} it {problem}"
+                for given in values
                 for component, option in taking
-                if (problem := option.problem(resolved))
+                if (problem := option.problem(given))
             ]
             yield from (at(source, (*path, key), sentence) for sentence in told)
             if told:

@@ -16,11 +16,14 @@ def check(suite: SuitePath, plugin: Plugins = None) -> None:
 
     Example:  bench check suites/quick.yaml
     """
+    from bench.ask.cautions import cautions
     from bench.ask.offers import offers_of
 
     plan = plan_of(suite, plugin)
     timings = f", timings: {len(plan.timings)}" if plan.timings else ""
     typer.echo(f"{suite}: nothing wrong; workloads: {len(plan.workloads)}, studies: {len(plan.studies)}{timings}")
+    for caution in cautions(plan.workloads):
+        typer.echo(f"caution: {caution}")
     if outside := plan.outside():
         named = ", ".join(f"{component.name} ({component.origin})" for component in outside)
         typer.echo(f"running it runs code from outside bench: {named}")
@@ -44,6 +47,7 @@ def plan(
 
     Examples:  bench plan suites/quick.yaml   |   bench plan suites/quick.yaml --devices 8
     """
+    from bench.ask.cautions import cautions
     from bench.keep.archive import Archive
     from bench.run import runner
     from bench.show import plans
@@ -56,3 +60,5 @@ def plan(
             tables = [plans.forecast_table(runner.in_order(planned.studies), archive, devices)]
     for table in tables:
         typer.echo(table.render("table") + "\n")
+    for caution in cautions(planned.workloads):
+        typer.echo(f"caution: {caution}")

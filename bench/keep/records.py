@@ -149,7 +149,7 @@ def content_of(study: PlanUnit) -> dict[str, Any]:
         "top": entry.confirm.top,
         "slack": workload.slack,
         "probes": entry.probes,
-        "space": as_plain(workload.space),
+        "space": as_plain(workload.ranges_at(study.batch_size)),
         **({"growth": entry.growth.model_dump(exclude_none=True)} if entry.growth else {}),
     }
 

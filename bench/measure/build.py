@@ -170,13 +170,17 @@ def _decay_no_vector(optimizer: torch.optim.Optimizer, vectors: set[int]) -> Non
 
 
 def schedule(workload: Workload, metaparameters: Mapping[str, Value], batch_size: int) -> Schedule:
-    """The workload's schedule; a warm-up multiplies it, at step t counted from 0, by (t + 1)/w for one of w steps, and
-    by the share of e examples seen by the end of the step for one of e examples.
+    """The workload's schedule, of which a step has so many examples; a warm-up of w steps multiplies it, at step t
+    counted from 0, by (t + 1)/w, which is at most 1.
     """
     component = workload.component("schedule")
-    options = _options(component, workload.schedule, metaparameters)
-    steps, examples = options.pop(WARMUP_STEPS, 0), options.pop("warmup_examples", 0)
-    warmup_steps = steps or examples / batch_size
+    given = _options(component, workload.schedule, metaparameters)
+    mine = component.done_by_harness(given)
+    steps = _in_steps(workload, mine, batch_size)
+    warmup_steps = steps.pop(WARMUP_STEPS, 0)
+    # A warm-up may end within a step; a schedule takes whole steps.
+    options = {name: value for name, value in given.items() if name not in mine}
+    options |= {name: max(1, round(number)) for name, number in steps.items()}
     create = component.load()
     if WARMUP_STEPS in inspect.signature(create).parameters:
         options[WARMUP_STEPS] = warmup_steps
@@ -184,6 +188,23 @@ def schedule(workload: Workload, metaparameters: Mapping[str, Value], batch_size
     if not warmup_steps:
         return factor
     return lambda step: factor(step) * min(1.0, (step + 1) / warmup_steps)
+
+
+def _in_steps(workload: Workload, given: Mapping[str, Any], batch_size: int) -> dict[str, float]:
+    """What is given in steps, examples or epochs, such as `decay_epochs`, as steps of so many examples: `decay_steps`.
+
+    Raises ComponentError where epochs are given and the dataset does not say how many training examples it has.
+    """
+    train_examples = workload.component("dataset").train_examples(workload.dataset.options)
+    steps = {}
+    for name, number in given.items():
+        stem, unit = name.rsplit("_", maxsplit=1)
+        if unit == "epochs" and train_examples is None:
+            message = f"does not say how many training examples it has; give {stem}_examples and not {name}"
+            raise ComponentError(f"{workload.dataset} {message}")
+        examples = {"steps": batch_size, "examples": 1, "epochs": train_examples}[unit]
+        steps[f"{stem}_steps"] = number * examples / batch_size
+    return steps
 
 
 def _options(component: Component, spec: Spec, metaparameters: Mapping[str, Value]) -> dict[str, Any]:

@@ -6,13 +6,15 @@ an example counts once whatever its size. Positions whose target is -100, as tor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.ask.search import Value
+from bench.errors import ComponentError
 from bench.examples import NOT_COUNTED, LossName
 
 Shape = tuple[int, ...]
@@ -26,18 +28,32 @@ class Loss:
     output_shapes: (the targets' shape, classes) -> the shapes that outputs may have.
     error: (outputs, targets) -> [n], the share of an example recognised wrongly; None where nothing is wrong or
     right.
+    smoothed: (outputs, targets, share) -> [], the mean with smoothed labels; None where there are no labels.
     """
 
     mean: Callable[[Tensor, Tensor], Tensor]
     each: Callable[[Tensor, Tensor], Tensor]
     output_shapes: Callable[[Shape, int], list[Shape]]
     error: Callable[[Tensor, Tensor], Tensor] | None = None
+    smoothed: Callable[[Tensor, Tensor, Tensor | float], Tensor] | None = None
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.ndim == 2:  # as it is: this is the inside of a timed step
         return functional.cross_entropy(outputs, targets)
     return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+
+
+def _smoothed_cross_entropy(outputs: Tensor, targets: Tensor, share: Tensor | float) -> Tensor:
+    """(1 - share) x the cross-entropy with the targets + share x its mean over all classes (Szegedy et al. 2016, arXiv
+    1512.00567, section 7). torch has the same for one number alone; here `share` may be a tensor, one for each trial.
+    """
+    logs = functional.log_softmax(outputs.flatten(0, -2), -1)
+    flat = targets.flatten()
+    counted = flat != NOT_COUNTED
+    alike = -(logs.mean(-1) * counted).sum() / counted.sum()
+    share = share.to(logs.dtype) if isinstance(share, Tensor) else share
+    return (1 - share) * functional.nll_loss(logs, flat) + share * alike
 
 
 def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -68,7 +84,13 @@ def _outputs(outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001 (there
 
 
 LOSSES: dict[LossName, Loss] = {
-    "cross_entropy": Loss(_cross_entropy, _cross_entropies, lambda targets, classes: [(*targets, classes)], _errors),
+    "cross_entropy": Loss(
+        _cross_entropy,
+        _cross_entropies,
+        lambda targets, classes: [(*targets, classes)],
+        _errors,
+        _smoothed_cross_entropy,
+    ),
     "half_squared_error": Loss(
         lambda outputs, targets: _half_squared_errors(outputs, targets).mean(),
         _half_squared_errors,
@@ -85,3 +107,16 @@ LOSSES: dict[LossName, Loss] = {
         lambda targets, classes: [targets[:1]],  # noqa: ARG005
     ),
 }
+
+
+def of_training(name: LossName, metaparameters: Mapping[str, Value]) -> Callable[[Tensor, Tensor], Tensor]:
+    """(outputs, targets) -> [], what a trial's training lowers: the mean loss, its labels smoothed where
+    `label_smoothing` is given; raises ComponentError where it is given and there are no labels.
+    """
+    loss = LOSSES[name]
+    if "label_smoothing" not in metaparameters:
+        return loss.mean
+    smoothed, share = loss.smoothed, float(metaparameters["label_smoothing"])
+    if smoothed is None:
+        raise ComponentError("label_smoothing is for datasets whose targets are classes; this one's are not")
+    return lambda outputs, targets: smoothed(outputs, targets, share)

@@ -15,7 +15,7 @@ from bench.contracts import Cohort, Look, Moment, Probe
 from bench.examples import Data, Examples, Split
 from bench.measure import build, precision
 from bench.measure.evaluation import finite, random_state_kept
-from bench.measure.losses import LOSSES
+from bench.measure.losses import of_training
 from bench.measure.memory import out_of_memory_named
 
 
@@ -52,7 +52,6 @@ class Copies:
 
     def __init__(self, study: Study, data: Data, device: torch.device) -> None:
         self._study, self._data, self._device = study, data, device
-        self._loss = LOSSES[data.loss].mean
 
     def show(self, probe: Probe, trial: Trial, weights: Mapping[str, Tensor], seed: int) -> dict[str, float]:
         """What a probe sees of a copy of a trial with those weights, but for what is not finite.
@@ -68,7 +67,8 @@ class Copies:
             # On the instance, so that it holds however a probe calls the model.
             model.forward = precision.products(workload.entry.precision, device, model.forward)
             draw = functools.partial(_draw, self._data.train, torch.Generator().manual_seed(seed))
-            return finite(probe(Moment(model.train(), start, draw, self._loss, self._study.batch_size)))
+            loss = of_training(self._data.loss, trial.metaparameters)
+            return finite(probe(Moment(model.train(), start, draw, loss, self._study.batch_size)))
 
 
 def _put(weights: Mapping[str, Tensor], model: nn.Module) -> None:

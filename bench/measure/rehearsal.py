@@ -13,7 +13,7 @@ from bench.ask.search import Dimension, Value
 from bench.errors import ComponentError, sentence
 from bench.examples import Data
 from bench.measure import augment, build, precision, probing
-from bench.measure.losses import LOSSES
+from bench.measure.losses import LOSSES, of_training
 
 # What a component raises that was given what it does not take.
 _UNFIT = (IndexError, RuntimeError, TypeError, ValueError)
@@ -134,17 +134,18 @@ def _take_step(unit: PlanUnit, model: nn.Module, data: Data, outputs: torch.Tens
         given = ", ".join(f"{name} {value}" for name, value in point.items())
         raise ComponentError(f"{workload.optimizer} cannot be made with {given}: {sentence(error)}") from error
     build.schedule(workload, point, unit.batch_size)(0)
+    lowered = of_training(data.loss, point)
 
     def gradient() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = LOSSES[data.loss].mean(model(few.inputs), few.targets)
+        loss = lowered(model(few.inputs), few.targets)
         loss.backward()
         return loss
 
     if build.gradients(optimizer) > 1:
         optimizer.step(gradient)  # type: ignore[arg-type]
     else:
-        LOSSES[data.loss].mean(outputs, few.targets).backward()
+        lowered(outputs, few.targets).backward()
         optimizer.step()
 
 

@@ -16,7 +16,7 @@ from bench.examples import Data
 from bench.measure import build, parallel, precision
 from bench.measure.ema import Average
 from bench.measure.evaluation import RandomStream, random_state_kept
-from bench.measure.losses import LOSSES
+from bench.measure.losses import of_training
 from bench.measure.memory import out_of_memory_named
 from bench.measure.state import Fields, NothingElse, OfOptimizer, Parts, Tensors, of_model
 
@@ -26,8 +26,8 @@ class Step:
 
     batch_size: of all ranks together, where several train it.  model: as it was built.  forward: inputs
     [n, *example_shape] -> outputs, in the way the suite asks for, of this rank alone.
-    loss: (outputs, targets) -> the mean loss.  gradients: how many of them a step takes.  average: of the weights after
-    each step, where the suite asks for one.
+    loss: (outputs, targets) -> the mean that training lowers.  gradients: how many of them a step takes.
+    average: of the weights after each step, where the suite asks for one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Step:
         self._clip = metaparameters.get("clip")
         ema = metaparameters.get("ema")
         self.average = None if ema is None else Average(list(self.model.parameters()), float(ema))
-        self.loss = LOSSES[data.loss].mean
+        self.loss = of_training(data.loss, metaparameters)
         # float16 has too narrow a range for small gradients: the loss is scaled up, and the step skipped on overflow.
         self._scaler = torch.amp.GradScaler(device.type) if entry.precision == "fp16" else None
         share = batch_size // parallel.size()

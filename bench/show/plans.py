@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bench.ask.forecast import forecast, step_seconds
 from bench.ask.plan import Plan, Study, Timing, Workload
+from bench.ask.suite import Entry, Search
 from bench.conclude.measures import summaries
 from bench.errors import BenchError
 from bench.keep.archive import Archive
@@ -83,27 +84,38 @@ def _step_seconds(study: Study, known: Mapping[int, float], alone: Mapping[int, 
     return step_seconds(alone, study.batch_size / study.workload.devices) if alone else None
 
 
+def _searched(search: Search) -> str:
+    return f"{search.trials:,} + {search.refine:,}" if search.refine else f"{search.trials:,}"
+
+
+def _confirmed(entry: Entry) -> str:
+    return f"{entry.candidates:,} x {entry.confirm.seeds:,}" if entry.confirmations else "0"
+
+
 def plan_tables(plan: Plan) -> list[Table]:
     """Every study with what it can cost at most, and every trial with what it draws."""
     devices = ["devices"] if any(workload.devices > 1 for workload in plan.workloads) else []
     studies = Table(
         f"{plan.suite.name}: {len(plan.studies)} studies",
-        ["study", "workload", *devices, "batch size", "trials", "seeds", "steps at most", "examples at most"],
+        ["study", "workload", *devices, "batch size", "trials", "confirmations", "steps at most", "examples at most"],
         [
             [
                 study.id,
                 study.workload.name,
                 *(f"{study.workload.devices:,}" for _ in devices),
                 f"{study.batch_size:,}",
-                f"{study.workload.entry.search.trials:,}",
-                f"{study.workload.entry.confirm.seeds:,}",
+                _searched(study.workload.entry.search),
+                _confirmed(study.workload.entry),
                 f"{study.most_steps:,}",
                 f"{study.most_steps * study.batch_size:,}",
             ]
             for study in plan.studies
         ],
-        {*devices, "batch size", "trials", "seeds", "steps at most", "examples at most"},
-        ["At most: each trial diverges at its last step and is replaced, and each confirmation misses."],
+        {*devices, "batch size", "trials", "confirmations", "steps at most", "examples at most"},
+        [
+            "At most: each trial diverges at its last step and is replaced, and each confirmation misses.",
+            "confirmations: the best trials of the search x fresh seeds.",
+        ],
     )
     trials = Table(
         "trials of the search",

@@ -83,8 +83,8 @@ class Stacked:
                 group["trial"] = place
         self._optimizer.param_groups = [group for groups in self._groups for group in groups]
         self._rates = [[group["lr"] for group in groups] for groups in self._groups]
-        # [trials]: the bound on each trial's gradient.
-        self._clip = self._of_each("clip")
+        # [trials]: the bound on each trial's gradient, and by how much its labels are smoothed.
+        self._clip, self._smoothing = self._of_each("clip"), self._of_each("label_smoothing")
         ema = self._of_each("ema")
         self._average = None if ema is None else Average(list(self._parameters.values()), ema)
         self._nothing_else = NothingElse(self._template, self._optimizer)
@@ -144,7 +144,8 @@ class Stacked:
         self._orders = {trial.order_seed: self._orders[trial.order_seed] for trial in self._trials}
         index = torch.tensor(kept, dtype=torch.int64, device=self._device)
         self._buffers = {name: buffer.index_select(0, index) for name, buffer in self._buffers.items()}
-        self._clip, ema = self._of_each("clip"), self._of_each("ema")
+        self._clip, self._smoothing = self._of_each("clip"), self._of_each("label_smoothing")
+        ema = self._of_each("ema")
         old = [own for place, own in enumerate(self._views) if place in kept]
         stacked = {name: parameter.detach().index_select(0, index) for name, parameter in self._parameters.items()}
         new = self._hold(stacked)
@@ -288,7 +289,7 @@ class Stacked:
         def gradient() -> Tensor:
             torch._foreach_zero_(self._gradients)
             outputs = self._forward(inputs, own=own)
-            losses = vmap(self._loss.mean, in_dims=(0, 0 if own else None))(outputs, targets)
+            losses = self._lowered(outputs, targets, own=own)
             losses.sum().backward()
             if self._clip is not None:
                 self._clip_gradients(self._clip)
@@ -302,6 +303,14 @@ class Stacked:
         if self._average is not None:
             self._average.update()
         return losses
+
+    def _lowered(self, outputs: Tensor, targets: Tensor, *, own: bool) -> Tensor:
+        """The mean loss of each trial [trials], which training lowers: see `losses.of_training`."""
+        along = 0 if own else None
+        if self._smoothing is None:
+            return vmap(self._loss.mean, in_dims=(0, along))(outputs, targets)
+        assert self._loss.smoothed is not None  # or the rehearsal has refused it
+        return vmap(self._loss.smoothed, in_dims=(0, along, 0))(outputs, targets, self._smoothing)
 
     def _clip_gradients(self, most: Tensor) -> None:
         """Scales each trial's gradient down to a norm of at most `most` [trials], as torch's clip_grad_norm_ does."""
