@@ -317,7 +317,7 @@ def test_a_batch_that_grows_is_counted_in_examples_and_is_on_no_curve_of_batch_s
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert row["starts at"] == "8"
     assert row["examples to target"] == "800 [720, 880]"
-    assert row["search"] == "800 (-5%)"
+    assert row["search"] == "800 (-4%)"
     assert "doubles after 500, 900 examples" in table.notes[0]
     assert "steps to target" not in table.columns
     assert batch_scaling(growing) == critical_batch(growing) == advice(growing) == []

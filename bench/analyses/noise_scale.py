@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 from bench.conclude.measures import Summary, by_workload
 from bench.numbers import interval, number, raw, raw_interval
-from bench.stats import Interval, ratio_of_means
+from bench.stats import Interval, around, ratio_of_means
 from bench.table import Table
 
 _COLUMNS = ["batch size", "B_simple at start", "average", "at end", "B_noise average", "steps to target", "predicted"]
 # The two readings of each scale: what is divided, and by what.
 _SIMPLE = ("noise_scale.noise_trace", "noise_scale.gradient_squared")
 _CURVED = ("curvature_noise.noise_curvature", "curvature_noise.gradient_curvature")
+
+# The largest batch that the probe looks at where a suite does not say.
+_LARGE = 512
+# A scale so many times that is overstated by a tenth.
+_SMALL = 2
 
 # {step: (numerator, denominator)} of one seed.
 Path = dict[int, tuple[float, float]]
@@ -80,16 +85,28 @@ def average(paths: Sequence[Path], batch_size: int) -> Interval:
     without noise (appendix D). With B = tr(Sigma)/|G|^2 these are the integrals of tr(Sigma)/D and |G|^2/D over dt,
     D = |G|^2 + tr(Sigma)/B0 being the mean square of a batch's gradient: estimates are averaged, and divided once.
 
-    One bias stays: D is of the same looks as what it divides, and where |G|^2 is seen high so is D. At B0 of 512 and
-    more, probed with batches of up to 128, that makes the average 2 to 3 % too large.
+    The interval is Student's around the logarithm, its deviation from leaving out one seed at a time, D included,
+    which costs a degree of freedom more. A bias stays: D is of the same looks as what it divides, and where |G|^2 is
+    seen high so is D. Where the largest batch probed is as large as the scale that is a few per cent; at half of it
+    about a tenth, at an eighth about a quarter (tests/test_noise_scale.py simulates them).
     """
-    steps = {step for path in paths for step in path}
+    whole = _averaged(paths, batch_size)
+    without = [_averaged([*paths[:place], *paths[place + 1 :]], batch_size) for place in range(len(paths))]
+    if math.isnan(whole):
+        return Interval(whole, whole, whole)
+    if len(paths) < 3 or any(map(math.isnan, without)):
+        return Interval(whole, 0.0, math.inf)
+    return around(whole, without, freedom=len(paths) - 2)
+
+
+def _averaged(paths: Sequence[Path], batch_size: int) -> float:
+    """The average alone; NaN where it is unresolved."""
     mean_squares = {}
-    for step in steps:
+    for step in {step for path in paths for step in path}:
         seen = [path[step] for path in paths if step in path]
         mean_squares[step] = statistics.fmean(below + above / batch_size for above, below in seen)
-    integrals = [_integral(path, mean_squares) for path in paths]
-    return _ratio(integrals)
+    above, below = (sum(parts) for parts in zip(*(_integral(path, mean_squares) for path in paths), strict=True))
+    return above / below if above > 0 and below > 0 else math.nan
 
 
 def _integral(path: Path, mean_squares: dict[int, float]) -> tuple[float, float]:
@@ -132,20 +149,28 @@ def adaptive_gain(paths: Sequence[Path], batch_size: int) -> float:
     return root**2 / (steps * examples)
 
 
+def _predicted(batch_size: int, others: Sequence[_Row]) -> float:
+    """Steps to target at a batch size, from the noise scale and the steps at others alone; NaN where there are none."""
+    if not others:
+        return math.nan
+    scale = statistics.median(row.scale.value for row in others)
+    least = statistics.fmean(
+        math.log((row.summary.steps_to_target or math.nan) / (1 + scale / row.summary.study.batch_size))
+        for row in others
+    )
+    return math.exp(least) * (1 + scale / batch_size)
+
+
 def _table(name: str, rows: list[_Row]) -> Table:
     # Where the batch grows, steps to target are of no one batch size.
     steady = [row for row in rows if row.scale.resolved and not row.summary.grows]
     measured = [row for row in steady if math.isfinite(row.summary.steps_to_target or math.inf)]
-    scale = statistics.median(row.scale.value for row in measured) if measured else math.nan
-    logs = [
-        math.log((row.summary.steps_to_target or math.nan) / (1 + scale / row.summary.study.batch_size))
-        for row in measured
-    ]
-    least = math.exp(statistics.fmean(logs)) if logs else math.nan
-    cells, records = [], []
+    cells, records, errors = [], [], []
     for row in rows:
         size, steps = row.summary.study.batch_size, row.summary.steps_to_target
-        predicted = least * (1 + scale / size)
+        predicted = _predicted(size, [other for other in measured if other is not row])
+        if row in measured and math.isfinite(predicted):
+            errors.append(abs(math.log(predicted / (steps or math.nan))))
         cells.append(
             [
                 f"{size:,}",
@@ -173,10 +198,21 @@ def _table(name: str, rows: list[_Row]) -> Table:
         "B_simple = tr(Sigma)/|G|^2 along the best trial's path, over fresh seeds; its average is E_min/S_min's; "
         "unresolved: the noise hides the gradient, ask for a larger 'large'."
     ]
-    if math.isfinite(least):
+    if errors:
         notes.append(
-            f"predicted: S_min (1 + {number(scale)}/B), {number(scale)} being the median of the averages and S_min "
-            f"{number(least)} steps what suits the measured ones."
+            "predicted: S_min (1 + scale/B), the scale (the median of the averages) and S_min from other batch sizes "
+            f"alone; off by {math.expm1(statistics.median(errors)):.0%} (median)."
+        )
+    large = rows[0].summary.study.content["probes"].get("noise_scale", {}).get("large", _LARGE)
+    small = [
+        f"{row.summary.study.batch_size:,}"
+        for row in rows
+        if row.average.resolved and row.average.value > _SMALL * large
+    ]
+    if small:
+        notes.append(
+            f"doubt: at batch size {', '.join(small)}: the noise scale is more than {_SMALL} times 'large: {large}', "
+            "and its average is overstated, by about a tenth and more; ask for a larger 'large'."
         )
     gains = [row.gain for row in rows if math.isfinite(row.gain)]
     if gains:

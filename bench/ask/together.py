@@ -210,6 +210,14 @@ def _check_probes(source: Document, here: KeyPath, workload: dict[str, Any]) -> 
         else:
             given = options if isinstance(options, dict) else {}
             yield from _check_options(source, path, Spec(name=str(name), options=given), component)
+            yield from _check_two_batches(source, path, component.with_defaults(given))
+
+
+def _check_two_batches(source: Document, path: KeyPath, options: dict[str, Any]) -> Iterator[Problem]:
+    """A probe of a large batch and of its small parts has nothing to compare where there is one part."""
+    small, large = options.get("small"), options.get("large")
+    if type(small) is int and type(large) is int and 0 < large < 2 * small:
+        yield at(source, path, f"found small {small} and large {large}; large should be twice small or more")
 
 
 def _spec_path(source: Document, path: KeyPath, position: int) -> KeyPath:
