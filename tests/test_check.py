@@ -227,6 +227,12 @@ BROKEN = [
     (12, "timing: 5", ".timing", "found 5; should be a mapping, such as {processes: 5"),
     (12, "micro_batch: 0", ".micro_batch", "found 0; should be a whole number of examples, or auto"),
     (12, "micro_batch: all", ".micro_batch", "found 'all'; should be"),
+    (12, "micro_batch: [8, 0]", ".micro_batch[1]", "found 0; should be a whole number of examples, or auto"),
+    (12, "order: [single, singel]", ".order[1]", "found 'singel'; should be 'reshuffle', 'single' or 'with_replaceme"),
+    (12, "order: [single, single]", ".order", "should name each once, and single stands twice"),
+    (12, "order: []", ".order", "found []; should be the order of examples: reshuffle, single (shuffled once) or"),
+    (12, "compile: [1]", ".compile[0]", "found 1; should be true or false"),
+    (12, "training: [stacked, one_by_one]", ".training", 'found ["stacked", "one_by_one"]; should be '),
     (12, "compile: 1", ".compile", "found 1; should be true or false"),
     (12, "input: disk", ".input", "found 'disk'; should be 'device' or 'loader'"),
     (10, "", "", "has no 'target'; to measure steps to target a workload needs one"),
@@ -707,6 +713,33 @@ def test_lists_expand_into_a_workload_for_each_combination():
         for model in ("softmax", "mlp(hidden=[8])")
         for optimizer in ("sgd", "momentum", "adam")
     ]
+
+
+def test_a_list_of_a_scalar_makes_a_workload_of_each_value_that_has_it_alone():
+    lists = "micro_batch: [null, 8]\n    order: [single, reshuffle]\n    precision: [fp64]\n    devices: [1, 2]"
+    workloads = workloads_of(with_lines({7: "optimizer: [sgd, momentum]", 12: lists}))
+    assert [workload.name for workload in workloads] == [
+        f"a-{optimizer}-micro_batch={micro_batch}-order={order}-devices={devices}"
+        for optimizer in ("sgd", "momentum")
+        for micro_batch in ("none", 8)
+        for order in ("single", "reshuffle")
+        for devices in (1, 2)
+    ]
+    assert {(each.entry.micro_batch, each.entry.order) for each in workloads} == set(
+        itertools.product((None, 8), ("single", "reshuffle"))
+    )
+    assert {each.entry.precision for each in workloads} == {"fp64"}
+
+
+def test_a_list_of_a_scalar_counts_as_many_trials():
+    (entry,) = checked(with_lines({12: "order: [single, reshuffle]"})).content.workloads
+    assert entry.trial_count(10**6) == 2 * checked(SUITE).content.workloads[0].trial_count(10**6)
+
+
+def test_a_ghost_batch_is_held_to_each_micro_batch_of_a_list():
+    text = with_lines({5: "model: {mlp: {norm: ghost, ghost_batch: 16}}", 12: "micro_batch: [16, 24]"})
+    said = "found 16, which does not divide the batch size 64, of which 24 pass at once"
+    assert sentences(text) == [f"s.yaml:5: workloads[0].model.mlp.ghost_batch: {said}"]
 
 
 def test_two_workloads_of_one_name_are_refused():

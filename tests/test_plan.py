@@ -78,6 +78,21 @@ def test_making_a_scalar_a_list_renames_its_workload_and_leaves_seeds_and_values
 
 
 @pytest.mark.parametrize(
+    ("key", "values"),
+    [("order", ("reshuffle", "single")), ("micro_batch", ("8", "auto")), ("precision", ("fp32", "fp64"))],
+)
+def test_a_list_of_a_scalar_gives_each_workload_the_trials_it_would_have_alone(key, values):
+    both = trials_of(changed(("confirm:", f"{key}: [{', '.join(values)}]\n    confirm:")))
+    ids = set()
+    for value in values:
+        alone = trials_of(changed(("confirm:", f"{key}: {value}\n    confirm:")))
+        listed = {("a", *place[1:]): what for place, what in both.items() if place[0] == f"a-{key}={value}"}
+        assert listed == alone
+        ids |= {what[0] for what in alone.values()}
+    assert len(ids) == len(both)
+
+
+@pytest.mark.parametrize(
     "replacement",
     [
         ("name: a", "name: b"),

@@ -26,7 +26,7 @@ from bench.options import EVERY
 Named = tuple[str, str]
 
 _STEP_KEYS = ("compile", "channels_last", "micro_batch", "deterministic", "decay")
-_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "contents", "precision", "augment")
+_TIMED_KEYS = ("name", "model", "dataset", "optimizer", "sources", "contents", "precision", "augment", "order")
 
 # Confirmations go on to so many times the steps of the best trials of the search, and at least to so many steps.
 CONFIRM_BUDGET = 3
@@ -446,9 +446,9 @@ def make(suite: Suite, *, timed: bool = False, data: Path | None = None) -> Plan
     timed: times a training step of workloads of which nothing was to be timed, too, but for those whose batch grows.
     """
     workloads = tuple(
-        Workload(name, entry, model, dataset, optimizer, schedule, devices)
+        Workload(name, one, model, dataset, optimizer, schedule, devices)
         for entry in suite.content.workloads
-        for name, model, dataset, optimizer, schedule, devices in entry.combinations()
+        for name, one, model, dataset, optimizer, schedule, devices in entry.combinations()
     )
     lie = {str(each.dataset): each.files_of_own(data) for each in workloads} if data else {}
     workloads = tuple(

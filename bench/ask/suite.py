@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import (
@@ -14,10 +14,12 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetCoreSchemaHandler,
     PositiveInt,
     Tag,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from bench.ask.search import Finite, Space, searched
 from bench.ask.source import Tokens
@@ -115,6 +117,28 @@ def _distinct(values: list[Any]) -> list[Any]:
             raise ValueError(f"should name each once, and {value} stands twice")
         seen.add(value)
     return values
+
+
+class Listed(list[Any]):
+    """The values of a key that a workload has one of, where a suite gives several: it makes a workload of each."""
+
+
+class _OrEach:
+    """In an annotation: one value of a type, or a list of them. The list stands in a suite alone: `Entry.combinations`
+    gives each workload its value.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        one = handler(source)
+        several = core_schema.list_schema(one, min_length=1)
+        return core_schema.tagged_union_schema(
+            {"one": one, "several": core_schema.no_info_after_validator_function(self._listed, several)},
+            discriminator=lambda raw: "several" if isinstance(raw, list) else "one",
+        )
+
+    @staticmethod
+    def _listed(values: list[Any]) -> Listed:
+        return Listed(_distinct(values))
 
 
 _SPEC_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
@@ -385,16 +409,22 @@ RaceOrNot = Annotated[
 ]
 
 
+def _word(value: Any) -> str:
+    """A value as a suite has it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def _micro_batch(raw: Any) -> Any:
     if raw in (None, "auto") or (isinstance(raw, int) and not isinstance(raw, bool) and raw > 0):
         return raw
     raise ValueError("should be a whole number of examples, or auto")
 
 
+_MICRO_BATCH_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}
 MicroBatch = Annotated[
     Any,
     AfterValidator(_micro_batch),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+    WithJsonSchema({"anyOf": [*_MICRO_BATCH_SCHEMA["anyOf"], {"type": "array", "items": _MICRO_BATCH_SCHEMA}]}),
 ]
 
 BatchSizes = Annotated[
@@ -459,25 +489,29 @@ class Entry(Strict):
     growth: Growth | None = Field(
         None, description="{double_at: [500, 2000]}, in examples, or {adaptive: noise_scale, most: 4096}"
     )
-    precision: Precision = Field("fp32", description="what a trial computes in: fp32, tf32, bf16, fp16 or fp64")
+    precision: Annotated[Precision, _OrEach()] = Field(
+        "fp32", description="what a trial computes in: fp32, tf32, bf16, fp16 or fp64"
+    )
     training: Training = Field(
         "auto", description="how a study's trials train: stacked, one_by_one, or auto, which chooses"
     )
     devices: DeviceCounts = Field(
         [1], description="on how many devices each trial trains, its batch split evenly, or a list, such as [1, 2, 4]"
     )
-    deterministic: bool = Field(
+    deterministic: Annotated[bool, _OrEach()] = Field(
         False, description="true for torch's deterministic algorithms, or an error where there is none"
     )
     timing: TimingOptions = Field(
         TimingOptions(), description="a mapping, such as {processes: 5, precision: 0.02, seconds: 1}"
     )
-    compile: bool = Field(False, description="true for a step compiled by torch.compile")
-    channels_last: bool = Field(False, description="true for images with their channels last in memory")
-    micro_batch: MicroBatch = Field(
+    compile: Annotated[bool, _OrEach()] = Field(False, description="true for a step compiled by torch.compile")
+    channels_last: Annotated[bool, _OrEach()] = Field(
+        False, description="true for images with their channels last in memory"
+    )
+    micro_batch: Annotated[MicroBatch, _OrEach()] = Field(
         None, description="how many examples of a batch the model takes at a time, or auto: as many as fit"
     )
-    decay: Literal["all", "matrices"] = Field(
+    decay: Annotated[Literal["all", "matrices"], _OrEach()] = Field(
         "all", description="what weight_decay acts on: all, or matrices, which leaves biases, norms and gains alone"
     )
     input: Literal["device", "loader"] = Field(
@@ -486,20 +520,35 @@ class Entry(Strict):
     augment: Annotated[Augment, AfterValidator(_something)] | None = Field(
         None, description="what is done to training images, such as {crop: 4, flip: true, cutout: 8}"
     )
-    order: OrderName = Field(
+    order: Annotated[OrderName, _OrEach()] = Field(
         "reshuffle", description="the order of examples: reshuffle, single (shuffled once) or with_replacement"
     )
 
-    def combinations(self) -> Iterator[tuple[str, Spec, Spec, Spec, Spec, int]]:
-        """(name, model, dataset, optimizer, schedule, devices) of every workload the entry stands for.
+    def combinations(self) -> Iterator[tuple[str, Entry, Spec, Spec, Spec, Spec, int]]:
+        """(name, entry, model, dataset, optimizer, schedule, devices) of every workload the entry stands for; of each,
+        the entry has one value of whatever else was listed.
 
-        What was listed is added to the entry's name, and nothing else is: `digits-sgd`, `digits-devices=2`.
+        What was listed is added to the entry's name, and nothing else is: `digits-sgd`, `digits-micro_batch=8`.
         """
         lists = (self.model, self.dataset, self.optimizer, self.schedule)
-        for combination, devices in itertools.product(itertools.product(*lists), self.devices):
+        for combination, (said, entry), devices in itertools.product(
+            itertools.product(*lists), self._entries(), self.devices
+        ):
             listed = [str(spec) for spec, choices in zip(combination, lists, strict=True) if len(choices) > 1]
-            listed += [f"devices={devices}"] if len(self.devices) > 1 else []
-            yield "-".join([self.name, *listed]), *combination, devices
+            listed += said + ([f"devices={devices}"] if len(self.devices) > 1 else [])
+            yield "-".join([self.name, *listed]), entry, *combination, devices
+
+    def _listed(self) -> dict[str, Listed]:
+        """Keys that have a list in place of one value."""
+        return {key: value for key in Entry.model_fields if isinstance(value := getattr(self, key), Listed)}
+
+    def _entries(self) -> Iterator[tuple[list[str], Entry]]:
+        """The entry for each combination of what stands in lists, and what a name says of it: `order=single`."""
+        lists = self._listed()
+        for values in itertools.product(*lists.values()):
+            chosen = dict(zip(lists, values, strict=True))
+            said = [f"{key}={_word(value)}" for key, value in chosen.items() if len(lists[key]) > 1]
+            yield said, self.model_copy(update=chosen)
 
     @property
     def candidates(self) -> int:
@@ -514,12 +563,13 @@ class Entry(Strict):
 
     def trial_count(self, most: int) -> int:
         """How many trials it asks for, where no dataset has more than so many examples."""
-        lists = len(self.model) * len(self.dataset) * len(self.optimizer) * len(self.schedule) * len(self.devices)
+        lists: list[Sequence[Any]] = [self.model, self.dataset, self.optimizer, self.schedule, self.devices]
+        workloads = math.prod(map(len, [*lists, *self._listed().values()]))
         trained = (
             self.search.trials + self.search.refine + self.confirmations if "steps_to_target" in self.measure else 0
         )
         timed = self.timing.processes * len(set(self.measure) - {"steps_to_target"})
-        return lists * len(self.sizes(most)) * (trained + timed)
+        return workloads * len(self.sizes(most)) * (trained + timed)
 
     def sizes(self, most: int) -> list[int]:
         """The batch sizes, those of a range up to `most`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,16 +104,20 @@ def _check_ghost_batch(
     source: Document, path: KeyPath, spec: Spec, workload: dict[str, Any], sizes: list[int]
 ) -> Iterator[Problem]:
     """What is normalised together, of a device's share, is cut into whole ghost batches, or is no larger than one."""
-    ghost, micro_batch = spec.options.get("ghost_batch"), workload.get("micro_batch")
+    ghost = spec.options.get("ghost_batch")
     if spec.options.get("norm") != "ghost" or type(ghost) is not int or ghost < 1:
         return
     counts = [count for count in one_or_more(workload.get("devices", 1)) if type(count) is int and count > 0]
-    for size, share in ((size, size // count) for size in sizes for count in counts if size % count == 0):
+    parts = one_or_more(workload.get("micro_batch"))
+    for size, count, micro_batch in itertools.product(sizes, counts, parts):
+        if size % count:
+            continue
+        share = size // count
         part = min(share, micro_batch) if type(micro_batch) is int and micro_batch > 0 else share
         uneven = next((each for each in (part, share % part) if each > ghost and each % ghost), None)
         if uneven or (workload.get("growth") and size % ghost):
-            parts = f", of which {uneven:,} pass at once" if uneven not in (None, size) else ""
-            message = f"found {ghost:,}, which does not divide the batch size {size:,}{parts}"
+            of_it = f", of which {uneven:,} pass at once" if uneven not in (None, size) else ""
+            message = f"found {ghost:,}, which does not divide the batch size {size:,}{of_it}"
             yield at(source, (*path, spec.name, "ghost_batch"), message)
             return
 
@@ -181,7 +186,7 @@ def _check_decay(
     source: Document, here: KeyPath, workload: dict[str, Any], optimizers: list[tuple[Spec, Component]]
 ) -> Iterator[Problem]:
     """What leaves some parameters without decay needs some decay."""
-    if workload.get("decay") != "matrices":
+    if "matrices" not in one_or_more(workload.get("decay")):
         return
     search = workload.get("search")
     for spec, component in optimizers:
