@@ -92,14 +92,15 @@ def test_a_miss_is_marked_at_its_budget_and_nothing_stands_where_there_is_no_num
     slope = marks["slope -1: perfect scaling"]
     x, y = slope.get_xdata(), slope.get_ydata()
     assert math.log(y[-1] / y[0]) / math.log(x[-1] / x[0]) == pytest.approx(-1)
-    assert any(label.startswith("S_min + E_min/B") for label in marks)
+    assert any(label.startswith("S_min (1 + (B_crit/B)") for label in marks)
     assert panel.get_title() == "a $x_1$ & b"
 
 
 def test_a_best_trial_without_a_learning_rate_has_no_mark_among_the_best(archive, monkeypatch):
     trials = archive.studies()[0].trials
     made = [replace(each, study=replace(each.study, trials=trials)) for each in (summary(8, 50), summary(16, 40))]
-    made[1] = replace(made[1], found=replace(made[1].found, metaparameters={}, attempts=()))
+    (best,) = made[1].found.attempts
+    made[1] = replace(made[1], found=replace(made[1].found, attempts=(replace(best, metaparameters={}),)))
     monkeypatch.setattr(plot, "summaries", lambda _: made)
     lines = {line.get_label(): line for line in plot._drawn(archive, "learning_rates").axes[0].get_lines()}
     assert list(lines["the best"].get_xdata()) == [8]
