@@ -77,7 +77,7 @@ def test_a_captured_step_augments_each_batch_by_its_own_numbers():
 
 @pytest.mark.parametrize(("optimizer", "graphed"), [("momentum", True), ("sam", True), ("muon", False)])
 def test_what_a_step_does_around_an_optimizer_is_captured_with_it(optimizer, graphed):
-    of, data = with_search("clip: {log_uniform: [0.1, 1]}, ema: 0.9", optimizer)
+    of, data = with_search("clip: {log_uniform: [0.1, 1]}, ema: 0.9, label_smoothing: {uniform: [0, 0.3]}", optimizer)
     trials = of.draws()[:4]
     on_cpu = OneByOne(of, data, torch.device("cpu"), trials, WAY)
     there = build.data(of.workload, Path(), CUDA)

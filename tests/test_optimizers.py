@@ -533,6 +533,18 @@ def test_trials_with_labels_smoothed_otherwise_train_stacked_as_each_does_alone_
     assert apart(one, stacked, trials[1:]) < 1e-9
 
 
+def test_a_probe_sees_the_loss_that_is_trained():
+    of, data = with_search("label_smoothing: {uniform: [0.1, 0.5]}")
+    outputs, targets = torch.randn(4, data.classes, dtype=torch.float64), torch.arange(4) % data.classes
+    for trial in of.draws()[:2]:
+        seen = probing.Copies(of, data, CPU).show(
+            lambda moment: {"loss": float(moment.loss(outputs, targets))}, trial, {}, seed=0
+        )
+        share = trial.metaparameters["label_smoothing"]
+        expected = torch.nn.functional.cross_entropy(outputs, targets, label_smoothing=share)
+        assert seen["loss"] == pytest.approx(float(expected), rel=1e-12)
+
+
 @pytest.mark.parametrize("way", [OneByOne, Stacked])
 def test_smoothing_changes_what_is_trained_and_not_how_it_is_read(way):
     (plain, data), (smooth, _) = with_search(""), with_search("label_smoothing: 0.4")
