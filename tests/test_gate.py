@@ -11,7 +11,7 @@ from summaries import summary
 
 from bench.conclude import gate as stages
 from bench.conclude.evidence import rcp_p
-from bench.conclude.sides import Side
+from bench.conclude.sides import Contender, Side
 from bench.conclude.verdicts import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 from bench.errors import BenchError
 
@@ -55,7 +55,7 @@ def test_a_candidate_worse_than_tolerated_beyond_doubt_fails():
 
 
 def test_what_chance_explains_is_inconclusive_and_says_what_would_settle_it():
-    judgement = judge([study(BASE)], [study(worse(1.22))])
+    judgement = judge([study(BASE, resolution=0.01)], [study(worse(1.22), resolution=0.01)])
     (found,) = judgement.rulings
     assert (found.verdict, judgement.exit_code) == ("inconclusive", INCONCLUSIVE)
     assert 1.25 < found.detectable < 1.6
@@ -64,10 +64,16 @@ def test_what_chance_explains_is_inconclusive_and_says_what_would_settle_it():
 
 
 def test_the_seeds_said_to_settle_it_do():
-    found = ruling([study(BASE)], [study(worse(1.22))])
+    found = ruling([study(BASE, resolution=0.01)], [study(worse(1.2), resolution=0.01)])
     times = found.needed / len(BASE)
     more = BASE * math.ceil(times)
-    assert ruling([study(more)], [study(worse(1.22, more))]).verdict == "pass"
+    assert ruling([study(more, resolution=0.01)], [study(worse(1.2, more), resolution=0.01)]).verdict == "pass"
+
+
+def test_what_evaluations_hide_no_seeds_would_settle():
+    found = ruling([study(BASE)], [study(worse(1.22))])
+    assert (found.verdict, found.needed) == ("inconclusive", None)
+    assert "evaluations are too far apart to settle it; lower 'resolution'" in found.note
 
 
 def test_equal_trainings_are_identical_whatever_their_spread():
@@ -193,7 +199,9 @@ def test_not_a_number_is_an_error_on_either_side():
     good = side(study(BASE))
     for place, code in ((0, NOT_COMPARABLE), (1, INCOMPLETE)):
         sides = [good, good]
-        sample = replace(good.samples["w", 32], steps=(100.0, math.nan, 98, 110, 102), trajectory="x")
+        (best,) = good.samples["w", 32].contenders
+        spoiled = replace(best, each=((90, 100.0), (90, math.nan), (90, 98), (90, 110), (90, 102)))
+        sample = replace(good.samples["w", 32], contenders=(spoiled,), trajectory="x")
         sides[place] = Side("broken", "gated", good.environments, {sample.key: sample})
         judgement = gate(plan_of(), *sides)
         assert (judgement.verdict, judgement.exit_code) == ("error", code)
@@ -214,7 +222,10 @@ def test_a_candidate_of_another_suite_or_source_is_incomplete_and_two_sources_si
     assert stages.gate(plan_of(rules), *both, same_source=False).verdict == "pass"
 
 
-@pytest.mark.parametrize("changes", [{"steps": (10.0,) * 5}, {"budget": 999}, {"test_errors": (0.5,)}])
+TOLD = (Contender({"learning_rate": 0.1}, 0, 90, ((9, 10.0),) * 5),)
+
+
+@pytest.mark.parametrize("changes", [{"contenders": TOLD}, {"budget": 999}, {"test_errors": (0.5,)}])
 def test_a_base_that_tells_other_numbers_of_equal_trainings_is_not_believed(changes):
     base = side(study(BASE, digest="x"))
     edited = replace(base, samples={key: replace(each, **changes) for key, each in base.samples.items()})

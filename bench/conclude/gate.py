@@ -145,7 +145,7 @@ def _apart(rulings: Sequence[Ruling]) -> Iterator[str]:
 def _unsettled(ruling: Ruling, alpha: float) -> Ruling:
     """An inconclusive ruling with what it could have seen, were it alone at this level, and what would settle it."""
     assert ruling.limit is not None
-    timed = ruling.measure in TIMING
+    timed, coarse = ruling.measure in TIMING, False
     if timed:
         seen, needed = settle.processes(pair_logs(ruling.base, ruling.candidate), ruling.limit, alpha)
     else:
@@ -154,11 +154,15 @@ def _unsettled(ruling: Ruling, alpha: float) -> Ruling:
         if ruling.ratio and ruling.ratio.resolved:
             off, strata = math.log(ruling.ratio.value / ruling.limit), max(1, len(ruling.by.strata))
             needed = settle.more_seeds(ruling.by.spread, off, len(ruling.candidate.each), strata, alpha)
+            coarse = ruling.by.spread is not None and settle.hidden(ruling.by.spread) >= abs(off)
     falls, unit = higher_is_better(ruling.measure), "processes" if timed else "seeds"
     detectable = ruling.limit * math.exp(-seen if falls else seen) if math.isfinite(seen) else None
     change = f"{'a fall' if falls else 'a rise'} to {detectable:.3g} times the base" if detectable else ""
+    enough = (
+        f"{needed:,} {unit} a side would settle it" if needed else f"no {settle.MOST_RUNS:,} {unit} would settle it"
+    )
     notes = [
         f"could have seen {change}" if change else "too few met the target to tell the spread",
-        f"{needed:,} {unit} a side would settle it" if needed else f"no {settle.MOST_RUNS:,} {unit} would settle it",
+        "evaluations are too far apart to settle it; lower 'resolution'" if coarse else enough,
     ]
     return replace(ruling, exit_code=INCONCLUSIVE, detectable=detectable, needed=needed, note="; ".join(notes))

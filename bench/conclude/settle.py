@@ -30,26 +30,33 @@ def processes(logs: Sequence[float], limit: float, alpha: float) -> tuple[float,
 
 def seeds(spread: Medians | None, alpha: float) -> float:
     """The same of seeds, for their number alone: how far from the limit the logarithm of the ratio must lie, infinity
-    where they tell no spread. Half of what evaluations hide is added, since only what is known counts.
+    where they tell no spread.
     """
-    if spread is None or not spread.freedom > 0 or not math.isfinite(spread.high - spread.low):
+    if spread is None or not spread.freedom > 0:
         return math.inf
-    return reach(float(spread.error), 1.0, int(spread.freedom), alpha) + float(spread.high - spread.low) / 2
+    return reach(float(spread.error), 1.0, int(spread.freedom), alpha) + hidden(spread)
 
 
 def more_seeds(spread: Medians | None, off: float, now: int, candidates: int, alpha: float) -> int | None:
     """The seeds a side that would settle a difference `off` from the limit, if all else stayed as it is, None for more
     than MOST_RUNS; now: how many there are, of each of so many candidates.
     """
-    if spread is None or not spread.freedom > 0 or not math.isfinite(spread.high - spread.low):
+    if spread is None or not spread.freedom > 0:
         return None
-    gap, per_seed = float(spread.high - spread.low) / 2, float(spread.error) * math.sqrt(now)
+    per_seed = float(spread.error) * math.sqrt(now)
 
     def reach_of(count: int) -> float:
         few = least_p([(count, count)] * candidates) > alpha
-        return math.inf if few else gap + reach(per_seed, 1 / count, 2 * candidates * (count - 1), alpha)
+        return math.inf if few else hidden(spread) + reach(per_seed, 1 / count, 2 * candidates * (count - 1), alpha)
 
     return _needed(off, reach_of)
+
+
+def hidden(spread: Medians) -> float:
+    """What the logarithm of the ratio loses since seeds are only known between evaluations: half of what is not known
+    of it.
+    """
+    return float(spread.high - spread.low) / 2
 
 
 def reach(deviation: float, share: float, freedom: int, alpha: float) -> float:

@@ -92,9 +92,7 @@ def confirm(world: World, rng: numpy.random.Generator, true: Floats, budget: Flo
         seeds = crossed(world, rng, each)
         missed = (rng.random(each.shape) < world.missing) | (seeds.most > budget[..., None])
         found.append(
-            Seeds(
-                numpy.where(missed, budget[..., None] + 1, seeds.least), numpy.where(missed, numpy.inf, seeds.most)
-            )
+            Seeds(numpy.where(missed, budget[..., None] + 1, seeds.least), numpy.where(missed, numpy.inf, seeds.most))
         )
     return found
 

@@ -53,8 +53,8 @@ def comparison_table(comparison: Comparison) -> Table:
         rows.append(["geometric mean", "", shown(measure), "", "", number(mean), "", str(count), ""])
     base, candidate = comparison.base, comparison.candidate
     notes = [
-        f"better, worse: p at most {ALPHA} after adjusting for the false discovery rate, steps apart from times and memory "
-        "and from test errors; ~: nothing can be said, with the rise that would have been seen four times of five.",
+        f"better, worse: p at most {ALPHA} after adjusting for the false discovery rate, apart for steps, for times "
+        "and memory, and for test errors; ~: nothing can be said; the ratio would have been seen four times of five.",
         *_levels(comparison.rows),
         *(f"{_place(row)}: {row.note}." for row in comparison.rows if row.note),
         *_environments(comparison),
@@ -166,7 +166,7 @@ def _amount(value: float, budget: float, factor: float) -> str:
 
 def _told(row: Row) -> str:
     """The difference; where nothing can be said, with how large a one would have been seen."""
-    return f"{row.difference} (below {number(row.detectable)}x)" if row.detectable else row.difference
+    return f"{row.difference} (sees {number(row.detectable)}x)" if row.detectable else row.difference
 
 
 def _p(p: float | None) -> str:
@@ -184,9 +184,14 @@ def _place(row: Row | Ruling) -> str:
 
 def _levels(rows: Sequence[Row | Ruling]) -> list[str]:
     """How sure the intervals of a table are, in a sentence; none where there is no interval."""
-    medians = {len(each.each): each.median for row in rows for each in (row.base, row.candidate)}
-    known = {count: found.confidence for count, found in medians.items() if found and found.confidence}
-    levels = [f"of {count} values {level:.0%}" for count, level in sorted(known.items())]
+    medians = {
+        (len(each.each), each.median.confidence) for row in rows for each in (row.base, row.candidate) if each.median
+    }
+    known: dict[int, list[str]] = {}
+    for count, confidence in sorted(medians):
+        if confidence:
+            known.setdefault(count, []).append(f"{confidence:.0%}")
+    levels = [f"of {count} values {' or '.join(each)}" for count, each in known.items()]
     if not levels:
         return []
     return [f"[low, high]: the interval of a ratio is one of {CONFIDENCE:.0%}, that of a median {', '.join(levels)}."]
