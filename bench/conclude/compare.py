@@ -1,11 +1,11 @@
 """Two sides -> what differs: a row for each workload, batch size and measure, with its evidence, and one for each
 workload over its batch sizes.
 
-How steps to target are tested depends on what was confirmed. The same metaparameters on both sides are compared each
-with itself, by ranks, and nothing is assumed of how seeds vary. Sides that were tuned apart differ by what their
-searches found, too: their smallest medians are compared, as if seeds varied log-normally, with the noise of tuning in
-the error. Ranks of few seeds cannot be evidence among many rows; there the log-normal model serves as well, if no seed
-missed.
+How steps to target are tested depends on what was confirmed. Of the same metaparameters on both sides each is compared
+with itself, by ranks, and nothing is assumed of how seeds vary. Where seeds were overtaken, which ranks cannot use, and
+where ranks of so few seeds are no evidence among so many rows, smallest medians are compared, as if seeds varied
+log-normally. So are sides that were tuned apart, with the noise of tuning in the error. A miss has no place in such a
+model: where a seed missed ranks decide, of sides that were tuned apart together with the model, whichever says less.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bench.conclude.evidence import (
     seeds_of,
 )
 from bench.conclude.sides import Contender, Key, Sample, Side, other_devices, other_target, unlike
-from bench.stats import Interval, MedianInterval, median_interval, smallest_median_interval
+from bench.stats import Interval, MedianInterval, median, median_interval, smallest_median_interval
 
 ALPHA = 0.05
 
@@ -79,6 +79,16 @@ class Values:
         )
 
     @property
+    def missed(self) -> bool:
+        """Whether a seed did not meet the target in the whole of its budget."""
+        return any(math.isinf(by) and after >= self.budget for each in self.contenders for after, by in each.each)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a seed ended before, for its number could not matter any more."""
+        return any(math.isinf(by) and after < self.budget for each in self.contenders for after, by in each.each)
+
+    @property
     def seeds(self) -> list[Seeds]:
         """Of every contender, or the values themselves where there are no contenders."""
         return [seeds_of(each.each) for each in self.contenders] or [exactly(self.each)]
@@ -89,12 +99,14 @@ class Contrast:
     """How seeds are compared: by ranks within strata, by their smallest medians, or, to be on the safe side, by both.
 
     strata: of ranks, none where they are not used.  medians: None where they are not used.  spread: how well the
-    logarithm of the ratio is known, by either; None where the seeds cannot tell.
+    logarithm of the ratio is known, by either; None where the seeds cannot tell.  apart: whether the sides were tuned
+    apart.
     """
 
     strata: tuple[Stratum, ...]
     medians: Medians | None
     spread: Medians | None
+    apart: bool
 
     def p_values(self, ratio: float) -> tuple[float, float]:
         """One-sided p-values for "the candidate's are more than `ratio` times the base's", and for "less"."""
@@ -195,22 +207,23 @@ def contrast(base: Values, candidate: Values, least: float = 1.0) -> Contrast:
 
     least: the p-value that has to be in reach, for a row to be evidence among many.
     """
-    after, before = candidate.seeds, base.seeds
-    whole = all(bool(numpy.isfinite(seeds.most).all()) for seeds in (*after, *before))
+    after, before, strata = candidate.seeds, base.seeds, _strata(base, candidate)
+    missed = base.missed or candidate.missed
     # Values that do not vary, or are 0, have no logarithm to vary.
-    varies = (
-        all(bool((seeds.least > 0).all()) for seeds in (*after, *before)) and float(pooled([*after, *before])[0]) > 0
-    )
-    strata = _strata(base, candidate)
-    best: tuple[Stratum, ...] = ((after[0], before[0]),)
-    if strata:
-        normal = whole and varies and least_p(evidence.sizes(strata)) > least
-        found = medians(after, before, apart=False) if varies else None
-        return Contrast(
-            () if normal else strata, found if normal else None, found if normal else _spread(strata, found)
-        )
-    found = medians(after, before, apart=True) if varies else None
-    return Contrast(() if found and whole else best, found, found)
+    positive = all(bool((seeds.least > 0).all()) for seeds in (*after, *before))
+    varies = positive and any(float(each) > 0 for each in pooled([*after, *before])[:2])
+    found = medians(after, before, apart=not strata) if varies else None
+    if not strata:
+        best = min(after, key=_median), min(before, key=_median)
+        return Contrast((best,) if missed or not found else (), found, found, apart=True)
+    few = base.overtaken or candidate.overtaken or least_p(evidence.sizes(strata)) > least
+    if found and few and not missed:
+        return Contrast((), found, found, apart=False)
+    return Contrast(strata, None, _spread(strata, found), apart=False)
+
+
+def _median(seeds: Seeds) -> float:
+    return median(seeds.most.tolist())
 
 
 def _strata(base: Values, candidate: Values) -> tuple[Stratum, ...]:
@@ -232,9 +245,19 @@ def _spread(strata: Sequence[Stratum], found: Medians | None) -> Medians | None:
     """How well ranks know the logarithm of the ratio: about as well as means within strata do."""
     if found is None:
         return None
-    deviation, freedom = pooled([seeds for both in strata for seeds in both])
+    deviation, rounding, freedom = pooled([seeds for both in strata for seeds in both])
     share = sum(1 / n + 1 / m for n, m in evidence.sizes(strata)) / len(strata) ** 2
-    return Medians(found.low, found.high, deviation * math.sqrt(share), freedom)
+    error = numpy.sqrt((deviation**2 + rounding**2) * share)
+    gaps = [math.log(most / least) for both in strata for seeds in both for least, most in _known(seeds)]
+    hidden = numpy.asarray(fmean(gaps) if gaps else 0.0)
+    middle = (found.low + found.high) / 2
+    return Medians(middle - hidden, middle + hidden, error, freedom)
+
+
+def _known(seeds: Seeds) -> list[tuple[float, float]]:
+    """The first and the last step that each seed may have taken that met the target."""
+    both = zip(seeds.least.tolist(), seeds.most.tolist(), strict=True)
+    return [(least, most) for least, most in both if math.isfinite(most)]
 
 
 def ratio_of(base: Values, candidate: Values, by: Contrast | None = None) -> Interval | None:
@@ -409,12 +432,15 @@ def _over(rows: Sequence[Row]) -> tuple[tuple[float, float], tuple[float, float]
     """One-sided p-values over batch sizes, and the interval: of ranks, where each was compared by them, with the strata
     of all; else of the mean of what the smallest medians differ by.
     """
-    strata = [_strata(row.base, row.candidate) for row in rows]
-    if all(strata):
-        together = Contrast(tuple(each for of_one in strata for each in of_one), None, None)
-        return together.p_values(1.0), together.interval
-    each = [medians(row.candidate.seeds, row.base.seeds, apart=not strata) for row in rows]
-    whole = Contrast((), evidence.mean_of(each), None)
+    each = [contrast(row.base, row.candidate) for row in rows]
+    if all(by.medians is None and not by.apart for by in each):
+        whole = Contrast(tuple(stratum for by in each for stratum in by.strata), None, None, apart=False)
+    else:
+        known = [
+            medians(row.candidate.seeds, row.base.seeds, apart=by.apart) for row, by in zip(rows, each, strict=True)
+        ]
+        mean = evidence.mean_of([found for found in known if found.freedom > 0 and found.error > 0])
+        whole = Contrast((), mean, None, apart=True)
     return whole.p_values(1.0), whole.interval
 
 

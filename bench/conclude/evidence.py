@@ -175,11 +175,13 @@ def medians(candidate: Sequence[Seeds], base: Sequence[Seeds], *, apart: bool) -
 
     apart: whether each side searched for its metaparameters, so that what the searches found adds noise (`tuning`).
 
-    The deviation is pooled over the seeds of all metaparameters that met the target, and holds that of rounding up to
-    evaluations. The median of n normal values has a variance of about pi/(2 n + pi - 2) of theirs: exact for n = 1 and
-    for many, 2 % low at 5.
+    The deviation is pooled over the seeds of all metaparameters (`pooled`), and rounding is added to it. The median of
+    n normal values has a variance of about pi/(2 n + pi - 2) of theirs: exact for n = 1 and for many, 2 % low at 5.
+
+    Rounding to values w apart shifts what varies little by up to w/2, and what has a deviation s by about
+    exp(-2 pi^2 s^2/w^2) of that (Widrow and Kollar 2008): so much is not known of a median, whatever its seeds.
     """
-    deviation, freedom = pooled([*candidate, *base])
+    deviation, rounding, freedom = pooled([*candidate, *base])
     share = sum(
         (tuning(len(side)) if apart else 1.0) * math.pi / (2 * side[0].least.shape[-1] + math.pi - 2)
         for side in (candidate, base)
@@ -188,7 +190,21 @@ def medians(candidate: Sequence[Seeds], base: Sequence[Seeds], *, apart: bool) -
         [numpy.log(_smallest_median([getattr(seeds, end) for seeds in side])) for end in ("least", "most")]
         for side in (candidate, base)
     )
-    return Medians(least - base_most, most - base_least, deviation * math.sqrt(share), freedom)
+    low, high = least - base_most, most - base_least
+    # Of both medians together, and as if both were known to within the same share.
+    apart_by = numpy.where(numpy.isfinite(high - low) & (high > low), high - low, 1.0)
+    smooth = numpy.maximum(deviation**2 - rounding**2, 0) * share / 2
+    hidden = apart_by / 2 * numpy.exp(-2 * (2 * math.pi / apart_by) ** 2 * smooth)
+    known, middle = (
+        numpy.isfinite(high - low) & (high > low),
+        numpy.where(numpy.isfinite(high - low), low + high, 0) / 2,
+    )
+    return Medians(
+        numpy.where(known, middle - hidden, low),
+        numpy.where(known, middle + hidden, high),
+        numpy.sqrt((deviation**2 + rounding**2) * share),
+        freedom,
+    )
 
 
 def mean_of(each: Sequence[Medians]) -> Medians:
@@ -207,13 +223,18 @@ def _smallest_median(samples: Sequence[Floats]) -> Floats:
     return found
 
 
-def pooled(candidates: Sequence[Seeds]) -> tuple[Floats, Floats]:
-    """(the deviation [..] of the logarithm of a seed within its candidate, its degrees of freedom [..]), of those that
-    met the target; what rounding up to evaluations hides of it is added.
+def pooled(candidates: Sequence[Seeds]) -> tuple[Floats, Floats, Floats]:
+    """(the deviation [..] of the logarithm of a seed within its candidate, that of rounding up to evaluations, degrees
+    of freedom [..]).
+
+    Of candidates every seed of which met the target, if there are any: where some did not, the others are the faster
+    ones, and vary less.
     """
+    whole = [numpy.isfinite(seeds.most).all(axis=-1) for seeds in candidates]
+    none = ~numpy.any(whole, axis=0)
     squares, freedom, rounding, seen = (numpy.asarray(0.0) for _ in range(4))
-    for seeds in candidates:
-        met = numpy.isfinite(seeds.most)
+    for seeds, every in zip(candidates, whole, strict=True):
+        met = numpy.isfinite(seeds.most) & (every | none)[..., None]
         most = numpy.where(met, seeds.most, seeds.least)
         logs, count = numpy.where(met, numpy.log(seeds.least * most) / 2, 0.0), met.sum(axis=-1)
         mean = logs.sum(axis=-1) / numpy.maximum(count, 1)
@@ -221,8 +242,8 @@ def pooled(candidates: Sequence[Seeds]) -> tuple[Floats, Floats]:
         freedom = freedom + numpy.maximum(count - 1, 0)
         gap = numpy.where(met, numpy.log(most / numpy.maximum(seeds.after, seeds.least / 2)), 0.0)
         rounding, seen = rounding + (gap**2).sum(axis=-1), seen + count
-    variance = squares / numpy.maximum(freedom, 1) + rounding / numpy.maximum(seen, 1) / 12
-    return numpy.sqrt(variance), freedom
+    deviation = numpy.sqrt(squares / numpy.maximum(freedom, 1))
+    return deviation, numpy.sqrt(rounding / numpy.maximum(seen, 1) / 12), freedom
 
 
 def medians_p(found: Medians, ratio: ArrayLike = 1.0) -> tuple[Floats, Floats]:

@@ -134,7 +134,7 @@ def _passed(ruling: Ruling) -> Ruling:
 def _apart(rulings: Sequence[Ruling]) -> Iterator[str]:
     """Says where the candidate has other metaparameters than the base, so that tuning is part of the difference."""
     steps = [ruling for ruling in rulings if ruling.by is not None]
-    apart = [ruling for ruling in steps if ruling.by and ruling.by.medians]
+    apart = [ruling for ruling in steps if ruling.by and ruling.by.apart]
     if apart:
         yield (
             f"the candidate was tuned by itself in {len(apart)} of {len(steps)} studies: their tests allow for the "
