@@ -219,7 +219,7 @@ def contrast(base: Values, candidate: Values, least: float = 1.0) -> Contrast:
     few = base.overtaken or candidate.overtaken or least_p(evidence.sizes(strata)) > least
     if found and few and not missed:
         return Contrast((), found, found, apart=False)
-    return Contrast(strata, None, _spread(strata, found), apart=False)
+    return Contrast(strata, None, _spread(strata) if found else None, apart=False)
 
 
 def _median(seeds: Seeds) -> float:
@@ -241,17 +241,14 @@ def _strata(base: Values, candidate: Values) -> tuple[Stratum, ...]:
     return tuple((seeds_of(each.each), seeds_of(sides[1][name].each)) for name, each in sides[0].items())
 
 
-def _spread(strata: Sequence[Stratum], found: Medians | None) -> Medians | None:
+def _spread(strata: Sequence[Stratum]) -> Medians:
     """How well ranks know the logarithm of the ratio: about as well as means within strata do."""
-    if found is None:
-        return None
     deviation, rounding, freedom = pooled([seeds for both in strata for seeds in both])
     share = sum(1 / n + 1 / m for n, m in evidence.sizes(strata)) / len(strata) ** 2
     error = numpy.sqrt((deviation**2 + rounding**2) * share)
     gaps = [math.log(most / least) for both in strata for seeds in both for least, most in _known(seeds)]
     hidden = numpy.asarray(fmean(gaps) if gaps else 0.0)
-    middle = (found.low + found.high) / 2
-    return Medians(middle - hidden, middle + hidden, error, freedom)
+    return Medians(-hidden, hidden, error, freedom)
 
 
 def _known(seeds: Seeds) -> list[tuple[float, float]]:

@@ -191,14 +191,12 @@ def medians(candidate: Sequence[Seeds], base: Sequence[Seeds], *, apart: bool) -
         for side in (candidate, base)
     )
     low, high = least - base_most, most - base_least
+    known = numpy.isfinite(high - low) & (high > low)
     # Of both medians together, and as if both were known to within the same share.
-    apart_by = numpy.where(numpy.isfinite(high - low) & (high > low), high - low, 1.0)
+    width = numpy.where(known, high - low, 1.0)
+    middle = numpy.where(known, low, 0.0) + width / 2
     smooth = numpy.maximum(deviation**2 - rounding**2, 0) * share / 2
-    hidden = apart_by / 2 * numpy.exp(-2 * (2 * math.pi / apart_by) ** 2 * smooth)
-    known, middle = (
-        numpy.isfinite(high - low) & (high > low),
-        numpy.where(numpy.isfinite(high - low), low + high, 0) / 2,
-    )
+    hidden = width / 2 * numpy.exp(-2 * (2 * math.pi / width) ** 2 * smooth)
     return Medians(
         numpy.where(known, middle - hidden, low),
         numpy.where(known, middle + hidden, high),

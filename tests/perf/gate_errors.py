@@ -177,16 +177,17 @@ def one_of(count: int) -> NDArray[numpy.bool_]:
     return numpy.arange(count)[:, None] % SIZES == numpy.arange(SIZES)
 
 
-COLUMNS = ["CV", "grid", "misses", "tuned", "equals: a rule fails", "equals: each passes"]
+COLUMNS = ["CV", "grid", "misses", "tuned", "equals: any fails", "equals: each passes"]
 CHANGES = (0.25, 0.5, 1.0)
 
 
 def table(count: int) -> list[str]:
     """The README's, line for line: a gate of seven batch sizes with a tolerance of 25 %."""
-    titles = [*COLUMNS, *(f"+{change:.0%}: it fails" for change in CHANGES), "+25%: it passes"]
+    titles = [*COLUMNS, *(f"+{change:.0%}: fails" for change in CHANGES), "+25%: passes"]
     lines = [f"| {' | '.join(titles)} |", f"|{'---:|' * len(titles)}"]
-    worlds = [World(noise, grid) for noise in (0.1, 0.16, 0.25) for grid in (0.05, 0.25)] + [World(0.16, 0.05, 0.15)]
-    for apart, world in ((apart, world) for apart in (False, True) for world in worlds):
+    fine = [World(noise, 0.05) for noise in (0.1, 0.16, 0.25)]
+    alike = [*fine, *(World(world.noise, 0.25) for world in fine), World(0.16, 0.05, 0.15)]
+    for apart, world in (*((False, world) for world in alike), *((True, world) for world in fine)):
         failed, passed = pipelines_of(world, count, everywhere(count, 1), apart=apart).verdicts(0.25)
         rates = [failed.any(axis=1).mean(), passed.mean()]
         one, border = one_of(count), 0.0
@@ -204,9 +205,7 @@ def main() -> None:
     parser.add_argument("--pipelines", type=int, default=500)
     count = parser.parse_args().pipelines
     print("\n".join(table(count)))
-    print(
-        "\n| CV | grid | tuned | tolerance | equals: a rule fails | all at the border: a rule fails | +100% at one is seen |"
-    )
+    print("\n| CV | grid | tuned | tolerance | equals: any fails | all at the border: any fails | +100% at one: seen |")
     print("|---:|" + "---:|" * 6)
     for apart in (False, True):
         for noise in (0.1, 0.16, 0.25):
@@ -216,7 +215,7 @@ def main() -> None:
                 worse = pipelines_of(world, count, at_one(count, 2), apart=apart)
                 more, less = worse.p_values()
                 seen = adjusted(numpy.minimum(1, 2 * numpy.minimum(more, less)))[one_of(count)] <= ALPHA
-                for tolerance in (0.0, 0.25, 1.0):
+                for tolerance in (0.0, 0.1, 0.25, 0.5, 1.0):
                     border = pipelines_of(world, count, everywhere(count, 1 + tolerance), apart=apart)
                     rates = [each.verdicts(tolerance)[0].any(axis=1).mean() for each in (equal, border)]
                     cells = [f"{noise:.0%}", f"{grid:.0%}", "apart" if apart else "alike", f"{tolerance:.0%}"]
