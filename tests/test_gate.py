@@ -118,6 +118,47 @@ def test_steps_to_target_may_be_compared_across_devices():
     assert ruling([study(BASE)], [study(worse(1.01))], device="another").verdict == "pass"
 
 
+def contenders(best, rates=(0.1, 0.2, 0.3), **changes):
+    """A study that confirmed three learning rates, the others a little slower than the best."""
+    others = [({"learning_rate": rate}, worse(1.1, best)) for rate in rates[1:]]
+    return study(best, learning_rate=rates[0], others=others, **changes)
+
+
+def test_seeds_of_every_candidate_are_evidence():
+    alone, three = ruling([study(BASE)], [study(worse(1.5))]), ruling([contenders(BASE)], [contenders(worse(1.5))])
+    assert (alone.p_worse, three.p_worse) == (pytest.approx(1 / 252), pytest.approx(1 / 252**3))
+    assert "apart" not in " ".join(judge([contenders(BASE)], [contenders(worse(1.5))]).notes)
+
+
+def test_a_candidate_that_was_tuned_by_itself_is_told_and_judged_with_the_noise_of_tuning():
+    judgement = judge([contenders(BASE)], [contenders(worse(1.02), (0.4, 0.5, 0.6))])
+    assert judgement.verdict == "pass"
+    (note,) = judgement.notes
+    assert note.startswith(
+        "the candidate was tuned by itself in 1 of 1 studies: their tests allow for the noise of tuning"
+    )
+    assert judge([contenders(BASE)], [contenders(worse(2), (0.4, 0.5, 0.6))]).verdict == "fail"
+
+
+def test_seeds_that_were_overtaken_are_no_misses():
+    late = [(95, 100), (99, 104), (110, math.inf), (110, math.inf), (110, math.inf)]
+    both = []
+    for factor, name in ((1, "base"), (1.02, "candidate")):
+        made = side(study(worse(factor)), name=name)
+        (best,) = made.samples["w", 32].contenders
+        beaten = Contender({"learning_rate": 0.2}, 1, 95, tuple(late))
+        sample = replace(made.samples["w", 32], contenders=(best, beaten), trajectory=name)
+        both.append(replace(made, samples={sample.key: sample}))
+    (found,) = gate(plan_of(), *both).rulings
+    assert (found.verdict, found.note) == ("pass", "")
+
+
+def test_a_base_whose_steps_were_read_by_another_rule_is_not_comparable():
+    found = ruling([replace(study(BASE), rule="first")], [study(BASE)])
+    assert (found.verdict, found.exit_code) == ("error", NOT_COMPARABLE)
+    assert found.note == "steps to target were read by the rule first and are by isotonic"
+
+
 def test_a_lone_regression_among_seven_rules_is_seen():
     sizes = (1, 2, 4, 8, 16, 32, 64)
     base = [study(BASE, size) for size in sizes]

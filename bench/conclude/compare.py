@@ -436,8 +436,8 @@ def _over(rows: Sequence[Row]) -> tuple[tuple[float, float], tuple[float, float]
         known = [
             medians(row.candidate.seeds, row.base.seeds, apart=by.apart) for row, by in zip(rows, each, strict=True)
         ]
-        mean = evidence.mean_of([found for found in known if found.freedom > 0 and found.error > 0])
-        whole = Contrast((), mean, None, apart=True)
+        told = [found for found in known if found.freedom > 0 and found.error > 0]
+        whole = Contrast((), evidence.mean_of(told or known), None, apart=True)
     return whole.p_values(1.0), whole.interval
 
 

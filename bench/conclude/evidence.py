@@ -208,7 +208,8 @@ def medians(candidate: Sequence[Seeds], base: Sequence[Seeds], *, apart: bool) -
 def mean_of(each: Sequence[Medians]) -> Medians:
     """The mean of several differences, the freedom of its error after Welch and Satterthwaite (1946)."""
     squares = [found.error**2 for found in each]
-    freedom = sum(squares) ** 2 / sum(square**2 / found.freedom for square, found in zip(squares, each, strict=True))
+    parts = sum(square**2 / numpy.maximum(found.freedom, 1) for square, found in zip(squares, each, strict=True))
+    freedom = sum(squares) ** 2 / numpy.where(parts > 0, parts, 1.0)
     low, high = (sum(getattr(found, end) for found in each) / len(each) for end in ("low", "high"))
     return Medians(low, high, numpy.sqrt(sum(squares)) / len(each), numpy.asarray(freedom))
 

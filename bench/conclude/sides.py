@@ -58,7 +58,7 @@ class Contender:
     metaparameters: dict[str, Plain] | None
     number: Count | None
     searched: _Size | None
-    each: tuple[Annotated[tuple[Count, Steps], AfterValidator(_in_order)], ...]
+    each: Annotated[tuple[Annotated[tuple[Count, Steps], AfterValidator(_in_order)], ...], Field(min_length=1)]
 
     @property
     def steps(self) -> tuple[float, ...]:
