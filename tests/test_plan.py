@@ -12,6 +12,8 @@ from fakes import fake_study
 
 from bench.ask import check, document, plan
 from bench.ask.description import Component
+from bench.ask.plan import Given
+from bench.errors import BenchError
 from bench.keep import records
 
 SUITE = """
@@ -309,3 +311,14 @@ def test_one_device_said_or_left_out_gives_the_same_ids():
 def test_a_list_of_devices_makes_a_workload_of_each():
     made = plan.make(check.check(document.parse(SUITE + "    devices: [1, 2]\n")))
     assert [(each.name, each.devices) for each in made.workloads] == [("a-devices=1", 1), ("a-devices=2", 2)]
+
+
+def test_a_plan_confirms_what_it_is_given_and_searches_elsewhere():
+    made = plan.make(check.check(document.parse(SUITE)))
+    first, *rest = made.studies
+    given = (Given(3, 90, dict.fromkeys(first.workload.space, 0.1)),)
+    confirming = made.confirming({(first.workload.name, first.batch_size): given})
+    assert [study.given for study in confirming.studies] == [given, *(() for _ in rest)]
+    assert [study.id for study in confirming.studies[1:]] == [study.id for study in rest]
+    with pytest.raises(BenchError, match="the base was confirmed with odd and the suite has"):
+        made.confirming({(first.workload.name, first.batch_size): (Given(3, 90, {"odd": 1}),)})
