@@ -11,6 +11,7 @@ from summaries import summary
 from test_gate import clocked, study
 
 from bench.conclude import baseline
+from bench.conclude.sides import given_by
 from bench.errors import BaselineError, BenchError, IncompleteError
 
 SEEDS = [100, 104, math.inf, 110, 102]
@@ -36,14 +37,32 @@ def test_the_file_is_sorted_small_and_ends_in_a_newline_so_that_it_reviews_well(
     content = json.loads(text)
     assert [study["batch_size"] for study in content["studies"]] == [8, 32, 64]
     assert json.dumps(content, indent=1, sort_keys=True) + "\n" == text
-    assert len(text) < 1_000 * len(content["studies"])
-    assert content["schema_version"] == 1
+    assert len(text) < 1_500 * len(content["studies"])
+    assert content["schema_version"] == 2
 
 
 def test_a_miss_is_null_and_nothing_else_is(tmp_path):
     _, path = saved(tmp_path)
-    steps = [study["steps"] for study in json.loads(path.read_text())["studies"]]
-    assert steps[2] == [100.0, 104.0, None, 110.0, 102.0] or steps[2] == [100, 104, None, 110, 102]
+    (contender,) = json.loads(path.read_text())["studies"][2]["contenders"]
+    assert contender["each"] == [[95, 100], [99, 104], [270, None], [104, 110], [97, 102]]
+    assert (contender["metaparameters"], contender["number"], contender["searched"]) == ({"learning_rate": 0.1}, 0, 90)
+
+
+def test_a_baseline_of_version_1_is_read_as_first_passages_of_metaparameters_that_are_not_known(tmp_path):
+    _, path = saved(tmp_path)
+    content = json.loads(path.read_text())
+    content["schema_version"] = 1
+    for held in content["studies"]:
+        contenders = held.pop("contenders")
+        held["steps"] = [by for _, by in contenders[0]["each"]] if contenders else []
+        del held["rule"], held["given"]
+    path.write_text(json.dumps(content))
+    sample = baseline.read(path).samples["w", 64]
+    assert (sample.steps, sample.rule) == (tuple(SEEDS), "first")
+    (contender,) = sample.contenders
+    assert contender.metaparameters is None
+    assert contender.each == ((99, 100), (103, 104), (270, math.inf), (109, 110), (101, 102))
+    assert given_by(sample) == ()
 
 
 def test_a_baseline_is_not_overwritten_but_replaced_for_a_reason(tmp_path):
@@ -80,14 +99,23 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
 SPOILED = {
     "is not JSON": (lambda text: text[:-20], "Invalid JSON"),
     "of another schema": (
-        lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
-        "version 2; this ben",
+        lambda text: text.replace('"schema_version": 2', '"schema_version": 3'),
+        "version 3; this bench reads versions 1 and 2",
     ),
     "a word for a number": (
         lambda text: text.replace('"budget": 270', '"budget": "270"', 1),
         "studies.1.budget: should be",
     ),
-    "an infinity": (lambda text: text.replace("100.0,", "Infinity,").replace("100,", "Infinity,"), "finite number"),
+    "an infinity": (lambda text: text.replace("     100\n", "     Infinity\n"), "finite number"),
+    "steps that end before they begin": (
+        lambda text: text.replace("     95,\n", "     100,\n"),
+        "should be [after, by] with after < by",
+    ),
+    "a metaparameter that is a list": (
+        lambda text: text.replace('"learning_rate": 0.1', '"learning_rate": [0.1]'),
+        "text or a finite number",
+    ),
+    "a key too many of a contender": (lambda text: text.replace('"searched"', '"odd": 1, "searched"', 1), "odd"),
     "a negative step": (lambda text: text.replace("104", "-104"), "should be greater than 0"),
     "a key too many": (lambda text: text.replace('"found"', '"foound": 1, "found"', 1), "foound"),
     "a study too many": (lambda text: text.replace('"batch_size": 64', '"batch_size": 32'), "twice"),

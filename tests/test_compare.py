@@ -16,8 +16,8 @@ BASE = [100, 104, 98, 110, 102]
 SECONDS = [0.0100, 0.0102, 0.0101, 0.0099, 0.0103]
 
 
-def study(seeds, size=32, seconds=(), tested=(), precision="fp32", **changes):
-    made = summary(size, 90, seeds=seeds, **changes)
+def study(seeds, size=32, seconds=(), tested=(), precision="fp32", steps=90, **changes):
+    made = summary(size, steps, seeds=seeds, **changes)
     confirmed = made.confirmed and replace(made.confirmed, tested=tuple(tested))
     return replace(made, confirmed=confirmed, timed=timed(seconds, precision=precision) if seconds else None)
 
@@ -40,6 +40,77 @@ def test_both_directions_are_told_and_what_chance_explains_is_not():
     for row, factor in zip(found.values(), factors, strict=True):
         assert row.ratio.value == pytest.approx(factor)
         assert row.ratio.low <= factor <= row.ratio.high
+
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def several(best, size=32, rates=(0.1, 0.2, 0.3), learning_rate=0.1, **changes):
+    """A study that confirmed three learning rates, the others a little slower than the best."""
+    others = [({"learning_rate": rate}, [1.1 * value for value in best]) for rate in rates[1:]]
+    return study(best, size, learning_rate=rates[0], others=others, **changes)
+
+
+@pytest.mark.parametrize("factor", [2, 20])
+@pytest.mark.parametrize("made", [study, several])
+def test_a_regression_at_one_of_seven_batch_sizes_is_seen_by_five_seeds_a_side(made, factor):
+    base = [made(BASE, size) for size in SIZES]
+    worse = [factor * value for value in BASE]
+    for candidate in (made(worse, 64), made(worse, 64, steps=90 * factor, learning_rate=0.4, budget=9999)):
+        found = rows(base, [*base[:6], candidate])
+        assert [row.difference for row in found.values()] == ["~"] * 6 + ["worse"]
+        assert found[64, "steps_to_target"].ratio.low > 1.5
+
+
+def test_where_every_seed_of_one_batch_size_of_seven_misses_it_is_seen():
+    base = [study(BASE, size) for size in SIZES]
+    found = rows(base, [*base[:6], study([math.inf] * 5, 64)])
+    assert found[64, "steps_to_target"].difference == "worse"
+
+
+def test_a_row_of_which_nothing_can_be_said_tells_what_it_would_have_seen():
+    base = [several(BASE, size) for size in SIZES]
+    comparison = compare(side(*base), side(*[several([1.02 * value for value in BASE], size) for size in SIZES]))
+    for row in comparison.rows:
+        assert 1.02 < row.detectable < 1.3
+    table = comparison_table(comparison)
+    assert table.rows[0][-1].startswith("~ (sees 1.")
+    assert table.records[0]["detectable"] == comparison.rows[0].detectable
+    found = rows(base, [*base[:6], several([1.02 * comparison.rows[6].detectable * value for value in BASE], 64)])
+    assert found[64, "steps_to_target"].difference == "worse"
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.2, 0.3), (0.1, 0.2, 0.4)])
+def test_what_no_row_shows_the_workload_as_a_whole_does(rates):
+    noisy = [100, 118, 88, 131, 95]
+    base = [several(noisy, size) for size in SIZES]
+    candidate = [several([1.12 * value for value in noisy], size, rates) for size in SIZES]
+    comparison = compare(side(*base), side(*candidate))
+    assert {row.difference for row in comparison.rows} == {"~"}
+    (whole,) = comparison.pooled
+    assert (whole.workload, whole.sizes, whole.difference) == ("w", 7, "worse")
+    assert whole.ratio.low <= 1.12 <= whole.ratio.high
+    assert ["w", "7 together", "steps to target"] in [row[:3] for row in comparison_table(comparison).rows]
+
+
+def test_tuning_apart_makes_evidence_weaker():
+    base = several(BASE)
+    alike, apart = (
+        rows([base], [several([1.2 * v for v in BASE], 32, rates)]) for rates in ((0.1, 0.2, 0.3), (1, 2, 3))
+    )
+    assert alike[32, "steps_to_target"].p < apart[32, "steps_to_target"].p
+
+
+def test_p_values_of_steps_are_not_taxed_for_times():
+    base, candidate = several(BASE, seconds=SECONDS), several([1.5 * v for v in BASE], seconds=SECONDS[::-1])
+    alone = rows([several(BASE)], [several([1.5 * v for v in BASE])])[32, "steps_to_target"].p
+    assert rows([base], [candidate])[32, "steps_to_target"].p == alone
+
+
+def test_other_rules_of_steps_to_target_are_unlike():
+    first = replace(study(BASE), rule="first")
+    row = rows([first], [study(BASE)])[32, "steps_to_target"]
+    assert (row.difference, row.note) == ("unlike", "steps to target were read by the rule first and are by isotonic")
 
 
 def test_every_measure_has_a_row_and_throughput_is_better_when_it_rises():

@@ -11,7 +11,7 @@ from summaries import summary
 
 from bench.conclude import gate as stages
 from bench.conclude.evidence import rcp_p
-from bench.conclude.sides import Side
+from bench.conclude.sides import Contender, Side
 from bench.conclude.verdicts import FAILED, INCOMPLETE, INCONCLUSIVE, NOT_COMPARABLE, PASSED
 from bench.errors import BenchError
 
@@ -55,7 +55,7 @@ def test_a_candidate_worse_than_tolerated_beyond_doubt_fails():
 
 
 def test_what_chance_explains_is_inconclusive_and_says_what_would_settle_it():
-    judgement = judge([study(BASE)], [study(worse(1.22))])
+    judgement = judge([study(BASE, resolution=0.01)], [study(worse(1.22), resolution=0.01)])
     (found,) = judgement.rulings
     assert (found.verdict, judgement.exit_code) == ("inconclusive", INCONCLUSIVE)
     assert 1.25 < found.detectable < 1.6
@@ -64,10 +64,16 @@ def test_what_chance_explains_is_inconclusive_and_says_what_would_settle_it():
 
 
 def test_the_seeds_said_to_settle_it_do():
-    found = ruling([study(BASE)], [study(worse(1.22))])
+    found = ruling([study(BASE, resolution=0.01)], [study(worse(1.2), resolution=0.01)])
     times = found.needed / len(BASE)
     more = BASE * math.ceil(times)
-    assert ruling([study(more)], [study(worse(1.22, more))]).verdict == "pass"
+    assert ruling([study(more, resolution=0.01)], [study(worse(1.2, more), resolution=0.01)]).verdict == "pass"
+
+
+def test_what_evaluations_hide_no_seeds_would_settle():
+    found = ruling([study(BASE)], [study(worse(1.22))])
+    assert (found.verdict, found.needed) == ("inconclusive", None)
+    assert "evaluations are too far apart to settle it; lower 'resolution'" in found.note
 
 
 def test_equal_trainings_are_identical_whatever_their_spread():
@@ -110,6 +116,47 @@ def test_a_candidate_that_misses_more_seeds_than_the_base_is_no_pass():
 
 def test_steps_to_target_may_be_compared_across_devices():
     assert ruling([study(BASE)], [study(worse(1.01))], device="another").verdict == "pass"
+
+
+def contenders(best, rates=(0.1, 0.2, 0.3), **changes):
+    """A study that confirmed three learning rates, the others a little slower than the best."""
+    others = [({"learning_rate": rate}, worse(1.1, best)) for rate in rates[1:]]
+    return study(best, learning_rate=rates[0], others=others, **changes)
+
+
+def test_seeds_of_every_candidate_are_evidence():
+    alone, three = ruling([study(BASE)], [study(worse(1.5))]), ruling([contenders(BASE)], [contenders(worse(1.5))])
+    assert (alone.p_worse, three.p_worse) == (pytest.approx(1 / 252), pytest.approx(1 / 252**3))
+    assert "apart" not in " ".join(judge([contenders(BASE)], [contenders(worse(1.5))]).notes)
+
+
+def test_a_candidate_that_was_tuned_by_itself_is_told_and_judged_with_the_noise_of_tuning():
+    judgement = judge([contenders(BASE)], [contenders(worse(1.02), (0.4, 0.5, 0.6))])
+    assert judgement.verdict == "pass"
+    (note,) = judgement.notes
+    assert note.startswith(
+        "the candidate was tuned by itself in 1 of 1 studies: their tests allow for the noise of tuning"
+    )
+    assert judge([contenders(BASE)], [contenders(worse(2), (0.4, 0.5, 0.6))]).verdict == "fail"
+
+
+def test_seeds_that_were_overtaken_are_no_misses():
+    late = [(95, 100), (99, 104), (110, math.inf), (110, math.inf), (110, math.inf)]
+    both = []
+    for factor, name in ((1, "base"), (1.02, "candidate")):
+        made = side(study(worse(factor)), name=name)
+        (best,) = made.samples["w", 32].contenders
+        beaten = Contender({"learning_rate": 0.2}, 1, 95, tuple(late))
+        sample = replace(made.samples["w", 32], contenders=(best, beaten), trajectory=name)
+        both.append(replace(made, samples={sample.key: sample}))
+    (found,) = gate(plan_of(), *both).rulings
+    assert (found.verdict, found.note) == ("pass", "")
+
+
+def test_a_base_whose_steps_were_read_by_another_rule_is_not_comparable():
+    found = ruling([replace(study(BASE), rule="first")], [study(BASE)])
+    assert (found.verdict, found.exit_code) == ("error", NOT_COMPARABLE)
+    assert found.note == "steps to target were read by the rule first and are by isotonic"
 
 
 def test_a_lone_regression_among_seven_rules_is_seen():
@@ -193,7 +240,9 @@ def test_not_a_number_is_an_error_on_either_side():
     good = side(study(BASE))
     for place, code in ((0, NOT_COMPARABLE), (1, INCOMPLETE)):
         sides = [good, good]
-        sample = replace(good.samples["w", 32], steps=(100.0, math.nan, 98, 110, 102), trajectory="x")
+        (best,) = good.samples["w", 32].contenders
+        spoiled = replace(best, each=((90, 100.0), (90, math.nan), (90, 98), (90, 110), (90, 102)))
+        sample = replace(good.samples["w", 32], contenders=(spoiled,), trajectory="x")
         sides[place] = Side("broken", "gated", good.environments, {sample.key: sample})
         judgement = gate(plan_of(), *sides)
         assert (judgement.verdict, judgement.exit_code) == ("error", code)
@@ -214,7 +263,10 @@ def test_a_candidate_of_another_suite_or_source_is_incomplete_and_two_sources_si
     assert stages.gate(plan_of(rules), *both, same_source=False).verdict == "pass"
 
 
-@pytest.mark.parametrize("changes", [{"steps": (10.0,) * 5}, {"budget": 999}, {"test_errors": (0.5,)}])
+TOLD = (Contender({"learning_rate": 0.1}, 0, 90, ((9, 10.0),) * 5),)
+
+
+@pytest.mark.parametrize("changes", [{"contenders": TOLD}, {"budget": 999}, {"test_errors": (0.5,)}])
 def test_a_base_that_tells_other_numbers_of_equal_trainings_is_not_believed(changes):
     base = side(study(BASE, digest="x"))
     edited = replace(base, samples={key: replace(each, **changes) for key, each in base.samples.items()})

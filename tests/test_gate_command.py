@@ -80,8 +80,8 @@ def gated(tmp_path_factory):
     rewritten(folder, "shifted.json", lambda steps: [round(1.2 * value) for value in steps])
     rewritten(folder, "typo.json", lambda steps: [10 * steps[0], *steps[1:]], budget=10**6)
     text = (folder / "base.json").read_text()
-    first = json.loads(text)["studies"][0]["steps"][0]
-    (folder / "nan.json").write_text(text.replace(f"{first},", "NaN,", 1))
+    first = json.loads(text)["studies"][0]["contenders"][0]["each"][0][1]
+    (folder / "nan.json").write_text(text.replace(f"     {first}\n", "     NaN\n", 1))
     return folder
 
 
@@ -108,7 +108,10 @@ def rewritten(folder, name, steps_of, **changes):
     """The baseline with other steps to target, as another training would have left them."""
     content = json.loads((folder / "base.json").read_text())
     for study in content["studies"]:
-        study |= {"steps": steps_of(study["steps"]), "trajectory": "another", **changes}
+        for contender in study["contenders"]:
+            steps = steps_of([by for _, by in contender["each"] if by])
+            contender["each"] = [[by - 1, by] for by in steps] + [each for each in contender["each"] if not each[1]]
+        study |= {"trajectory": "another", **changes}
     (folder / name).write_text(json.dumps(content))
 
 
@@ -222,12 +225,62 @@ def test_the_commands_of_the_readme_save_hold_and_replace_a_baseline(gated):
         for published, here in names.items():
             line = line.replace(published, here)
         if command := shlex.split(line, comments=True):
-            commands.append(["main" if part == "pr" else part.replace("/pr", "/main") for part in command])
-    assert [command[:2] for command in commands] == [["bench", "baseline"], ["bench", "gate"], ["bench", "baseline"]]
+            commands.append(command)
+    assert [command[1] for command in commands] == ["baseline", "run", "gate", "baseline"]
     for command in commands:
         bench(*command[1:], folder=gated)
     history = json.loads((gated / "readme.json").read_text())["history"]
     assert [entry["reason"] for entry in history] == ["saved", "a wider layer: more steps, better test error"]
+
+
+def in_a_process(*arguments, folder):
+    """`bench` by itself: what this one imported of one's own code stays as it was."""
+    process = start(*arguments, folder=folder)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+
+
+OPTIMIZER = """
+from torch.optim import SGD
+
+def gentle(parameters, *, learning_rate: float):
+    \"\"\"SGD.\"\"\"
+    return SGD(parameters, lr={factor} * learning_rate)
+"""
+
+
+def test_a_change_that_slows_training_is_failed_and_equal_code_is_identical(tmp_path):
+    """With the metaparameters of the base: a search would tune the change away."""
+    write(tmp_path)
+    text = (tmp_path / "gated.yaml").read_text()
+    (tmp_path / "gated.yaml").write_text(text.replace("optimizer: sgd", "optimizer: 'gentle:gentle'"))
+    (tmp_path / "gentle.py").write_text(OPTIMIZER.format(factor=1.0))
+    bench("run", "gated.yaml", folder=tmp_path)
+    bench("baseline", "save", "gated/main", "-o", "base.json", folder=tmp_path)
+    bench("run", "gated.yaml", "--label", "equal", "--confirm", "base.json", folder=tmp_path)
+    code, out, err = exits(tmp_path, "gated.yaml", "base.json", "equal")
+    assert (code, "2 identical" in out) == (0, True), out + err
+    (tmp_path / "gentle.py").write_text(OPTIMIZER.format(factor=0.03))
+    in_a_process("run", "gated.yaml", "--label", "slow", "--confirm", "base.json", folder=tmp_path)
+    code, out, err = exits(tmp_path, "gated.yaml", "base.json", "slow")
+    assert (code, "2 fail" in out, "tuned by itself" in out) == (1, True, False), out + err
+    in_a_process("run", "gated.yaml", "--label", "tuned", folder=tmp_path)
+    code, out, err = exits(tmp_path, "gated.yaml", "base.json", "tuned")
+    assert "the candidate was tuned by itself in 2 of 2 studies" in out, out + err
+
+
+def test_what_was_confirmed_in_a_way_that_is_not_known_cannot_be_confirmed_again(gated):
+    content = json.loads((gated / "base.json").read_text())
+    content["schema_version"] = 1
+    for study in content["studies"]:
+        contenders = study.pop("contenders")
+        study["steps"] = [by for _, by in contenders[0]["each"]]
+        del study["rule"], study["given"]
+    (gated / "first.json").write_text(json.dumps(content))
+    process = start("run", "gated.yaml", "--label", "first", "--confirm", "first.json", folder=gated)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "does not say with which metaparameters" in err
 
 
 def test_the_workflow_of_the_readme_does_what_it_says(gated, tmp_path):

@@ -12,6 +12,8 @@ from fakes import fake_study
 
 from bench.ask import check, document, plan
 from bench.ask.description import Component
+from bench.ask.plan import Given
+from bench.errors import BenchError
 from bench.keep import records
 from bench.show import plans
 
@@ -361,3 +363,14 @@ def test_a_plans_table_says_how_many_trials_refine_and_are_confirmed():
     studies = plans.plan_tables(made)[0]
     trials, confirmations = (studies.columns.index(name) for name in ("trials", "confirmations"))
     assert [(row[trials], row[confirmations]) for row in studies.rows] == [("4 + 3", "3 x 2")] * 2
+
+
+def test_a_plan_confirms_what_it_is_given_and_searches_elsewhere():
+    made = plan.make(check.check(document.parse(SUITE)))
+    first, *rest = made.studies
+    given = (Given(3, 90, dict.fromkeys(first.workload.space, 0.1)),)
+    confirming = made.confirming({(first.workload.name, first.batch_size): given})
+    assert [study.given for study in confirming.studies] == [given, *(() for _ in rest)]
+    assert [study.id for study in confirming.studies[1:]] == [study.id for study in rest]
+    with pytest.raises(BenchError, match="the base was confirmed with odd and the suite has"):
+        made.confirming({(first.workload.name, first.batch_size): (Given(3, 90, {"odd": 1}),)})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from fakes import Curve, FakeCohort, fake_study, fake_text, listen, look, study_of
 
+from bench.ask.plan import Given
 from bench.contracts import OutOfMemory
 from bench.events import Known, Recalled
 from bench.measure import study
@@ -336,3 +338,17 @@ def test_a_refined_search_draws_about_the_best_and_they_may_win():
     assert all(ends[0] <= trial.metaparameters["learning_rate"] <= ends[1] for trial in more)
     again = listen(study.run(of, known_of(told), 1, lambda trials: pytest.fail("trained again"), look))
     assert again.started == []
+
+
+def test_a_study_that_is_given_what_to_confirm_trains_the_same_trials_without_a_search():
+    searched = fake_study(trials=6, seeds=2)
+    curves = [Curve(100), Curve(17), Curve(), Curve(20), Curve(21), Curve(24)]
+    found = run(searched, curves)
+    metaparameters = {trial.number: trial.metaparameters for trial in found.started if trial.phase == "search"}
+    given = replace(searched, given=tuple(Given(number, steps, metaparameters[number]) for steps, number in found.best))
+    told = run(given, curves)
+    confirmed = [trial for trial in found.started if trial.phase == "confirm"]
+    assert told.started == confirmed
+    assert [told.readings[trial.id] for trial in confirmed] == [found.readings[trial.id] for trial in confirmed]
+    assert given.id != searched.id
+    assert given.most_steps < searched.most_steps

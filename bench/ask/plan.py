@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -20,6 +20,7 @@ from bench.ask.contents import contents
 from bench.ask.description import STEP, Component
 from bench.ask.search import Dimension, ScalingRule, Value, as_plain, draw, region_of, seed_of
 from bench.ask.suite import MOST_EXAMPLES, PARTS, UNITS, BatchRange, Entry, Measure, Race, Spec, Suite, Threshold
+from bench.errors import BenchError
 from bench.options import EVERY
 
 # The kind of a component, and what a suite calls it: ("models", "mlp").
@@ -86,6 +87,17 @@ class Trial:
     init_seed: int
     order_seed: int
     max_steps: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """Metaparameters that a study confirms without a search of its own: those of a trial of the same study elsewhere,
+    its number there, and the steps it took.
+    """
+
+    number: int
+    steps: int
+    metaparameters: dict[str, Value] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -229,8 +241,12 @@ class _AtBatchSize:
 
 @dataclass(frozen=True)
 class Study(_AtBatchSize):
-    """One workload at one batch size, trained until it meets its target."""
+    """One workload at one batch size, trained until it meets its target.
 
+    given: what is confirmed instead of the best trials of a search, the best first; where nothing is, it searches.
+    """
+
+    given: tuple[Given, ...] = ()
     measure: ClassVar[Measure] = "steps_to_target"
 
     @cached_property
@@ -243,6 +259,7 @@ class Study(_AtBatchSize):
             "top": entry.confirm.top,
             "max_steps": entry.max_steps,
             "probes": self._probes(),
+            **({"given": [asdict(each) for each in self.given]} if self.given else {}),
         }
         return _hash([self.workload.identity(), self.batch_size, as_plain(self.workload.space), extent])
 
@@ -256,6 +273,9 @@ class Study(_AtBatchSize):
     def most_steps(self) -> int:
         """The steps the study takes if every trial diverges or goes to the end, and every confirmation too."""
         entry = self.workload.entry
+        if self.given:
+            budget = confirmation_budget([each.steps for each in self.given], entry.max_steps)
+            return budget * len(self.given) * entry.confirm.seeds
         searched = MOST_DRAWS * entry.search.trials + entry.search.refine
         return entry.max_steps * (searched + entry.confirmations)
 
@@ -296,6 +316,14 @@ class Study(_AtBatchSize):
             self._trial("search", number, point, self._seed("init", number), order, entry.max_steps)
             for number, point in enumerate(values, MOST_DRAWS * entry.search.trials)
         ]
+
+    def given_trials(self) -> tuple[list[Trial], list[int]]:
+        """The trials of another search that are confirmed, and their steps to target there, the best first."""
+        trials = [
+            self._trial("search", each.number, each.metaparameters, 0, 0, self.workload.entry.max_steps)
+            for each in self.given
+        ]
+        return trials, [each.steps for each in self.given]
 
     def confirmations(self, best: Sequence[Trial], steps: Sequence[int]) -> list[Trial]:
         """The best trials of the search again, which took so many steps, with seeds and data orders of their own."""
@@ -427,6 +455,23 @@ class Plan:
     def units(self) -> tuple[PlanUnit, ...]:
         """What is measured apart from all else: studies, then timings, each in the order of the suite."""
         return (*self.studies, *self.timings)
+
+    def confirming(self, given: Mapping[tuple[str, int], tuple[Given, ...]]) -> Plan:
+        """The plan whose studies confirm what they are given, by workload and batch size, and search where it is
+        nothing. Raises BenchError where a study has other metaparameters than it is given.
+        """
+        studies = []
+        for study in self.studies:
+            asked = set(study.workload.space)
+            known = given.get((study.workload.name, study.batch_size), ())
+            for names in (set(each.metaparameters) for each in known):
+                if names != asked:
+                    raise BenchError(
+                        f"{study}: the base was confirmed with {', '.join(sorted(names))} and the suite has "
+                        f"{', '.join(sorted(asked))}; accept a new base, or run without --confirm"
+                    )
+            studies.append(replace(study, given=known))
+        return replace(self, studies=tuple(studies))
 
     def components(self) -> list[Component]:
         """Every component that a workload names, once."""

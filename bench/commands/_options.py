@@ -81,6 +81,14 @@ Detach = Annotated[
 FailOn = Annotated[Literal["regression", "inconclusive"], typer.Option(help="What else than errors is not to pass.")]
 JUnitPath = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML too.", dir_okay=False)]
 JsonPath = Annotated[Path | None, typer.Option(help="Write every number as JSON too.", dir_okay=False)]
+ConfirmOf = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm",
+        metavar="BASE",
+        help="Search nothing: train what BASE confirmed, a baseline or an archive, to be held against it.",
+    ),
+]
 SIDE_HELP = "An archive, a baseline or what 'bench show --format json' printed (.json), or "
 BASE_HELP = f"{SIDE_HELP}the label of an archive."
 BaselinePath = Annotated[Path, typer.Option("-o", "--output", help="The baseline's file.", dir_okay=False)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench.errors import ArchiveError, BaselineError, BenchError
 
 if TYPE_CHECKING:
-    from bench.ask.plan import Plan
+    from bench.ask.plan import Given, Plan
     from bench.conclude.sides import Side
 
 
@@ -92,3 +92,19 @@ def side_of(path: Path, refusal: type[BenchError]) -> Side:
             return sides.of_archive(archive)
     except (ArchiveError, BaselineError) as error:
         raise refusal(str(error)) from error
+
+
+def given_of(name: str, results: Path, suite: str) -> dict[tuple[str, int], tuple[Given, ...]]:
+    """What a base confirmed, by workload and batch size, to be confirmed again; raises BaselineError where it cannot be
+    read, or does not say with which metaparameters.
+    """
+    from bench.conclude.sides import given_by
+
+    side = side_of(place_of(name, results, suite), BaselineError)
+    for (workload, size), sample in side.samples.items():
+        if sample.contenders and not given_by(sample):
+            raise BaselineError(
+                f"{side.name}: does not say with which metaparameters {workload} was confirmed at batch size {size:,}; "
+                "measure the base again, and save it anew"
+            )
+    return {key: given_by(sample) for key, sample in side.samples.items()}

@@ -14,6 +14,7 @@ from bench.commands._executors import executor_of
 from bench.commands._interrupt import interrupt_once
 from bench.commands._options import (
     DEFAULT_DATA,
+    ConfirmOf,
     Data,
     Detach,
     Devices,
@@ -27,12 +28,12 @@ from bench.commands._options import (
     SuitePath,
 )
 from bench.commands._output import render
-from bench.commands._places import archive_path, own_components, plan_of
-from bench.errors import IncompleteError
+from bench.commands._places import archive_path, given_of, own_components, plan_of
+from bench.errors import BenchError, IncompleteError
 
 RUN = """Measures what the archive does not hold yet of a suite, and shows the whole.
 
-Examples:  bench run suites/quick.yaml   |   bench run mine.yaml --device cuda:0 --device cuda:1
+Examples:  bench run suites/quick.yaml   |   bench run mine.yaml --label pr --confirm results/baselines/mine.json
 """
 TIME = """Times the steps of a suite's workloads, whatever else it asks for, and trains nothing to its target.
 
@@ -45,6 +46,7 @@ def measure(
     suite: SuitePath,
     plugin: Plugins = None,
     label: Label = "main",
+    confirm: ConfirmOf = None,
     device: Devices = None,
     output: Annotated[Format, typer.Option("--format", help="How to print what was measured.")] = "table",
     stall_seconds: StallSeconds = 1800,
@@ -65,6 +67,10 @@ def measure(
 
     only_timed = context.command.name == "time"
     plan = plan_of(suite, plugin, timed=only_timed, data=data)
+    if confirm:
+        if detach:
+            raise BenchError("--confirm: cannot go with --detach; run it without --detach")
+        plan = plan.confirming(given_of(confirm, results, plan.suite.name))
     failures: dict[str, Failed | Lost] = {}
     crashes: list[Retried] = []
     place = executor_of(executor, executor_options or [], device or [], stall_seconds)

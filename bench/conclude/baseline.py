@@ -1,8 +1,9 @@
 """Baselines: one side of a comparison as a small JSON file, to be committed and reviewed like code.
 
-It holds raw values and no conclusions: steps to target of every seed, times of every process, the environment they
-were measured in, and the hashes that tell a study and its training apart from others. What `bench show --format json`
-prints has the same beside its conclusions, and may stand for a side too.
+It holds raw values and no conclusions: the metaparameters that were confirmed, between which evaluations each of their
+seeds met the target, times of every process, the environment they were measured in, and the hashes that tell a study
+and its training apart from others. Version 1 held the steps of the best metaparameters alone. What `bench show --format
+json` prints has the same beside its conclusions, and may stand for a side too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,31 +26,30 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from bench.conclude.sides import Count, Sample, Side, record
+from bench.conclude.sides import Contender, Count, Plain, Sample, Side, Steps, record
 from bench.errors import BaselineError, BenchError, IncompleteError, expected
 
-SCHEMA = 1
+SCHEMA = 2
 # Of a suite of a thousand studies either kind of file has a few million.
 MAX_BYTES = 100_000_000
 
 
-def _plain(value: Any) -> Any:
-    if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError("should be text or a finite number")
-    return value
-
-
-_Environment = dict[str, Annotated[Any, AfterValidator(_plain)]]
+_Environment = dict[str, Plain]
 
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-@pydantic_dataclass(frozen=True, config=_STRICT)
+@pydantic_dataclass(frozen=True, config=_STRICT, kw_only=True)
 class _Study(Sample):
-    """A Sample as JSON has it: a miss is null, and an environment its place among the file's."""
+    """A Sample as JSON has it: a miss is null, and an environment its place among the file's.
 
+    steps: of version 1, in the place of `contenders`.
+    """
+
+    contenders: tuple[Contender, ...] = ()
     timed_in: tuple[Count, ...] = ()  # type: ignore[assignment]
+    steps: tuple[Steps, ...] | None = None  # type: ignore[assignment]
 
 
 class _Strict(BaseModel):
@@ -161,13 +160,20 @@ def _read(path: Path) -> _File | _Shown:
         # The first part of a place says which of the two kinds of file it is.
         place = ".".join(map(str, detail["loc"][1:]))
         raise BaselineError(f"{path}: {place + ': ' if place else ''}{expected(detail)}") from error
-    if isinstance(content, _File) and content.schema_version != SCHEMA:
-        raise BaselineError(f"{path}: has schema version {content.schema_version}; this bench reads version {SCHEMA}")
+    if isinstance(content, _File) and content.schema_version not in (1, SCHEMA):
+        version = content.schema_version
+        raise BaselineError(f"{path}: has schema version {version}; this bench reads versions 1 and {SCHEMA}")
     return content
 
 
 def _sample(study: _Study, environments: tuple[dict[str, Any], ...]) -> Sample:
-    return Sample(**{**vars(study), "timed_in": tuple(environments[place] for place in study.timed_in)})
+    held = {**vars(study), "timed_in": tuple(environments[place] for place in study.timed_in)}
+    steps = held.pop("steps")
+    if steps:
+        # They were read by the first passage, to the step as far as anybody can know.
+        each = tuple((max(value - 1, 0), value) if math.isfinite(value) else (study.budget, value) for value in steps)
+        held |= {"contenders": (Contender(None, None, None, each),), "rule": "first"}
+    return Sample(**held)
 
 
 def save(side: Side, path: Path) -> None:

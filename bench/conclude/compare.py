@@ -1,22 +1,56 @@
-"""Two sides -> what differs: a row for each workload, batch size and measure, with its evidence."""
+"""Two sides -> what differs: a row for each workload, batch size and measure, with its evidence, and one for each
+workload over its batch sizes.
+
+How steps to target are tested depends on what was confirmed. Of the same metaparameters on both sides each is compared
+with itself, by ranks, and nothing is assumed of how seeds vary. Where seeds were overtaken, which ranks cannot use, and
+where ranks of so few seeds are no evidence among so many rows, smallest medians are compared, as if seeds varied
+log-normally. So are sides that were tuned apart, with the noise of tuning in the error. A miss has no place in such a
+model: where a seed missed ranks decide, of sides that were tuned apart together with the model, whichever says less.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
 from typing import Literal
 
+import numpy
+
 from bench.ask.plan import titled
-from bench.conclude.evidence import adjusted, pairs_p, pairs_ratio, steps_interval, steps_p
-from bench.conclude.sides import Key, Sample, Side, other_devices, other_target, unlike
-from bench.stats import Interval, MedianInterval, median_interval
+from bench.conclude import evidence, settle
+from bench.conclude.evidence import (
+    Medians,
+    Seeds,
+    Stratum,
+    adjusted,
+    exactly,
+    least_p,
+    medians,
+    medians_interval,
+    medians_p,
+    pairs_p,
+    pairs_ratio,
+    pooled,
+    ranks_interval,
+    ranks_p,
+    seeds_of,
+)
+from bench.conclude.sides import Contender, Key, Sample, Side, other_devices, other_target, unlike
+from bench.stats import Interval, MedianInterval, median, median_interval, smallest_median_interval
 
 ALPHA = 0.05
 
 Measure = Literal["steps_to_target", "throughput", "step_seconds", "peak_memory", "test_error"]
 MEASURES: tuple[Measure, ...] = ("steps_to_target", "throughput", "step_seconds", "peak_memory", "test_error")
 TIMING: tuple[Measure, ...] = ("throughput", "step_seconds", "peak_memory")
+
+# P-values are adjusted within each of these.
+FAMILIES: tuple[tuple[Measure, ...], ...] = (("steps_to_target",), TIMING, ("test_error",))
+# A difference of which nobody would speak as a ratio: seeds that tell nothing.
+MOST_LOG = math.log(1000)
 
 Difference = Literal["better", "worse", "~", "identical", "only in base", "only in candidate", "unlike"]
 
@@ -25,24 +59,77 @@ Difference = Literal["better", "worse", "~", "identical", "only in base", "only 
 class Values:
     """What one side measured: a value for each seed or process, math.inf for a miss, beyond `budget`.
 
-    median: None of nothing, or of what holds a NaN.
+    median: None of nothing, or of what holds a NaN.  contenders: of steps to target, everything that was confirmed; the
+    values are those of the first.
     """
 
     each: tuple[float, ...]
     budget: float = math.inf
+    contenders: tuple[Contender, ...] = ()
+
+    @cached_property
+    def median(self) -> MedianInterval | None:
+        if not self.each or any(map(math.isnan, self.each)):
+            return None
+        several = len(self.contenders) > 1
+        return (
+            smallest_median_interval([each.steps for each in self.contenders])
+            if several
+            else median_interval(self.each)
+        )
 
     @property
-    def median(self) -> MedianInterval | None:
-        known = self.each and not any(map(math.isnan, self.each))
-        return median_interval(self.each) if known else None
+    def missed(self) -> bool:
+        """Whether a seed did not meet the target in the whole of its budget."""
+        return any(math.isinf(by) and after >= self.budget for each in self.contenders for after, by in each.each)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a seed ended before, for its number could not matter any more."""
+        return any(math.isinf(by) and after < self.budget for each in self.contenders for after, by in each.each)
+
+    @property
+    def seeds(self) -> list[Seeds]:
+        """Of every contender, or the values themselves where there are no contenders."""
+        return [seeds_of(each.each) for each in self.contenders] or [exactly(self.each)]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How seeds are compared: by ranks within strata, by their smallest medians, or, to be on the safe side, by both.
+
+    strata: of ranks, none where they are not used.  medians: None where they are not used.  spread: how well the
+    logarithm of the ratio is known, by either; None where the seeds cannot tell.  apart: whether the sides were tuned
+    apart.
+    """
+
+    strata: tuple[Stratum, ...]
+    medians: Medians | None
+    spread: Medians | None
+    apart: bool
+
+    def p_values(self, ratio: float) -> tuple[float, float]:
+        """One-sided p-values for "the candidate's are more than `ratio` times the base's", and for "less"."""
+        found = [ranks_p(self.strata, ratio)] if self.strata else []
+        found += [medians_p(self.medians, ratio)] if self.medians else []
+        return max(float(more) for more, _ in found), max(float(less) for _, less in found)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ratios that are not refused."""
+        found = [ranks_interval(self.strata)] if self.strata else []
+        found += [medians_interval(self.medians)] if self.medians else []
+        return min(low for low, _ in found), max(high for _, high in found)
 
 
 @dataclass(frozen=True)
 class Row:
     """One measure of one study on both sides.
 
-    ratio: the candidate's over the base's, None where there is none.  p: two-sided, adjusted over all rows for the
-    false discovery rate; None where nothing was tested.  devices: on how many a trial trains.
+    ratio: the candidate's over the base's, None where there is none.  p: two-sided, adjusted for the false discovery
+    rate over the rows of its family: steps, times and memory, or test errors; None where nothing was tested.
+    detectable: the ratio that would have been seen four times of five, where nothing was; None where none would.
+    devices: on how many a trial trains.
     """
 
     workload: str
@@ -55,6 +142,26 @@ class Row:
     p: float | None = None
     note: str = ""
     devices: int = 1
+    detectable: float | None = None
+
+    @property
+    def title(self) -> str:
+        return titled(self.workload, self.devices)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Steps to target of a workload over so many batch sizes, in one test.
+
+    ratio: the geometric mean of theirs.  p: two-sided, adjusted over workloads.
+    """
+
+    workload: str
+    devices: int
+    sizes: int
+    ratio: Interval
+    p: float
+    difference: Difference
 
     @property
     def title(self) -> str:
@@ -68,6 +175,7 @@ class Comparison:
     base: Side
     candidate: Side
     rows: tuple[Row, ...]
+    pooled: tuple[Pooled, ...]
     means: dict[Measure, tuple[float, int]]
 
 
@@ -79,7 +187,7 @@ def values_of(sample: Sample | None, measure: Measure) -> Values:
         return Values(())
     match measure:
         case "steps_to_target":
-            return Values(sample.steps, sample.budget)
+            return Values(sample.steps, sample.budget, sample.contenders)
         case "throughput":
             return Values(tuple(sample.batch_size / seconds for seconds in sample.step_seconds))
         case "step_seconds":
@@ -94,32 +202,79 @@ def higher_is_better(measure: Measure) -> bool:
     return measure == "throughput"
 
 
-def p_values(measure: Measure, base: Values, candidate: Values, ratio: float = 1.0) -> tuple[float, float]:
-    """One-sided p-values for "the candidate's values are more than `ratio` times the base's", and for "less".
+def contrast(base: Values, candidate: Values, least: float = 1.0) -> Contrast:
+    """How the seeds of two sides, of two or more each, are compared.
 
-    Times and memory are compared in pairs of processes, others over seeds.
+    least: the p-value that has to be in reach, for a row to be evidence among many.
     """
-    if measure in TIMING:
-        more, less = pairs_p(pair_logs(base, candidate), ratio)
-    else:
-        more, less = steps_p(candidate.each, base.each, ratio, (candidate.budget, base.budget))
-    return float(more), float(less)
+    after, before, strata = candidate.seeds, base.seeds, _strata(base, candidate)
+    missed = base.missed or candidate.missed
+    # Values that do not vary, or are 0, have no logarithm to vary.
+    positive = all(bool((seeds.least > 0).all()) for seeds in (*after, *before))
+    varies = positive and any(float(each) > 0 for each in pooled([*after, *before])[:2])
+    found = medians(after, before, apart=not strata) if varies else None
+    if not strata:
+        best = min(after, key=_median), min(before, key=_median)
+        return Contrast((best,) if missed or not found else (), found, found, apart=True)
+    few = base.overtaken or candidate.overtaken or least_p(evidence.sizes(strata)) > least
+    if found and few and not missed:
+        return Contrast((), found, found, apart=False)
+    return Contrast(strata, None, _spread(strata) if found else None, apart=False)
 
 
-def ratio_of(measure: Measure, base: Values, candidate: Values) -> Interval | None:
-    """The candidate's values over the base's: of medians over seeds, with the interval of the test that compares them;
-    of paired processes, the geometric mean. None where a side has no values, unresolved where most seeds missed.
+def _median(seeds: Seeds) -> float:
+    return median(seeds.most.tolist())
+
+
+def _strata(base: Values, candidate: Values) -> tuple[Stratum, ...]:
+    """The seeds of each of the metaparameters that both sides confirmed; none where they are not the same."""
+    sides = [
+        {
+            repr(sorted(each.metaparameters.items())): each
+            for each in values.contenders
+            if each.metaparameters is not None
+        }
+        for values in (candidate, base)
+    ]
+    if not sides[0] or sides[0].keys() != sides[1].keys() or len(sides[0]) != len(candidate.contenders):
+        return ()
+    return tuple((seeds_of(each.each), seeds_of(sides[1][name].each)) for name, each in sides[0].items())
+
+
+def _spread(strata: Sequence[Stratum]) -> Medians:
+    """How well ranks know the logarithm of the ratio: about as well as means within strata do."""
+    deviation, rounding, freedom = pooled([seeds for both in strata for seeds in both])
+    share = sum(1 / n + 1 / m for n, m in evidence.sizes(strata)) / len(strata) ** 2
+    error = numpy.sqrt((deviation**2 + rounding**2) * share)
+    gaps = [math.log(most / least) for both in strata for seeds in both for least, most in _known(seeds)]
+    hidden = numpy.asarray(fmean(gaps) if gaps else 0.0)
+    return Medians(-hidden, hidden, error, freedom)
+
+
+def _known(seeds: Seeds) -> list[tuple[float, float]]:
+    """The first and the last step that each seed may have taken that met the target."""
+    both = zip(seeds.least.tolist(), seeds.most.tolist(), strict=True)
+    return [(least, most) for least, most in both if math.isfinite(most)]
+
+
+def ratio_of(base: Values, candidate: Values, by: Contrast | None = None) -> Interval | None:
+    """The candidate's median over the base's, with the interval of the test that compares them, or without one.
+
+    None where a side has no values, unresolved where most seeds missed.
     """
     if not base.median or not candidate.median:
         return None
-    if measure in TIMING:
-        return pairs_ratio(pair_logs(base, candidate)) if paired(base, candidate) else None
     above, below = candidate.median.median, base.median.median
     if not (math.isfinite(above) and math.isfinite(below) and below > 0):
         return Interval(math.nan, math.nan, math.nan)
-    if min(base.each + candidate.each) <= 0 or min(len(base.each), len(candidate.each)) < 2:
-        return Interval(above / below, 0.0, math.inf)
-    return Interval(above / below, *steps_interval(candidate.each, base.each, (candidate.budget, base.budget)))
+    low, high = by.interval if by else (0.0, math.inf)
+    return Interval(above / below, min(low, above / below), max(high, above / below))
+
+
+def processes_ratio(base: Values, candidate: Values) -> Interval | None:
+    """The geometric mean of the ratios of paired processes, None where they do not pair."""
+    both = base.median and candidate.median and paired(base, candidate)
+    return pairs_ratio(pair_logs(base, candidate)) if both else None
 
 
 def paired(base: Values, candidate: Values) -> bool:
@@ -142,7 +297,7 @@ def identical(measure: Measure, base: Sample, candidate: Sample) -> bool:
 
 def contradiction(base: Sample, candidate: Sample) -> str | None:
     """What cannot be: trainings equal to the last bit of which one side tells other numbers. None where none is."""
-    told = [(sample.steps, sample.budget, sample.test_errors) for sample in (base, candidate)]
+    told = [(sample.contenders, sample.budget, sample.test_errors) for sample in (base, candidate)]
     if identical("steps_to_target", base, candidate) and told[0] != told[1]:
         return "it holds other numbers than the candidate of trainings equal to the last bit"
     return None
@@ -152,10 +307,13 @@ def compare(base: Side, candidate: Side) -> Comparison:
     """Every measure that either side has, in the order of the candidate's studies, then what only the base has."""
     keys = list(dict.fromkeys([*candidate.samples, *base.samples]))
     rows = [row for key in keys for row in _rows(base, candidate, key)]
-    tested = [row for row in rows if row.p is not None]
-    level = iter(adjusted([row.p for row in tested if row.p is not None]))
-    rows = [_decided(row, next(level)) if row.p is not None else row for row in rows]
-    return Comparison(base, candidate, tuple(rows), _means(rows))
+    for family in FAMILIES:
+        places = [place for place, row in enumerate(rows) if row.measure in family and row.p is not None]
+        tested = [_tested(rows[place], ALPHA / (2 * len(places))) for place in places]
+        level = adjusted([min(1.0, 2 * min(both)) for _, both in tested])
+        for place, (row, both), p in zip(places, tested, level, strict=True):
+            rows[place] = _decided(row, both, p)
+    return Comparison(base, candidate, tuple(rows), tuple(_pooled(rows)), _means(rows))
 
 
 def _rows(base: Side, candidate: Side, key: Key) -> list[Row]:
@@ -193,10 +351,10 @@ def _filled(row: Row, before: Sample | None, after: Sample | None) -> Row:
         return replace(row, difference="unlike", note=reason)
     if identical(measure, before, after):
         return replace(row, difference="identical", ratio=Interval(1.0, 1.0, 1.0))
-    ratio = ratio_of(measure, base, candidate)
     if min(len(base.each), len(candidate.each)) < 2:
+        ratio = processes_ratio(base, candidate) if measure in TIMING else ratio_of(base, candidate)
         return replace(row, ratio=ratio, note="one value says nothing of its spread")
-    return replace(row, ratio=ratio, p=min(1.0, 2 * min(p_values(measure, base, candidate))))
+    return replace(row, p=1.0)  # to be tested, once it is known with how many others
 
 
 def _nothing(measure: Measure, before: Sample, after: Sample, base: Values) -> str:
@@ -210,12 +368,77 @@ def _nothing(measure: Measure, before: Sample, after: Sample, base: Values) -> s
     return f"{name}: no test error" if sample.steps else f"{name}: not confirmed with fresh seeds"
 
 
-def _decided(row: Row, p: float) -> Row:
+def _tested(row: Row, level: float) -> tuple[Row, tuple[float, float]]:
+    """A row with its ratio, and what it would have seen, were it alone at this level; and both its p-values."""
     base, candidate = row.base, row.candidate
-    more, less = p_values(row.measure, base, candidate)
+    if row.measure in TIMING:
+        logs = pair_logs(base, candidate)
+        seen, ratio = settle.processes(logs, 1.0, level)[0], processes_ratio(base, candidate)
+        more, less = pairs_p(logs)
+        return replace(row, ratio=ratio, detectable=_far(seen)), (float(more), float(less))
+    by = contrast(base, candidate, level)
+    seen = settle.seeds(by.spread, level) if not by.strata or _carried(by.strata, level) else math.inf
+    return replace(row, ratio=ratio_of(base, candidate, by), detectable=_far(seen)), by.p_values(1.0)
+
+
+def _far(seen: float) -> float | None:
+    return math.exp(seen) if seen < MOST_LOG else None
+
+
+def _carried(strata: Sequence[Stratum], level: float) -> bool:
+    return least_p(evidence.sizes(strata)) <= level
+
+
+def _decided(row: Row, both: tuple[float, float], p: float) -> Row:
     if p > ALPHA:
         return replace(row, p=p)
-    return replace(row, p=p, difference="better" if (more < less) == higher_is_better(row.measure) else "worse")
+    return replace(row, p=p, detectable=None, difference=_direction(row.measure, both))
+
+
+def _direction(measure: Measure, both: tuple[float, float]) -> Difference:
+    more, less = both
+    return "better" if (more < less) == higher_is_better(measure) else "worse"
+
+
+def _pooled(rows: Sequence[Row]) -> list[Pooled]:
+    """One test for each workload of which two batch sizes or more were tested for their steps."""
+    tested: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        if row.measure == "steps_to_target" and row.p is not None and row.ratio and row.ratio.resolved:
+            tested.setdefault((row.workload, row.devices), []).append(row)
+    several = {key: group for key, group in tested.items() if len(group) > 1}
+    found = [_over(group) for group in several.values()]
+    level = adjusted([min(1.0, 2 * min(both)) for both, _ in found])
+    return [
+        Pooled(
+            *key,
+            len(group),
+            Interval(
+                mean := math.exp(fmean(math.log(row.ratio.value) for row in group if row.ratio)),
+                min(low, mean),
+                max(high, mean),
+            ),
+            p,
+            _direction("steps_to_target", both) if p <= ALPHA else "~",
+        )
+        for (key, group), (both, (low, high)), p in zip(several.items(), found, level, strict=True)
+    ]
+
+
+def _over(rows: Sequence[Row]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """One-sided p-values over batch sizes, and the interval: of ranks, where each was compared by them, with the strata
+    of all; else of the mean of what the smallest medians differ by.
+    """
+    each = [contrast(row.base, row.candidate) for row in rows]
+    if all(by.medians is None and not by.apart for by in each):
+        whole = Contrast(tuple(stratum for by in each for stratum in by.strata), None, None, apart=False)
+    else:
+        known = [
+            medians(row.candidate.seeds, row.base.seeds, apart=by.apart) for row, by in zip(rows, each, strict=True)
+        ]
+        told = [found for found in known if found.freedom > 0 and found.error > 0]
+        whole = Contrast((), evidence.mean_of(told or known), None, apart=True)
+    return whole.p_values(1.0), whole.interval
 
 
 def _means(rows: Sequence[Row]) -> dict[Measure, tuple[float, int]]:

@@ -9,7 +9,7 @@ and those of times and memory together.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bench.ask.plan import Plan, PlanUnit
@@ -50,7 +50,8 @@ def gate(
     ]
     keys = {(study.workload.name, study.batch_size) for study in plan.units}
     rulings += [_gone(base.samples[key]) for key in base.samples if key not in keys]
-    return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(_decided(rulings, rules.alpha)))
+    decided = _decided(rulings, rules.alpha)
+    return Judgement(plan.suite.name, base, candidate, rules.alpha, tuple(decided), tuple(_apart(decided)))
 
 
 def rules_of(plan: Plan, measures: tuple[Measure, ...]) -> tuple[Gate, list[tuple[PlanUnit, Measure, AnyRule]]]:
@@ -120,26 +121,48 @@ def _decide(rulings: list[Ruling], tested: Sequence[int], alpha: float) -> None:
 def _passed(ruling: Ruling) -> Ruling:
     """A pass, but where the candidate misses more: ranks may hide a seed that fails among others that are sooner."""
     until = min(ruling.base.budget, ruling.candidate.budget)
-    before, after = (sum(value > until for value in values.each) for values in (ruling.base, ruling.candidate))
+    before, after = (
+        sum(lower >= until for each in values.contenders for lower, _ in each.each)
+        for values in (ruling.base, ruling.candidate)
+    )
     if ruling.measure == "steps_to_target" and after > before:
         note = f"seeds that missed the target in {until:,.0f} steps: {after} of the candidate and {before} of the base"
         return replace(ruling, verdict="inconclusive", exit_code=INCONCLUSIVE, note=note)
     return replace(ruling, verdict="pass")
 
 
+def _apart(rulings: Sequence[Ruling]) -> Iterator[str]:
+    """Says where the candidate has other metaparameters than the base, so that tuning is part of the difference."""
+    steps = [ruling for ruling in rulings if ruling.by is not None]
+    apart = [ruling for ruling in steps if ruling.by and ruling.by.apart]
+    if apart:
+        yield (
+            f"the candidate was tuned by itself in {len(apart)} of {len(steps)} studies: their tests allow for the "
+            "noise of tuning; 'bench run SUITE --confirm BASE' measures it with the metaparameters of the base"
+        )
+
+
 def _unsettled(ruling: Ruling, alpha: float) -> Ruling:
     """An inconclusive ruling with what it could have seen, were it alone at this level, and what would settle it."""
     assert ruling.limit is not None
-    timed = ruling.measure in TIMING
+    timed, coarse = ruling.measure in TIMING, False
     if timed:
         seen, needed = settle.processes(pair_logs(ruling.base, ruling.candidate), ruling.limit, alpha)
     else:
-        seen, needed = settle.seeds(ruling.candidate.each, ruling.base.each, ruling.ratio, ruling.limit, alpha)
+        assert ruling.by is not None
+        seen, needed = settle.seeds(ruling.by.spread, alpha), None
+        if ruling.ratio and ruling.ratio.resolved:
+            off, strata = math.log(ruling.ratio.value / ruling.limit), max(1, len(ruling.by.strata))
+            needed = settle.more_seeds(ruling.by.spread, off, len(ruling.candidate.each), strata, alpha)
+            coarse = ruling.by.spread is not None and settle.hidden(ruling.by.spread) >= abs(off)
     falls, unit = higher_is_better(ruling.measure), "processes" if timed else "seeds"
     detectable = ruling.limit * math.exp(-seen if falls else seen) if math.isfinite(seen) else None
     change = f"{'a fall' if falls else 'a rise'} to {detectable:.3g} times the base" if detectable else ""
+    enough = (
+        f"{needed:,} {unit} a side would settle it" if needed else f"no {settle.MOST_RUNS:,} {unit} would settle it"
+    )
     notes = [
         f"could have seen {change}" if change else "too few met the target to tell the spread",
-        f"{needed:,} {unit} a side would settle it" if needed else f"no {settle.MOST_RUNS:,} {unit} would settle it",
+        "evaluations are too far apart to settle it; lower 'resolution'" if coarse else enough,
     ]
     return replace(ruling, exit_code=INCONCLUSIVE, detectable=detectable, needed=needed, note="; ".join(notes))

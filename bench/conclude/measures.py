@@ -351,6 +351,10 @@ def _crossed(archive: Archive, study: StudyRecord, trial: TrialRecord, rule: Cro
 
 
 def _found(archive: Archive, study: StudyRecord, trials: Sequence[TrialRecord], rule: CrossingRule) -> Found | None:
+    if given := study.content.get("given"):  # the search was another study's, which kept no more of it than this
+        return Found(
+            tuple(Attempt(Crossed(each.steps - 1, each.steps), each.metaparameters, each.number) for each in given)
+        )
     attempts = []
     for trial in trials:
         crossed = _crossed(archive, study, trial, rule) if trial.outcome not in _UNDECIDING else None

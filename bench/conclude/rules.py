@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.ask.plan import PlanUnit
+from bench.ask.plan import PlanUnit, Study
 from bench.ask.suite import AnyRule, StepsRule
 from bench.conclude import evidence, settle
 from bench.conclude.compare import (
     TIMING,
+    Contrast,
     Measure,
     Values,
     contradiction,
+    contrast,
     higher_is_better,
     identical,
-    p_values,
+    pair_logs,
     paired,
+    processes_ratio,
     ratio_of,
     values_of,
 )
-from bench.conclude.sides import Sample, Side, other_devices, other_target, unlike
+from bench.conclude.sides import Sample, Side, given_by, other_devices, other_target, unlike
 from bench.conclude.verdicts import FAILED, INCOMPLETE, NOT_COMPARABLE, Ruling, error
 from bench.stats import Interval
 
@@ -80,10 +84,11 @@ def ruling_of(
         return error(ruling, NOT_COMPARABLE, f"the base's study was {before.training}; run it, or accept a new base")
     if reason := other_target(before, after):
         return error(ruling, NOT_COMPARABLE, reason)
-    if after.found is not None and len(after.steps) < study.workload.entry.confirm.seeds:
-        asked = study.workload.entry.confirm.seeds
-        return error(ruling, INCOMPLETE, f"the candidate has {len(after.steps)} seeds of {asked}; run the suite")
-    if terms.same_source and after.study != study.id:
+    asked, found = study.workload.entry.confirm.seeds, min((len(each.each) for each in after.contenders), default=0)
+    if after.found is not None and found < asked:
+        return error(ruling, INCOMPLETE, f"the candidate has {found} seeds of {asked}; run the suite")
+    assert isinstance(study, Study)
+    if terms.same_source and after.study not in (study.id, replace(study, given=given_by(before)).id):
         return error(ruling, INCOMPLETE, OTHER)
     return _steps(ruling, before, after, isinstance(rule, StepsRule) and rule.rule == "rcp", terms)
 
@@ -106,7 +111,13 @@ def _invalid(measure: Measure, sample: Sample, values: Values) -> str | None:
         return f"found {len(values.each)} seeds where {sample.seeds} were asked for"
     if measure in TIMING:
         return None  # a machine has such moments: they widen the interval until nothing is said, and are no error
-    known = [value for value in values.each if math.isfinite(value)]
+    samples = [each.steps for each in values.contenders] or [values.each]
+    return next((told for told in map(_slip, samples) if told), None)
+
+
+def _slip(values: Sequence[float]) -> str | None:
+    """Why one of some values cannot be right: it is far from all others."""
+    known = [value for value in values if math.isfinite(value)]
     for place, value in enumerate(known):
         others = known[:place] + known[place + 1 :]
         middle = statistics.median(others) if len(others) > 1 else value
@@ -168,13 +179,17 @@ def _steps(ruling: Ruling, before: Sample, after: Sample, rcp: bool, terms: Term
         return _never(ruling, after)
     if rcp:
         return _rcp(ruling, alpha)
-    if not base or not candidate or evidence.least_p(len(candidate), len(base)) > alpha / seeded:
-        needed = next(n for n in range(1, settle.MOST_RUNS) if evidence.least_p(n, n) <= alpha / seeded)
+    by = contrast(ruling.base, ruling.candidate) if base and candidate else None
+    asked = evidence.sizes(by.strata) if by and by.strata else ((len(candidate), len(base)),)
+    if evidence.least_p(asked) > alpha / seeded:
+        needed = next(
+            n for n in range(1, settle.MOST_RUNS) if evidence.least_p([(n, n)] * len(asked)) <= alpha / seeded
+        )
         few = INCOMPLETE if len(candidate) < needed else NOT_COMPARABLE
         rules = f"{seeded} rules" if seeded > 1 else "one rule"
         note = f"{len(base)} and {len(candidate)} seeds cannot carry {rules}; confirm with {needed} on both sides"
         return error(ruling, few, note)
-    return _tested(ruling)
+    return _tested(ruling, by)
 
 
 def _same(ruling: Ruling) -> Ruling:
@@ -204,13 +219,17 @@ def _rcp(ruling: Ruling, alpha: float) -> Ruling:
         return error(ruling, INCOMPLETE if missed == "candidate" else NOT_COMPARABLE, note)
     bound, mean = evidence.rcp_bound(base, len(candidate), alpha), statistics.fmean(sorted(candidate)[1:-1])
     note = f"the mean without fastest and slowest is {mean:.4g}, and reference convergence points allow {bound:.4g}"
-    ratio = ratio_of(ruling.measure, ruling.base, ruling.candidate)
+    ratio = ratio_of(ruling.base, ruling.candidate, contrast(ruling.base, ruling.candidate))
     return replace(ruling, ratio=ratio, p_worse=evidence.rcp_p(base, candidate), note=note)
 
 
-def _tested(ruling: Ruling) -> Ruling:
+def _tested(ruling: Ruling, by: Contrast | None = None) -> Ruling:
     assert ruling.limit is not None
-    more, less = p_values(ruling.measure, ruling.base, ruling.candidate, ruling.limit)
+    if by is None:
+        ratio = processes_ratio(ruling.base, ruling.candidate)
+        more, less = map(float, evidence.pairs_p(pair_logs(ruling.base, ruling.candidate), ruling.limit))
+    else:
+        ratio = ratio_of(ruling.base, ruling.candidate, by)
+        more, less = by.p_values(ruling.limit)
     worse, within = (less, more) if higher_is_better(ruling.measure) else (more, less)
-    ratio = ratio_of(ruling.measure, ruling.base, ruling.candidate)
-    return replace(ruling, ratio=ratio, p_worse=worse, p_within=within)
+    return replace(ruling, ratio=ratio, p_worse=worse, p_within=within, by=by)

@@ -10,8 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from bench.conclude.evidence import least_p
-from bench.stats import Interval
+from bench.conclude.evidence import Medians, least_p
 
 POWER = 0.8
 MOST_RUNS = 1000
@@ -29,25 +28,35 @@ def processes(logs: Sequence[float], limit: float, alpha: float) -> tuple[float,
     return reach_of(len(logs)), _needed(statistics.fmean(logs) - math.log(limit), reach_of)
 
 
-def seeds(
-    candidate: Sequence[float], base: Sequence[float], ratio: Interval | None, limit: float, alpha: float
-) -> tuple[float, int | None]:
-    """The same of seeds, infinity and None where nothing can be said.
-
-    Those that missed tell no spread, and count as not there.
+def seeds(spread: Medians | None, alpha: float) -> float:
+    """The same of seeds, for their number alone: how far from the limit the logarithm of the ratio must lie, infinity
+    where they tell no spread.
     """
-    met = [[math.log(value) for value in sample if math.isfinite(value)] for sample in (candidate, base)]
-    freedom = sum(map(len, met)) - 2
-    if freedom < 1 or not all(met) or ratio is None or not ratio.resolved:
-        return math.inf, None
-    squares = sum((log - statistics.fmean(logs)) ** 2 for logs in met for log in logs)
-    deviation = math.sqrt(squares / freedom)
+    if spread is None or not spread.freedom > 0:
+        return math.inf
+    return reach(float(spread.error), 1.0, int(spread.freedom), alpha) + hidden(spread)
+
+
+def more_seeds(spread: Medians | None, off: float, now: int, candidates: int, alpha: float) -> int | None:
+    """The seeds a side that would settle a difference `off` from the limit, if all else stayed as it is, None for more
+    than MOST_RUNS; now: how many there are, of each of so many candidates.
+    """
+    if spread is None or not spread.freedom > 0:
+        return None
+    per_seed = float(spread.error) * math.sqrt(now)
 
     def reach_of(count: int) -> float:
-        return reach(deviation, 2 / count, 2 * count - 2, alpha) if least_p(count, count) <= alpha else math.inf
+        few = least_p([(count, count)] * candidates) > alpha
+        return math.inf if few else hidden(spread) + reach(per_seed, 1 / count, 2 * candidates * (count - 1), alpha)
 
-    seen = reach(deviation, sum(1 / len(logs) for logs in met), freedom, alpha)
-    return seen, _needed(math.log(ratio.value / limit), reach_of)
+    return _needed(off, reach_of)
+
+
+def hidden(spread: Medians) -> float:
+    """What the logarithm of the ratio loses since seeds are only known between evaluations: half of what is not known
+    of it.
+    """
+    return float(spread.high - spread.low) / 2
 
 
 def reach(deviation: float, share: float, freedom: int, alpha: float) -> float:

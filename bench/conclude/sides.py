@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, WrapValidator
+from pydantic import AfterValidator, ConfigDict, Field, WrapValidator
 
-from bench.conclude.measures import Status, Summary, stated_target, summaries
+from bench.ask.plan import Given
+from bench.conclude.measures import Candidate, Confirmed, Found, Status, Summary, stated_target, summaries
+from bench.crossing import CrossingRule
 from bench.keep.archive import Archive
 
 Key = tuple[str, int]
@@ -22,9 +24,46 @@ def _or_missed(value: Any, steps: Callable[[Any], float]) -> float:
 # What may stand in a file. Within these bounds no ratio, product or logarithm leaves what a float can hold.
 Count = Annotated[int, Field(ge=0, le=10**15)]
 _Size = Annotated[int, Field(gt=0, le=10**15)]
-_Steps = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False), WrapValidator(_or_missed)]
+Steps = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False), WrapValidator(_or_missed)]
 _Error = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 _Amount = Annotated[float, Field(ge=1e-15, le=1e18, allow_inf_nan=False)]
+
+
+def plain(value: Any) -> Any:
+    """What may stand for a value in a file; raises ValueError for anything else."""
+    if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("should be text or a finite number")
+    return value
+
+
+Plain = Annotated[Any, AfterValidator(plain)]
+
+
+def _in_order(crossed: tuple[float, float]) -> tuple[float, float]:
+    if not crossed[0] < crossed[1]:
+        raise ValueError("should be [after, by] with after < by")
+    return crossed
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Metaparameters that were confirmed, and the steps to target of each seed, known to lie in (after, by].
+
+    each: by is math.inf for a miss.  metaparameters, number, searched: the trial of the search that they were first
+    drawn for, and the steps it took; None where that was not kept (baselines of version 1).
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    metaparameters: dict[str, Plain] | None
+    number: Count | None
+    searched: _Size | None
+    each: Annotated[tuple[Annotated[tuple[Count, Steps], AfterValidator(_in_order)], ...], Field(min_length=1)]
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Of each seed, math.inf for a miss."""
+        return tuple(by for _, by in self.each)
 
 
 @dataclass(frozen=True)
@@ -33,11 +72,13 @@ class Sample:
 
     study: its id, a hash of all that makes it what it is.  target: dataset, reading and threshold, in words.
     seeds: how many confirmations were asked for.  found: the search's steps to target, None where no trial of it met
-    the target in `max_steps`.  steps: of every seed, math.inf for a miss: beyond `budget`.  test_errors: of the seeds
-    that met it.  trajectory: a hash of every reading of every seed.  step_seconds and peak_memory_bytes: a value for
-    each process, in their order.  timed_in: the environments of these processes, each once; training may have another,
-    since it may share the processor with other trainings.  timing: the id of what was timed.  infeasible: whether it
-    did not fit in memory.  devices: on how many each trial trains.
+    the target in `max_steps`.  contenders: what was confirmed, that with the smallest median first; a miss lies beyond
+    `budget`.  test_errors: of the seeds of the first that met it.  trajectory: a hash of every reading of every seed.
+    step_seconds and peak_memory_bytes: a value for each process, in their order.  timed_in: the environments of these
+    processes, each once; training may have another, since it may share the processor with other trainings.  timing: the
+    id of what was timed.  infeasible: whether it did not fit in memory.  devices: on how many each trial trains.
+    rule: how steps to target were read (`crossing.py`).  given: whether the metaparameters were those of another study,
+    and not searched for.
     """
 
     workload: str
@@ -49,7 +90,7 @@ class Sample:
     seeds: Count
     found: _Size | None
     max_steps: Count
-    steps: tuple[_Steps, ...]
+    contenders: tuple[Contender, ...]
     budget: Count
     test_errors: tuple[_Error, ...]
     trajectory: str
@@ -59,6 +100,13 @@ class Sample:
     timing: str | None = None
     infeasible: bool = False
     devices: _Size = 1
+    rule: CrossingRule = "isotonic"
+    given: bool = False
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Every seed's steps to target of the smallest median, math.inf for a miss; none of what was not confirmed."""
+        return self.contenders[0].steps if self.contenders else ()
 
     @property
     def key(self) -> Key:
@@ -105,7 +153,9 @@ def sample_of(summary: Summary) -> Sample:
         seeds=content.get("seeds", 0),
         found=summary.found.steps if summary.found else None,
         max_steps=content.get("max_steps", 0),
-        steps=confirmed.each if confirmed else (),
+        contenders=tuple(_contender(each, confirmed, summary.found) for each in confirmed.candidates)
+        if confirmed
+        else (),
         budget=confirmed.budget if confirmed else 0,
         test_errors=confirmed.tested if confirmed else (),
         trajectory=confirmed.digest if confirmed else "",
@@ -115,7 +165,40 @@ def sample_of(summary: Summary) -> Sample:
         timing=timed.study.id if timed else None,
         infeasible=bool(timed and timed.infeasible),
         devices=summary.study.devices,
+        rule=summary.rule,
+        given="given" in content,
     )
+
+
+def _contender(candidate: Candidate, confirmed: Confirmed, found: Found | None) -> Contender:
+    tried = found.attempts if found else ()
+    first = next((each for each in tried if each.metaparameters == candidate.metaparameters), None)
+    # A seed that was overtaken ended when every seed of the best had fewer steps: no more is known of it.
+    slowest = max(confirmed.candidates[0].steps)
+    return Contender(
+        candidate.metaparameters,
+        first.number if first else None,
+        first.steps if first else None,
+        tuple(
+            (int(min(each.after, slowest) if each.after < confirmed.budget else each.after), each.by)
+            if math.isinf(each.by)
+            else (int(each.after), each.by)
+            for each in candidate.each
+        ),
+    )
+
+
+def given_by(sample: Sample) -> tuple[Given, ...]:
+    """What a study is given to confirm the same metaparameters as this one; nothing where it confirmed none, or where
+    they were not kept.
+    """
+    kept = [
+        Given(each.number, each.searched, each.metaparameters)
+        for each in sample.contenders
+        if each.number is not None and each.searched is not None and each.metaparameters is not None
+    ]
+    whole = len(kept) == len(sample.contenders)
+    return tuple(sorted(kept, key=lambda each: (each.steps, each.number))) if whole else ()
 
 
 def _target(content: Mapping[str, Any]) -> str:
@@ -125,9 +208,12 @@ def _target(content: Mapping[str, Any]) -> str:
 
 def record(sample: Sample, environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A sample for JSON: a miss is null, and an environment its place among those of the whole file."""
-    steps = [value if math.isfinite(value) else None for value in sample.steps]
+    contenders = [
+        {**asdict(each), "each": [(after, by if math.isfinite(by) else None) for after, by in each.each]}
+        for each in sample.contenders
+    ]
     timed_in = sorted(environments.index(environment) for environment in sample.timed_in)
-    return {**asdict(sample), "steps": steps, "timed_in": timed_in}
+    return {**asdict(sample), "contenders": contenders, "timed_in": timed_in}
 
 
 def each_once(environments: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
@@ -143,8 +229,12 @@ def other_devices(base: Sample, candidate: Sample) -> str | None:
 
 def other_target(base: Sample, candidate: Sample) -> str | None:
     """Why their trainings cannot be compared, as the end of a sentence; None where they can, or one was only timed."""
-    alike = base.target == candidate.target or not (base.target and candidate.target)
-    return None if alike else f"the target was {base.target} and is {candidate.target}"
+    if not (base.target and candidate.target):
+        return None
+    if base.target != candidate.target:
+        return f"the target was {base.target} and is {candidate.target}"
+    alike = base.rule == candidate.rule or not (base.contenders and candidate.contenders)
+    return None if alike else f"steps to target were read by the rule {base.rule} and are by {candidate.rule}"
 
 
 # What must be alike for one time or amount of memory to be compared with another.

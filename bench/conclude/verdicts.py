@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bench.ask.plan import titled
-from bench.conclude.compare import Measure, Values
+from bench.conclude.compare import Contrast, Measure, Values
 from bench.conclude.sides import Side
 from bench.stats import Interval
 
@@ -25,7 +25,7 @@ class Ruling:
     second.  detectable: the ratio that would have been failed four times of five, were this rule alone broken.  needed:
     the seeds or processes a side that would settle it if all else stayed as it is, None for more than a thousand.
     note: why, in a sentence.  exit_code: what the verdict alone would have the gate exit with.  devices: on how many a
-    trial trains.
+    trial trains.  by: how its seeds were compared, where they were.
     """
 
     workload: str
@@ -44,6 +44,7 @@ class Ruling:
     needed: int | None = None
     exit_code: int = PASSED
     devices: int = 1
+    by: Contrast | None = field(default=None, repr=False)
 
     @property
     def title(self) -> str:

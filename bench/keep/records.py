@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, NotRequired, cast, get_args
 
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from bench.ask.plan import Phase, PlanUnit, TimedMeasure, Timing, Trial, titled
+from bench.ask.plan import Given, Phase, PlanUnit, TimedMeasure, Timing, Trial, titled
 from bench.ask.search import Space, Value, as_plain
 from bench.ask.suite import UNITS, Growth, OneThreshold, Target, TimingOptions
 from bench.events import Outcome
@@ -116,6 +116,7 @@ class _TrainedContent(_Content):
     probes: dict[str, dict[str, Any]]
     space: dict[str, Space]
     growth: NotRequired[Growth]
+    given: NotRequired[list[Given]]
 
 
 _TIMED = TypeAdapter(_TimedContent)
@@ -151,6 +152,7 @@ def content_of(study: PlanUnit) -> dict[str, Any]:
         "probes": entry.probes,
         "space": as_plain(workload.ranges_at(study.batch_size)),
         **({"growth": entry.growth.model_dump(exclude_none=True)} if entry.growth else {}),
+        **({"given": [asdict(each) for each in study.given]} if study.given else {}),
     }
 
 

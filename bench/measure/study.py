@@ -46,11 +46,16 @@ def run(
     apart: Sequence[frozenset[str]] = (),
 ) -> Iterator[StudyEvent]:
     """Everything the study needs that is not known yet: the search, then the confirmation of the best trials, and what
-    the probes see on their way. Trials whose ids stand `apart` together train in a cohort of their own.
+    the probes see on their way; of a study that is given what to confirm, the confirmation alone. Trials whose ids
+    stand `apart` together train in a cohort of their own.
 
     Raises OutOfMemory where not even one trial fits.
     """
     carried = _Study(study, dict(known), validation_examples, make_cohort, look, apart)
+    if study.given:
+        trials, steps = study.given_trials()
+        yield from carried.confirm(study.confirmations(trials, steps), min(steps))
+        return
     yield from carried.search()
     if best := carried.best():
         yield from carried.confirm(study.confirmations(*best), min(best[1]))

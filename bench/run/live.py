@@ -97,6 +97,8 @@ class _State:
         if self.word != "done" or isinstance(self.unit, Timing):
             return f"{name}: {self.word} ({self.took:.1f} s)"
         found = "no trial met the target" if self.best is None else f"{self.best:,} steps to target"
+        if self.unit.given:
+            found = "with what the base confirmed"
         met = sum(steps is not None for steps in self.confirmed.values())
         confirmed = f", {met} of {len(self.confirmed)} seeds confirm" if self.confirmed else ""
         return f"{name}: done, {found}{confirmed} ({self.took:.1f} s)"

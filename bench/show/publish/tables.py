@@ -33,12 +33,28 @@ def shown(measure: Measure) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """A row for each measure of each study, and the geometric means last."""
-    rows = [[*_cells(row), _p(row.p), _counts(row), row.difference] for row in comparison.rows]
+    rows = [[*_cells(row), _p(row.p), _counts(row), _told(row)] for row in comparison.rows]
+    for whole in comparison.pooled:
+        sizes = f"{whole.sizes} together"
+        rows.append(
+            [
+                whole.title,
+                sizes,
+                shown("steps_to_target"),
+                "",
+                "",
+                _ratio(whole.ratio),
+                _p(whole.p),
+                "",
+                whole.difference,
+            ]
+        )
     for measure, (mean, count) in comparison.means.items():
         rows.append(["geometric mean", "", shown(measure), "", "", number(mean), "", str(count), ""])
     base, candidate = comparison.base, comparison.candidate
     notes = [
-        f"better, worse: p at most {ALPHA} after adjusting all for the false discovery rate; ~: nothing can be said.",
+        f"better, worse: p at most {ALPHA} after adjusting for the false discovery rate, apart for steps, for times "
+        "and memory, and for test errors; ~: nothing can be said; the ratio would have been seen four times of five.",
         *_levels(comparison.rows),
         *(f"{_place(row)}: {row.note}." for row in comparison.rows if row.note),
         *_environments(comparison),
@@ -87,7 +103,11 @@ def ruling_record(ruling: Ruling) -> dict[str, Any]:
 
 
 def _record(row: Row | Ruling) -> dict[str, Any]:
-    verdict = {"verdict": row.verdict} if isinstance(row, Ruling) else {"verdict": row.difference, "p": row.p}
+    verdict = (
+        {"verdict": row.verdict}
+        if isinstance(row, Ruling)
+        else {"verdict": row.difference, "p": row.p, "detectable": row.detectable}
+    )
     return {
         "workload": row.workload,
         "devices": row.devices,
@@ -106,6 +126,10 @@ def _raw_values(values: Values) -> dict[str, Any]:
     return {
         "values": [raw(value) for value in values.each],
         "budget": raw(values.budget),
+        "contenders": [
+            {"metaparameters": each.metaparameters, "steps": [[after, raw(by)] for after, by in each.each]}
+            for each in values.contenders
+        ],
         "median": raw(median.median) if median else None,
         "low": raw(median.low) if median else None,
         "high": raw(median.high) if median else None,
@@ -140,6 +164,11 @@ def _amount(value: float, budget: float, factor: float) -> str:
     return f">{budget:,.0f}" if math.isinf(value) else number(value * factor, 4)
 
 
+def _told(row: Row) -> str:
+    """The difference; where nothing can be said, with how large a one would have been seen."""
+    return f"{row.difference} (sees {number(row.detectable)}x)" if row.detectable else row.difference
+
+
 def _p(p: float | None) -> str:
     return "" if p is None else f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
@@ -155,9 +184,14 @@ def _place(row: Row | Ruling) -> str:
 
 def _levels(rows: Sequence[Row | Ruling]) -> list[str]:
     """How sure the intervals of a table are, in a sentence; none where there is no interval."""
-    medians = {len(each.each): each.median for row in rows for each in (row.base, row.candidate)}
-    known = {count: found.confidence for count, found in medians.items() if found and found.confidence}
-    levels = [f"of {count} values {level:.0%}" for count, level in sorted(known.items())]
+    medians = {
+        (len(each.each), each.median.confidence) for row in rows for each in (row.base, row.candidate) if each.median
+    }
+    known: dict[int, list[str]] = {}
+    for count, confidence in sorted(medians):
+        if confidence:
+            known.setdefault(count, []).append(f"{confidence:.0%}")
+    levels = [f"of {count} values {' or '.join(each)}" for count, each in known.items()]
     if not levels:
         return []
     return [f"[low, high]: the interval of a ratio is one of {CONFIDENCE:.0%}, that of a median {', '.join(levels)}."]
