@@ -144,7 +144,7 @@ workloads:
     optimizer: sgd
     batch_sizes: [64, 128]
     devices: [1, 2, 4]
-    target: {validation_error: {at_most: 0.1}}
+    target: {validation_error: {at_most: 0.1}, rule: first}
     max_steps: 1000
     measure: [steps_to_target, throughput]
     search: {trials: 1, learning_rate: 0.1}
