@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy
 import pytest
-from perf.gate_errors import World, adjusted, at_one, everywhere, one_of, pipelines_of, table
+from perf.gate_errors import SIZES, World, adjusted, at_one, everywhere, one_of, pipelines_of, table
 from scipy import stats
 
 from bench.conclude import evidence, settle
-from bench.conclude.evidence import Seeds
+from bench.conclude.evidence import Medians, Seeds
 
 BUDGET = 1e9
 
@@ -275,3 +275,16 @@ def test_what_is_said_to_be_detectable_is_detected_four_times_of_five(strata, sp
     seen = 1.1 * math.exp(settle.reach(deviation * math.sqrt(share), 1.0, 8 * strata, ALPHA))
     both = [(known(drawn(rng, (500, 5), spread, seen)), known(drawn(rng, (500, 5), spread))) for _ in range(strata)]
     assert (evidence.ranks_p(both, 1.1)[0] <= ALPHA).mean() == pytest.approx(settle.POWER, abs=0.1)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("world", [World(0.1, 0.05), World(0.25, 0.25)], ids=str)
+def test_one_test_over_all_batch_sizes_calls_equals_different_at_most_one_time_in_twenty(world, apart):
+    def p_values(factor):
+        sides = pipelines_of(world, 300, everywhere(300, factor), apart=apart)
+        found = evidence.medians(sides.candidate, sides.base, apart=apart)
+        mean = evidence.mean_of([Medians(*(end[:, size] for end in found)) for size in range(SIZES)])
+        return 2 * numpy.minimum(*evidence.medians_p(mean))
+
+    assert (p_values(1.0) <= ALPHA).mean() <= ALPHA + CHANCE
+    assert (p_values(1.4) <= ALPHA).mean() >= 0.8

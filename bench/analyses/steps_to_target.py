@@ -77,7 +77,8 @@ def _row(summary: Summary) -> list[str]:
     examples = summary.examples_to_target
     return [
         f"{summary.study.batch_size:,}",
-        ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.outcomes.items())) or summary.status,
+        ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.outcomes.items()))
+        or ("given" if "given" in summary.study.content else summary.status),
         _confirmed(confirmed) if confirmed else "",
         f"{confirmed.reached}/{confirmed.seeds}" if confirmed else "",
         f"{found.steps:,} (-{found.resolution:.0%})" if found else "none" if summary.status == "measured" else "",
