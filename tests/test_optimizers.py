@@ -609,7 +609,9 @@ def test_a_target_may_be_one_of_the_average_and_what_met_it_is_tested(tmp_path):
     ends = [seen[key] for seen in readings for key in confirmed & seen.keys() if "test_error" in seen[key]]
     assert any(seen["ema_test_error"] != seen["test_error"] for seen in ends)
     assert concluded.confirmed.reached == 5
-    assert sorted(concluded.confirmed.tested) == sorted(seen["ema_test_error"] for seen in ends)
+    # The best candidate's seeds, where they met the target; the other candidates' are among the ends too.
+    assert len(concluded.confirmed.tested) == 5
+    assert set(concluded.confirmed.tested) <= {seen["ema_test_error"] for seen in ends}
 
 
 # ---- decay ---------------------------------------------------------------------------------------------------------

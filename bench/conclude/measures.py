@@ -347,6 +347,9 @@ def _crossed(archive: Archive, study: StudyRecord, trial: TrialRecord, rule: Cro
     found = archive.crossing(trial.key, trial.max_steps, content["reading"], content["threshold"], rule)
     if found.settled:
         return found.crossed
+    if trial.outcome == "overtaken" and trial.phase == "confirm":
+        # A crossing that was not settled may still move later, and never earlier.
+        return Crossed(found.crossed.after, math.inf)
     return Crossed(found.step, math.inf) if trial.outcome in ("exhausted", "diverged") else None
 
 

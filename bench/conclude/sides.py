@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, WrapValidator
 
 from bench.ask.plan import Given
-from bench.conclude.measures import Candidate, Confirmed, Found, Status, Summary, stated_target, summaries
+from bench.conclude.measures import Candidate, Found, Status, Summary, stated_target, summaries
 from bench.crossing import CrossingRule
 from bench.keep.archive import Archive
 
@@ -153,9 +153,7 @@ def sample_of(summary: Summary) -> Sample:
         seeds=content.get("seeds", 0),
         found=summary.found.steps if summary.found else None,
         max_steps=content.get("max_steps", 0),
-        contenders=tuple(_contender(each, confirmed, summary.found) for each in confirmed.candidates)
-        if confirmed
-        else (),
+        contenders=tuple(_contender(each, summary.found) for each in confirmed.candidates) if confirmed else (),
         budget=confirmed.budget if confirmed else 0,
         test_errors=confirmed.tested if confirmed else (),
         trajectory=confirmed.digest if confirmed else "",
@@ -170,21 +168,14 @@ def sample_of(summary: Summary) -> Sample:
     )
 
 
-def _contender(candidate: Candidate, confirmed: Confirmed, found: Found | None) -> Contender:
+def _contender(candidate: Candidate, found: Found | None) -> Contender:
     tried = found.attempts if found else ()
     first = next((each for each in tried if each.metaparameters == candidate.metaparameters), None)
-    # A seed that was overtaken ended when every seed of the best had fewer steps: no more is known of it.
-    slowest = max(confirmed.candidates[0].steps)
     return Contender(
         candidate.metaparameters,
         first.number if first else None,
         first.steps if first else None,
-        tuple(
-            (int(min(each.after, slowest) if each.after < confirmed.budget else each.after), each.by)
-            if math.isinf(each.by)
-            else (int(each.after), each.by)
-            for each in candidate.each
-        ),
+        tuple((int(each.after), each.by) for each in candidate.each),
     )
 
 
