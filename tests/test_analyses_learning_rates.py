@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,3 +215,52 @@ def test_records_are_plain_values_and_json():
         assert set(table.spare) | table.numeric <= set(table.columns)
         for style in ("table", "markdown", "latex"):
             assert table.title in table.render(style)
+
+
+# ---- rules and curves that saturate --------------------------------------------------------------------------------
+
+LADDER = [2**power for power in range(1, 14)]
+CURVES = {
+    "saturating": lambda size: 1 / (1 + 64 / size),
+    "linear": lambda size: size / 1000,
+    "square root": lambda size: size**0.5 / 30,
+    "neither": lambda size: 0.1,
+}
+
+
+def best_of_sixteen(best, random):
+    """The winner of 16 log-uniform draws about the best rate, whose steps rise with the squared distance from it."""
+    low = math.log(best) - random.uniform(2.5, 4.4)
+    draws = low + (numpy.arange(16) + random.uniform(0, 1, 16)) * 6.9 / 16
+    steps = (draws - math.log(best)) ** 2 + random.normal(0, 0.15, 16)
+    return float(numpy.exp(draws[steps.argmin()]))
+
+
+def verdicts(curve, sizes, repeats=100):
+    random = numpy.random.default_rng(0)
+    return Counter(
+        rule(workload([best_of_sixteen(curve(size), random) for size in sizes], sizes=sizes))["rule"]
+        for _ in range(repeats)
+    )
+
+
+@pytest.mark.parametrize("sizes", [[8, 16, 32, 64, 128, 256, 512], LADDER], ids=["seven sizes", "thirteen"])
+@pytest.mark.parametrize("name", CURVES)
+def test_a_rule_is_named_where_the_rates_follow_it_and_seldom_elsewhere(name, sizes):
+    found = verdicts(CURVES[name], sizes)
+    if name != "square root":
+        assert found["square root"] <= 5
+    if name != "saturating":
+        assert found["saturating"] <= 5
+    if name != "linear":
+        assert found["linear"] <= 5
+    # By its 90 % interval, a line of one exponent is told to have neither in one case of ten.
+    assert found["neither"] <= 18 or name == "neither"
+    if len(sizes) > 10:
+        assert found[name] >= 80
+
+
+def test_a_rate_that_saturates_is_told_where():
+    found = rule(workload([CURVES["saturating"](size) for size in LADDER], sizes=LADDER))
+    assert found["rule"] == "saturating"
+    assert (found["saturates_at"], found["half_at_batch_size"]) == pytest.approx((1, 64), rel=0.05)

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.conclude.measures import Summary, by_workload, searches
 from bench.conclude.power_law import power_law
+from bench.conclude.saturation import Shape, shape_of
 from bench.numbers import interval, number
 from bench.stats import CONFIDENCE, Interval
 from bench.table import Table
@@ -41,12 +42,16 @@ class _Best:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The exponent of a workload; None with fewer than three batch sizes. `bounds` lie at an edge and were left out."""
+    """The exponent of a workload; None with fewer than three batch sizes. `bounds` lie at an edge and were left out.
+
+    shape: whether a straight line, and whether a curve that saturates, may be what the rates follow.
+    """
 
     quantity: str
     used: list[int]
     bounds: list[int]
     exponent: Interval | None
+    shape: Shape | None = None
 
     @property
     def allows(self) -> list[str] | None:
@@ -55,9 +60,20 @@ class _Fit:
 
     @property
     def verdict(self) -> str:
-        """The one rule allowed, or that neither is; undecided where both are, or one and no growth at all."""
-        exponent, allowed = self.exponent, self.allows
-        if exponent is None or allowed is None or len(allowed) > 1 or (allowed and _holds(exponent, 0.0)):
+        """The one rule allowed, or that the rate saturates, or neither; undecided where both rules are allowed, or one
+        and no growth at all.
+
+        A line through a curve that saturates has some exponent between 0 and 1, and so one of 0.5 says nothing until
+        that curve is ruled out.
+        """
+        exponent, allowed, shape = self.exponent, self.allows, self.shape
+        if exponent is None or allowed is None or shape is None:
+            return "undecided"
+        if shape.saturating and not shape.straight:
+            return "saturating"
+        if len(allowed) > 1 or (allowed and _holds(exponent, 0.0)):
+            return "undecided"
+        if allowed == ["square root"] and shape.saturating:
             return "undecided"
         return allowed[0] if allowed else "neither"
 
@@ -84,10 +100,14 @@ def learning_rates(summaries: Sequence[Summary]) -> list[Table]:
 
 def _best(summary: Summary) -> _Best | None:
     found, optimizer = summary.found, summary.study.content["optimizer"]
-    if found is None or summary.status != "measured" or _rate(found.metaparameters) is None:
+    if found is None or summary.status != "measured" or _rate(summary.best or {}) is None:
         return None
-    limit = _near(found.steps, found.resolution)
-    near = [found.metaparameters, *(tried.metaparameters for tried in found.attempts[1:] if tried.steps <= limit)]
+    crossed = found.attempts[0].crossed
+    limit = _near(found.steps, 1 - crossed.after / crossed.by)
+    ties = [tried.metaparameters for tried in found.attempts if tried.steps <= limit]
+    # What was best once it was confirmed, and then those that the search could not tell from its own best.
+    best = summary.best or found.metaparameters
+    near = [best, *(values for values in ties if values != best)]
     rates = [rate for values in near if (rate := _rate(values)) is not None]
     momenta = [_momentum(values, optimizer) for values in near]
     effective = [
@@ -154,8 +174,14 @@ def _fit(bests: Sequence[_Best]) -> _Fit:
         for best in bests
         if best.batch_size not in bounds
     }
-    exponent = _exponent(points) if len(points) >= FEWEST else None
-    return _Fit("effective learning rate" if effective else "learning rate", list(points), bounds, exponent)
+    enough = len(points) >= FEWEST
+    return _Fit(
+        "effective learning rate" if effective else "learning rate",
+        list(points),
+        bounds,
+        _exponent(points) if enough else None,
+        shape_of(list(points), list(points.values())) if enough else None,
+    )
 
 
 def _exponent(points: dict[int, float]) -> Interval:
@@ -256,6 +282,11 @@ def _rules(fits: dict[str, _Fit]) -> Table:
         shown = interval(exponent) if exponent else ""
         rules = ["" if allowed is None else "allowed" if rule in allowed else "excluded" for rule in RULES]
         rows.append([name, fit.quantity, str(len(fit.used)), shown, *rules, fit.verdict])
+        if fit.shape and fit.verdict == "saturating":
+            notes.append(
+                f"{name}: the {fit.quantity} saturates at {number(fit.shape.most)}, and is half of that at batch size "
+                f"{number(fit.shape.half)}: below it scale linearly, above it not at all."
+            )
         if exponent is None:
             left_out = f", with {len(fit.bounds)} at an edge of a range left out" if fit.bounds else ""
             notes.append(f"{name}: no fit; it takes {FEWEST} batch sizes or more, and has {len(fit.used)}{left_out}.")
@@ -266,8 +297,10 @@ def _rules(fits: dict[str, _Fit]) -> Table:
         {"batch sizes", "exponent"},
         [
             f"exponent: slope of log learning rate against log batch size by least squares, with its {CONFIDENCE:.0%} "
-            "interval; a rule is allowed where that holds it; undecided: it holds both, or one and no growth (0). "
-            "Rules are meant for perfect scaling; past it the best learning rate grows more slowly.",
+            "interval; a rule is allowed where that holds it. Rules are meant for perfect scaling; past it the best "
+            "rate saturates, as lr_max/(1 + B_half/B) does (McCandlish et al. 2018). saturating: the rates bend as "
+            "that curve does and a line does not; undecided: the interval holds both rules, or one and no growth (0), "
+            "or the square root, and that curve is not ruled out.",
             *notes,
         ],
         ["of", "linear (1)", "square root (1/2)"],
@@ -283,6 +316,8 @@ def _rules(fits: dict[str, _Fit]) -> Table:
                 "confidence": CONFIDENCE if fit.exponent else None,
                 "allows": fit.allows,
                 "rule": fit.verdict,
+                "saturates_at": fit.shape.most if fit.shape and fit.verdict == "saturating" else None,
+                "half_at_batch_size": fit.shape.half if fit.shape and fit.verdict == "saturating" else None,
             }
             for name, fit in fits.items()
         ],

@@ -152,6 +152,10 @@ def _notes(rows: list[Summary]) -> list[str]:
         )
     if any(row.seconds_to_target for row in rows):
         notes.append("time to target: steps to target x step time, the ends of both intervals multiplied.")
+    if any(row.rule == "first" for row in rows):
+        notes.append(
+            "steps are those of the first reading that met the target, which come earlier the more often one looks."
+        )
     notes += [f"doubt: {doubt}." for doubt in _doubts(measured)]
     for row in rows:
         size, content = row.study.batch_size, row.study.content

@@ -79,11 +79,16 @@ class Reader:
     def crossing(
         self, trial: int, budget: int, reading: str, threshold: Threshold, rule: CrossingRule | None = None
     ) -> Crossing:
-        """Where a trial of `budget` steps at most crosses its target, by the threshold's own rule or another."""
+        """Where a trial of `budget` steps at most crosses its target, by the threshold's own rule or another; raises
+        ArchiveError where a reading is no number.
+        """
         rows = self._db.execute(
             "SELECT step, value, status FROM readings WHERE trial = ? AND name = ? ORDER BY step", (trial, reading)
         )
-        path = ((step, found(value, status)) for step, value, status in rows)
+        try:
+            path = [(step, float(found(value, status))) for step, value, status in rows]
+        except (TypeError, ValueError) as error:
+            raise ArchiveError(f"{self.path}: holds a reading that is no number ({first_line(error)})") from error
         return crossing_of(path, threshold.met, rule or threshold.rule, budget)
 
     def readings(self, trial: int) -> list[tuple[int, str, float]]:

@@ -59,10 +59,11 @@ class Salvage:
 def problems(path: Path) -> list[str]:
     """Everything that is wrong with an archive, a sentence each; raises ArchiveError where it is none at all."""
     with _opened(path) as (connection, version):
-        found = [f"the file: {said}" for said in _said(connection, "PRAGMA integrity_check") if said != "ok"]
+        said = (str(row[0]) for row in connection.execute("PRAGMA integrity_check"))
+        found = _told(f"the file: {each}" for each in said if each != "ok")
+        dangling = ((table, other) for table, _, other, _ in _rows(connection, "PRAGMA main.foreign_key_check"))
         found += [
-            f"a row of {table} refers to one of {other} that is not there"
-            for table, _, other, _ in _rows(connection, "PRAGMA main.foreign_key_check")
+            f"a row of {table} refers to one of {other} that is not there" for table, other in dict.fromkeys(dangling)
         ]
         found += _told(f"it {odd}" for odd in shape.odd_tables(connection, SCHEMA, version))
         found += _told(f"it {odd}" for odd in shape.odd_cells(connection, SCHEMA))
@@ -70,6 +71,7 @@ def problems(path: Path) -> list[str]:
             found += _told(f"the {kind} {name!r} is not what was written" for kind, name in seals.broken(connection))
         for wrong, query in _CONTRADICTIONS.items():
             found += [f"the trial {name!r} {wrong}" for (name,) in _rows(connection, query)]
+        found += _told(_contradicted(path, connection))
         found += _told(_unreadable(path, connection))
     more = len(found) - _MOST_SAID
     return [*found[:_MOST_SAID], f"and {more:,} more"] if more > 0 else found
@@ -152,17 +154,28 @@ def _told(sentences: Iterator[str]) -> list[str]:
     return told
 
 
+def _contradicted(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
+    """Trials that are told to have reached their target, or not to have, where their readings cross it otherwise."""
+    query = f"SELECT key, trials.id, outcome, max_steps, content {_OF_TRIAL} WHERE {_TRAINED} AND NOT {_BY_FIRST}"
+    for key, name, outcome, budget, content in _rows(connection, query):
+        if outcome not in ("reached", "exhausted") or not _reads(described, content) or not isinstance(budget, int):
+            continue
+        study = described(content)
+        try:
+            found = Reader(path, connection).crossing(key, budget, study["reading"], study["threshold"])
+        except ArchiveError:
+            continue  # its cells are told of already
+        if found.settled != (outcome == "reached"):
+            said = "reached" if outcome == "reached" else "did not reach"
+            yield f"the trial {name!r} {said} its target, and its readings say otherwise"
+
+
 def _unreadable(path: Path, connection: sqlite3.Connection) -> Iterator[str]:
     """Why what is read whenever an archive is shown cannot be."""
     try:
         Reader(path, connection).look_through()
     except ArchiveError as error:
         yield str(error).removeprefix(f"{path}: ")
-
-
-def _said(connection: sqlite3.Connection, query: str) -> Iterator[str]:
-    for (said,) in _rows(connection, query):
-        yield str(said)
 
 
 def _rows(connection: sqlite3.Connection, query: str, *values: object) -> list[tuple[Any, ...]]:
