@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from summaries import summary
 
-from bench.analyses.optimizers import optimizers, profile, score
+from bench.analyses.optimizers import best_of, optimizers, profile, score
 
 MISS = math.inf
 RATIOS = st.lists(st.floats(1, 10) | st.just(MISS), min_size=1, max_size=8)
@@ -234,3 +236,70 @@ def test_records_are_plain_values_and_json():
         json.dumps(table.records, allow_nan=False)
         for style in ("table", "markdown", "latex"):
             assert table.title in table.render(style)
+
+
+# ---- how sure a score is -------------------------------------------------------------------------------------------
+
+
+def noisy(label, factor, random, sizes=(8, 16, 32, 64, 128), **content):
+    """A workload of three candidates with five seeds each, whose steps vary by 15 %."""
+    rows = []
+    for size in sizes:
+        seeds = factor * 1000 / size * numpy.exp(random.normal(0, 0.15, (3, 5)))
+        ordered = sorted(([*map(float, each)] for each in seeds), key=statistics.median)
+        rest = [({"learning_rate": 0.1 * (place + 2)}, each) for place, each in enumerate(ordered[1:])]
+        rows.append(
+            summary(
+                size,
+                round(min(ordered[0])),
+                seeds=ordered[0],
+                others=rest,
+                workload=label,
+                optimizer=label,
+                budget=10**6,
+                **content,
+            )
+        )
+    return rows
+
+
+def scored(rows):
+    return optimizers(rows)[-1]
+
+
+def test_six_alike_are_seldom_told_apart_and_one_that_is_slower_is():
+    random = numpy.random.default_rng(0)
+    apart = 0
+    for _ in range(20):
+        alike = scored([row for label in "abcdef" for row in noisy(label, 1, random)])
+        apart += "not told from one another as the best: a, b, c, d, e, f." not in alike.notes
+    assert apart <= 6  # of a hundred comparisons with the best, five by chance
+    slower = scored([row for label, factor in (("a", 1), ("b", 1.6)) for row in noisy(label, factor, random)])
+    assert not any("not told from one another" in note for note in slower.notes)
+    low, high = (record for record in slower.records)
+    assert low["score_low"] > high["score_high"]
+
+
+def test_one_that_shares_no_batch_size_is_left_out_and_the_others_are_scored():
+    random = numpy.random.default_rng(0)
+    rows = [*noisy("a", 1, random), *noisy("b", 2, random), *noisy("c", 1, random, sizes=(3, 5))]
+    table = scored(rows)
+    assert [record["score"] is None for record in table.records] == [False, False, True]
+    assert any("left out of the scores" in note and "others: c." in note for note in table.notes)
+
+
+def test_spaces_of_unlike_dimensions_are_doubted_with_what_they_cost():
+    random = numpy.random.default_rng(0)
+    wide = {name: {"log_uniform": [0.1, 1.0]} for name in ("learning_rate", "weight_decay", "clip", "ema")}
+    rows = [*noisy("a", 1, random), *noisy("b", 1, random, space=wide)]
+    (doubt,) = [note for note in scored(rows).notes if note.startswith("doubt")]
+    assert "a 1, 1x; b 4, 3x" in doubt
+    assert not any(note.startswith("doubt") for note in scored([*noisy("a", 1, random), *noisy("b", 1, random)]).notes)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_the_cost_of_dimensions_is_that_of_the_nearest_draw(dimensions):
+    random = numpy.random.default_rng(0)
+    draws = random.uniform(-1, 1, (4000, 64 * 2**dimensions, dimensions))  # 64 in a volume of one, borders far away
+    nearest = (draws**2).sum(2).min(1).mean()
+    assert best_of(64, dimensions) == pytest.approx(2 ** (16 * nearest), rel=0.02)

@@ -68,7 +68,15 @@ HOMES = {
     "sklearn": {"datasets"},
     "safetensors": {"datasets"},
     "scipy": {
-        *("ask.search", "stats", "conclude.doubts", "conclude.evidence", "conclude.power_law", "conclude.settle"),
+        *(
+            "ask.search",
+            "stats",
+            "conclude.doubts",
+            "conclude.evidence",
+            "conclude.power_law",
+            "conclude.saturation",
+            "conclude.settle",
+        ),
         *("datasets", "probes"),
     },
     "sqlite3": {

@@ -6,11 +6,17 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy
+from numpy.typing import NDArray
 
 from bench.ask.plan import titled
+from bench.ask.search import Dimension
 from bench.conclude.measures import Summary, by_workload, target_in_words
 from bench.conclude.slopes import perfect_scaling_until
 from bench.numbers import raw
+from bench.stats import CONFIDENCE, Interval, smallest_medians
 from bench.table import Table
 
 # What workloads have alike that are compared by their optimizers.
@@ -22,10 +28,14 @@ WORST = 4.0
 
 @dataclass(frozen=True)
 class _Cell:
-    """Steps to target at one batch size with one optimizer; a miss is math.inf, beyond `tried` steps."""
+    """Steps to target at one batch size with one optimizer; a miss is math.inf, beyond `tried` steps.
+
+    samples: of every candidate that was confirmed, the steps of each seed.
+    """
 
     steps: float
     tried: int
+    samples: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -39,21 +49,76 @@ class _Group:
     def batch_sizes(self) -> list[int]:
         return sorted({row.study.batch_size for rows in self.rows.values() for row in rows})
 
+    @cached_property
+    def scored(self) -> list[str]:
+        """The optimizers that are scored: all, or, where no batch size was measured with all of them, those that are
+        left when the ones that share the fewest are left out, one after the other.
+        """
+        labels = list(self.cells)
+        while len(labels) > 2 and not self._shared_by(labels):
+            rest = [[each for each in labels if each != label] for label in labels]
+            labels = max(rest, key=lambda each: len(self._shared_by(each)) or self._overlap(each))
+        return labels
+
+    def _shared_by(self, labels: Sequence[str]) -> list[int]:
+        return [size for size in self.batch_sizes if all(size in self.cells[label] for label in labels)]
+
+    def _overlap(self, labels: Sequence[str]) -> float:
+        """Below 1, and the larger the more cells are at batch sizes that others have too."""
+        cells = [size for label in labels for size in self.cells[label]]
+        return sum(cells.count(size) - 1 for size in cells) / (1 + len(cells) ** 2)
+
     @property
     def shared(self) -> list[int]:
-        """The batch sizes measured with every optimizer."""
-        return [size for size in self.batch_sizes if all(size in cells for cells in self.cells.values())]
+        """The batch sizes measured with every optimizer that is scored."""
+        return self._shared_by(self.scored)
 
     @property
     def missed(self) -> list[int]:
         """The shared batch sizes at which no optimizer met the target."""
-        return [size for size in self.shared if all(math.isinf(cells[size].steps) for cells in self.cells.values())]
+        return [size for size in self.shared if all(math.isinf(self.cells[each][size].steps) for each in self.scored)]
+
+    @property
+    def counted(self) -> list[int]:
+        return [size for size in self.shared if size not in self.missed]
 
     def ratios(self) -> dict[str, list[float]]:
         """Steps over the fewest of any optimizer, in every shared cell that one of them met; a miss is math.inf."""
-        counted = [size for size in self.shared if size not in self.missed]
-        fewest = {size: min(cells[size].steps for cells in self.cells.values()) for size in counted}
-        return {label: [cells[size].steps / fewest[size] for size in counted] for label, cells in self.cells.items()}
+        fewest = {size: min(self.cells[each][size].steps for each in self.scored) for size in self.counted}
+        found: dict[str, list[float]] = {label: [] for label in self.cells}
+        for label in self.scored:
+            found[label] = [self.cells[label][size].steps / fewest[size] for size in self.counted]
+        return found
+
+    @cached_property
+    def score_draws(self) -> NDArray[numpy.floating]:
+        """[scored optimizers, resamples] of the score: in every cell the seeds of all candidates are drawn again."""
+        medians = numpy.array(
+            [
+                [
+                    smallest_medians(self.cells[label][size].samples, place * len(self.counted) + column)
+                    for column, size in enumerate(self.counted)
+                ]
+                for place, label in enumerate(self.scored)
+            ]
+        )
+        with numpy.errstate(invalid="ignore"):  # where all miss in a draw, none scores
+            shares = (WORST - medians / medians.min(axis=0)) / (WORST - 1)
+        return numpy.asarray(numpy.clip(numpy.nan_to_num(shares, nan=0.0, neginf=0.0), 0.0, None).mean(axis=1))
+
+    def score_interval(self, label: str) -> Interval:
+        """The score with the interval of its resamples."""
+        draws = numpy.quantile(self.score_draws[self.scored.index(label)], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        value = score(self.ratios()[label])
+        return Interval(value, min(value, float(draws[0])), max(value, float(draws[1])))
+
+    def as_good(self) -> list[str]:
+        """The optimizers whose score is not told from the best one's."""
+        scores = [score(self.ratios()[label]) for label in self.scored]
+        best = scores.index(max(scores))
+        behind = self.score_draws[best] - self.score_draws
+        lowest = numpy.quantile(behind, (1 - CONFIDENCE) / 2, axis=1)
+        return [label for place, label in enumerate(self.scored) if place == best or lowest[place] <= 0]
 
 
 def optimizers(summaries: Sequence[Summary]) -> list[Table]:
@@ -105,9 +170,12 @@ def _cells(rows: Sequence[Summary]) -> dict[int, _Cell]:
             continue
         steps = row.steps_to_target
         if row.found is None:
-            cells[row.study.batch_size] = _Cell(math.inf, int(row.study.content["max_steps"]))
+            cells[row.study.batch_size] = _Cell(math.inf, int(row.study.content["max_steps"]), ((math.inf,),))
+        elif steps is not None and row.confirmed:
+            samples = tuple(candidate.steps for candidate in row.confirmed.candidates)
+            cells[row.study.batch_size] = _Cell(steps, row.confirmed.budget, samples)
         elif steps is not None:
-            cells[row.study.batch_size] = _Cell(steps, row.confirmed.budget if row.confirmed else row.found.steps)
+            cells[row.study.batch_size] = _Cell(steps, row.found.steps, ((steps,),))
     return cells
 
 
@@ -178,7 +246,7 @@ def _score_table(group: _Group) -> Table:
     ratios = group.ratios()
     until = {label: perfect_scaling_until(rows) for label, rows in group.rows.items()}
     within = {label: [profile(of, tau) for tau in TAUS] if of else None for label, of in ratios.items()}
-    scores = {label: score(of) if of else None for label, of in ratios.items()}
+    scores = {label: group.score_interval(label) if of else None for label, of in ratios.items()}
     columns = ["optimizer", "perfect scaling until", *(f"within {tau:g}x" for tau in TAUS), "score"]
     return Table(
         f"optimizers, over all batch sizes: {_described(group)}",
@@ -189,7 +257,7 @@ def _score_table(group: _Group) -> Table:
                 _until(until[label]),
                 *(f"{share:.0%}" for share in within[label] or ()),
                 *("" for _ in TAUS if within[label] is None),
-                "" if (value := scores[label]) is None else f"{value:.3f}",
+                "" if (value := scores[label]) is None else f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]",
             ]
             for label in group.rows
         ],
@@ -205,7 +273,9 @@ def _score_table(group: _Group) -> Table:
                 "ratios": [raw(ratio) for ratio in ratios[label]],
                 "tau": list(TAUS),
                 "within": within[label],
-                "score": scores[label],
+                "score": value.value if (value := scores[label]) else None,
+                "score_low": value.low if value else None,
+                "score_high": value.high if value else None,
             }
             for label, rows in group.rows.items()
         ],
@@ -223,15 +293,50 @@ def _score_notes(group: _Group) -> list[str]:
     if counted:
         notes.append(
             f"within: the share of {counted} batch sizes at which an optimizer took at most that many times the fewest "
-            "steps of any; score: the mean of (4 - r)/3 over them, r times the fewest, 0 from 4 and for a miss."
+            "steps of any; score: the mean of (4 - r)/3 over them, r times the fewest, 0 from 4 and for a miss, with "
+            f"its {CONFIDENCE:.0%} interval over seeds and candidates."
         )
+        as_good = group.as_good()
+        if len(as_good) > 1:
+            notes.append(f"not told from one another as the best: {', '.join(as_good)}.")
     else:
         notes.append("no batch size counts, and so there is no profile and no score.")
+    if left := [label for label in group.cells if label not in group.scored]:
+        notes.append(f"left out of the scores, for too few batch sizes are shared with the others: {', '.join(left)}.")
+    notes += _dimensions(group)
     if partial:
         notes.append(f"left out, for not every optimizer was measured there: {_listed(partial)}.")
     if group.missed:
         notes.append(f"counts for none, for every optimizer missed there: {_listed(group.missed)}.")
     return notes
+
+
+def _dimensions(group: _Group) -> list[str]:
+    """Spaces of more dimensions are searched less well by as many trials."""
+    searched = {
+        label: sum(isinstance(each, Dimension) for each in rows[0].study.content["space"].values())
+        for label, rows in group.rows.items()
+    }
+    if len(set(searched.values())) < 2:
+        return []
+    trials = {label: int(rows[0].study.content["trials"]) for label, rows in group.rows.items()}
+    told = "; ".join(f"{label} {count}, {best_of(trials[label], count):.2g}x" for label, count in searched.items())
+    return [
+        "doubt: spaces of unlike dimensions were searched by the trials given; dimensions, and by what factor the best "
+        f"trial's steps are above the least, if these double at a quarter of any range from the best value: {told}."
+    ]
+
+
+def best_of(trials: int, dimensions: int) -> float:
+    """By what factor the best of some uniform draws from a space is above the least, where log steps are a quadratic
+    bowl that doubles steps at a quarter of the range: 2^(16 E r^2), r being the distance of the nearest draw.
+
+    E r^2 = Gamma(1 + 2/d) (n V_d)^(-2/d), V_d the volume of the unit ball: of n points without borders.
+    """
+    if not dimensions:
+        return 1.0
+    ball = math.pi ** (dimensions / 2) / math.gamma(dimensions / 2 + 1)
+    return float(2 ** (16 * math.gamma(1 + 2 / dimensions) * (trials * ball) ** (-2 / dimensions)))
 
 
 def _listed(sizes: Sequence[int]) -> str:
