@@ -26,6 +26,13 @@ CPU = torch.device("cpu")
         calibrate.noise_scale,
         calibrate.gradient_noise,
         lambda device: calibrate.steps_to_target(device, batch_sizes=[256], seeds=5),
+        lambda device: calibrate.tuned_study(device, batch_sizes=[16, 64, 256, 1024]),
+        calibrate.grid_invariance,
+        lambda device: calibrate.gate_of_equals(device, runs=2),
+    ],
+    ids=[
+        *("clock", "curves", "published", "both ways", "noise scale", "gradient noise", "steps", "tuned", "grids"),
+        "equals",
     ],
 )
 def test_every_check_passes_here(check):

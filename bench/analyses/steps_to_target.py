@@ -147,8 +147,8 @@ def _notes(rows: list[Summary]) -> list[str]:
         level = min(confirmed.steps.confidence for confirmed in measured)
         interval = f", with its {level:.0%} interval" if level else ""
         notes.append(
-            f"steps to target: median over fresh seeds of the best trial{interval}; "
-            "search: the earliest trial, and by how much it may be overstated."
+            f"steps to target: the smallest median over fresh seeds of the best trials{interval}; search: the minimum "
+            "over the trials of the search, and by how much evaluations may overstate it."
         )
     if any(row.seconds_to_target for row in rows):
         notes.append("time to target: steps to target x step time, the ends of both intervals multiplied.")

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -16,7 +17,9 @@ import torch
 
 from bench.conclude.curve_fit import fit_curve
 from bench.conclude.fit import fit
+from bench.conclude.gate import gate
 from bench.conclude.points import curve_of
+from bench.conclude.sides import Side, sample_of
 from bench.errors import sentence
 from bench.measure import build, clock, cohort, environment
 from bench.prove import exact
@@ -308,6 +311,45 @@ def grid_invariance(device: torch.device) -> Iterator[Check]:
         )
 
 
+def gate_of_equals(device: torch.device, runs: int = 3) -> Iterator[Check]:
+    """Runs that differ in nothing but their seeds, each held to each other by a gate without tolerance: with alpha 5 %,
+    more than one failure in three pairs is seldom chance.
+    """
+    plans = [planned(_EQUALS.format(name=f"equal-{number}")) for number in range(runs)]
+    sides = []
+    for of in plans:
+        samples = {
+            ("equal", row.study.batch_size): replace(sample_of(row), workload="equal") for row in measured(of, device)
+        }
+        sides.append(Side("a run", "calibrate", (), samples))
+    held_to = planned(_EQUALS.format(name="equal"))
+    pairs = list(itertools.combinations(sides, 2))
+    failed = sum(gate(held_to, base, other, same_source=False).count("fail") > 0 for base, other in pairs)
+    yield Check(
+        f"gate of {len(pairs)} pairs of equal runs, tolerance 0",
+        f"{failed} failed",
+        "0",
+        "at most 1",
+        failed <= 1,
+    )
+
+
+_EQUALS = f"""
+suite: calibrate
+workloads:
+  - name: {{name}}
+    model: {{{{noisy_quadratic: {{{{dimensions: {_TUNED_DIMENSIONS}}}}}}}}}
+    dataset: noisy_quadratic
+    optimizer: sgd
+    batch_sizes: [64, 256]
+    target: {{{{validation_loss: {{{{below: 0.1}}}}}}}}
+    max_steps: 5000
+    search: {{{{trials: 8, learning_rate: {{{{log_uniform: [0.1, 1.9]}}}}}}}}
+gate:
+  steps_to_target: {{{{tolerance: 0}}}}
+"""
+
+
 def _noisy_quadratic(optimizer: str, model: exact.NoisyQuadratic, target: float, most_steps: int, seeds: int) -> str:
     momentum = f", momentum: {model.momentum}" if model.momentum else ""
     return f"""
@@ -338,6 +380,7 @@ CHECKS = (
     steps_to_target,
     tuned_study,
     grid_invariance,
+    gate_of_equals,
 )
 
 
