@@ -254,8 +254,8 @@ def test_a_rule_is_named_where_the_rates_follow_it_and_seldom_elsewhere(name, si
         assert found["saturating"] <= 5
     if name != "linear":
         assert found["linear"] <= 5
-    # By its 90 % interval, a line of one exponent is told to have neither in one case of ten.
-    assert found["neither"] <= 18 or name == "neither"
+    # A line through noise is told to have neither exponent as often as its 90 % interval says, one case of ten.
+    assert found["neither"] <= 15 or name == "neither"
     if len(sizes) > 10:
         assert found[name] >= 80
 

@@ -79,6 +79,7 @@ BROKEN = [
     (2, "defaults: {name: b}", "/defaults.name", "unknown here; a name belongs to one workload, so give it there"),
     (2, "defaults: {search: 3}", "/defaults.search", "found 3; should be a mapping, such as {trials: 16,"),
     (2, "gate: 3", "/gate", "found 3; should be a mapping of measures to rules, such as {steps_to_target: {tol"),
+    (2, "gate: {throughput: {tolerance: 0.1, rule: 3}}", "/gate.throughput.rule", "unknown; there is tolerance"),
     (2, "gate: {}", "/gate", "holds no rule; should be a mapping of measures to rules"),
     (2, "gate: {alpha: 0.05}", "/gate", "holds no rule; should be a mapping of measures to rules"),
     (

@@ -73,7 +73,8 @@ class _Fit:
             return "saturating"
         if len(allowed) > 1 or (allowed and _holds(exponent, 0.0)):
             return "undecided"
-        if allowed == ["square root"] and shape.saturating:
+        grows = not _holds(exponent, 0.0)
+        if shape.saturating and (allowed == ["square root"] or (not allowed and grows)):
             return "undecided"
         return allowed[0] if allowed else "neither"
 

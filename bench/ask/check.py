@@ -124,7 +124,9 @@ def _problem(source: Document, detail: Any, data: dict[str, Any]) -> Problem:
     if kind == "extra_forbidden" and key == "choice" and _section(detail["loc"][:-1]) is Scaled:
         return at(source, path, "unknown here; a choice has no ends to scale, so leave out at and scale")
     if kind == "extra_forbidden":
-        return at(source, path, unknown(key, list(_keys(_section(detail["loc"][:-1])))))
+        known = list(_keys(_section(detail["loc"][:-1])))
+        # A rule of a gate, say, has keys that a workload has elsewhere.
+        return at(source, path, unknown(key, known) if path[0] == "workloads" else f"unknown; {nearest(key, known)}")
     if detail["loc"][-1] == "rule" and path[2:3] == ("target",):
         # It stands in the threshold, or beside its reading.
         path = path if key == "rule" else (*path[:3], "rule")
