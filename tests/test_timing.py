@@ -271,7 +271,7 @@ def test_time_to_target_is_steps_times_the_time_of_a_step_with_both_intervals():
     assert row.seconds_to_target.median == pytest.approx(0.2)
     assert row.seconds_to_target.low == pytest.approx(0.18)
     assert row.seconds_to_target.high == pytest.approx(0.24)
-    assert row.seconds_to_target.confidence == pytest.approx(0.9375**2)
+    assert row.seconds_to_target.confidence == pytest.approx(0.9 * 0.9375)
     assert summary(8, 100).seconds_to_target is None
     missed = summary_with(summary(8, 100, seeds=[math.inf] * 5), timed([0.002] * 40))
     assert math.isinf(missed.seconds_to_target.median)
