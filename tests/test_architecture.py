@@ -71,6 +71,7 @@ HOMES = {
         *(
             "ask.search",
             "stats",
+            "conclude.censored",
             "conclude.doubts",
             "conclude.evidence",
             "conclude.power_law",

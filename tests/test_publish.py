@@ -36,7 +36,7 @@ def judgement():
     """A pass, a fail, an inconclusive and an error, the last of a hostile name and in a hostile sentence."""
     sizes = (1, 2, 4)
     base = [study(BASE, size) for size in sizes]
-    candidate = [study(worse(factor), size) for factor, size in zip((1.01, 2, 1.15), sizes, strict=True)]
+    candidate = [study(worse(factor), size) for factor, size in zip((1.01, 2, 1.2), sizes, strict=True)]
     gone = study(BASE, 8, workload=HOSTILE)
     found = gate(plan_of(sizes=sizes), side(*base, gone), side(*candidate, name="candidate"))
     spoiled = replace(found.rulings[-1], note=HOSTILE)

@@ -2,10 +2,10 @@
 workload over its batch sizes.
 
 How steps to target are tested depends on what was confirmed. Of the same metaparameters on both sides each is compared
-with itself, by ranks, and nothing is assumed of how seeds vary. Where seeds were overtaken, which ranks cannot use, and
-where ranks of so few seeds are no evidence among so many rows, smallest medians are compared, as if seeds varied
-log-normally. So are sides that were tuned apart, with the noise of tuning in the error. A miss has no place in such a
-model: where a seed missed ranks decide, of sides that were tuned apart together with the model, whichever says less.
+with itself, all in one model of seeds that vary log-normally and are known between two evaluations (`censored.py`). Of
+sides that were tuned apart smallest medians are compared, with the noise of tuning in the error. A seed that missed may
+be one that never meets the target, which has no place in such models. There the test must hold by ranks too, but for
+"takes more" of the same metaparameters, where misses make the model see less than there is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy
 
 from bench.ask.plan import titled
 from bench.conclude import evidence, settle
+from bench.conclude.censored import model_interval, model_p, stopped
 from bench.conclude.evidence import (
     Medians,
     Seeds,
@@ -84,11 +85,6 @@ class Values:
         return any(math.isinf(by) and after >= self.budget for each in self.contenders for after, by in each.each)
 
     @property
-    def overtaken(self) -> bool:
-        """Whether a seed ended before, for its number could not matter any more."""
-        return any(math.isinf(by) and after < self.budget for each in self.contenders for after, by in each.each)
-
-    @property
     def seeds(self) -> list[Seeds]:
         """Of every contender, or the values themselves where there are no contenders."""
         return [seeds_of(each.each) for each in self.contenders] or [exactly(self.each)]
@@ -96,30 +92,42 @@ class Values:
 
 @dataclass(frozen=True)
 class Contrast:
-    """How seeds are compared: by ranks within strata, by their smallest medians, or, to be on the safe side, by both.
+    """How seeds are compared: stratum by stratum, by their smallest medians, or, to be on the safe side, by both.
 
-    strata: of ranks, none where they are not used.  medians: None where they are not used.  spread: how well the
-    logarithm of the ratio is known, by either; None where the seeds cannot tell.  apart: whether the sides were tuned
-    apart.
+    strata: none where they are not used.  modelled: whether strata are compared by the model of `censored.py`.  ranked:
+    whether they are by ranks.  medians: None where they are not used.  spread: how well the logarithm of the ratio is
+    known; None where the seeds cannot tell.  apart: whether the sides were tuned apart.
     """
 
     strata: tuple[Stratum, ...]
+    modelled: bool
+    ranked: bool
     medians: Medians | None
     spread: Medians | None
     apart: bool
 
     def p_values(self, ratio: float) -> tuple[float, float]:
         """One-sided p-values for "the candidate's are more than `ratio` times the base's", and for "less"."""
-        found = [ranks_p(self.strata, ratio)] if self.strata else []
+        found = [ranks_p(self.strata, ratio)] if self.ranked else []
         found += [medians_p(self.medians, ratio)] if self.medians else []
+        if self.modelled:
+            more, less = model_p(self.strata, ratio)
+            return float(more), max([float(less), *(float(by_ranks) for _, by_ranks in found)])
         return max(float(more) for more, _ in found), max(float(less) for _, less in found)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The ratios that are not refused."""
-        found = [ranks_interval(self.strata)] if self.strata else []
+        found = [ranks_interval(self.strata)] if self.ranked else []
         found += [medians_interval(self.medians)] if self.medians else []
+        if self.modelled:
+            low, high = model_interval(self.strata)
+            return low, max([high, *(by_ranks for _, by_ranks in found)])
         return min(low for low, _ in found), max(high for _, high in found)
+
+    def carries(self, level: float) -> bool:
+        """Whether so many seeds can show anything at a level: there are only so many ways to deal out ranks."""
+        return self.modelled or not self.ranked or least_p(evidence.sizes(self.strata)) <= level
 
 
 @dataclass(frozen=True)
@@ -202,24 +210,19 @@ def higher_is_better(measure: Measure) -> bool:
     return measure == "throughput"
 
 
-def contrast(base: Values, candidate: Values, least: float = 1.0) -> Contrast:
-    """How the seeds of two sides, of two or more each, are compared.
-
-    least: the p-value that has to be in reach, for a row to be evidence among many.
-    """
+def contrast(base: Values, candidate: Values) -> Contrast:
+    """How the seeds of two sides, of two or more each, are compared."""
     after, before, strata = candidate.seeds, base.seeds, _strata(base, candidate)
     missed = base.missed or candidate.missed
     # Values that do not vary, or are 0, have no logarithm to vary.
     positive = all(bool((seeds.least > 0).all()) for seeds in (*after, *before))
     varies = positive and any(float(each) > 0 for each in pooled([*after, *before])[:2])
-    found = medians(after, before, apart=not strata) if varies else None
-    if not strata:
-        best = min(after, key=_median), min(before, key=_median)
-        return Contrast((best,) if missed or not found else (), found, found, apart=True)
-    few = base.overtaken or candidate.overtaken or least_p(evidence.sizes(strata)) > least
-    if found and few and not missed:
-        return Contrast((), found, found, apart=False)
-    return Contrast(strata, None, _spread(strata) if found else None, apart=False)
+    if strata:
+        spread = _spread(strata) if varies else None
+        return Contrast(strata, varies, missed or not varies, None, spread, apart=False)
+    found = medians(after, before) if varies else None
+    best = min(after, key=_median), min(before, key=_median)
+    return Contrast((best,), False, missed or not found, found, found, apart=True)
 
 
 def _median(seeds: Seeds) -> float:
@@ -230,7 +233,9 @@ def _strata(base: Values, candidate: Values) -> tuple[Stratum, ...]:
     """The seeds of each of the metaparameters that both sides confirmed; none where they are not the same."""
     sides = [
         {
-            repr(sorted(each.metaparameters.items())): each
+            repr(sorted(each.metaparameters.items())): stopped(
+                seeds_of(each.each), max(values.contenders[0].steps), values.budget
+            )
             for each in values.contenders
             if each.metaparameters is not None
         }
@@ -238,17 +243,19 @@ def _strata(base: Values, candidate: Values) -> tuple[Stratum, ...]:
     ]
     if not sides[0] or sides[0].keys() != sides[1].keys() or len(sides[0]) != len(candidate.contenders):
         return ()
-    return tuple((seeds_of(each.each), seeds_of(sides[1][name].each)) for name, each in sides[0].items())
+    return tuple((seeds, sides[1][name]) for name, seeds in sides[0].items())
 
 
 def _spread(strata: Sequence[Stratum]) -> Medians:
-    """How well ranks know the logarithm of the ratio: about as well as means within strata do."""
+    """How well the model knows the logarithm of the ratio: about as well as means within strata tell it, but for what
+    rounding hides of values that vary little (Widrow and Kollar 2008, as in `evidence.medians`).
+    """
     deviation, rounding, freedom = pooled([seeds for both in strata for seeds in both])
     share = sum(1 / n + 1 / m for n, m in evidence.sizes(strata)) / len(strata) ** 2
-    error = numpy.sqrt((deviation**2 + rounding**2) * share)
     gaps = [math.log(most / least) for both in strata for seeds in both for least, most in _known(seeds)]
-    hidden = numpy.asarray(fmean(gaps) if gaps else 0.0)
-    return Medians(-hidden, hidden, error, freedom)
+    smooth = max(float(deviation / rounding) ** 2 - 1, 0.0) if rounding else math.inf
+    hidden = numpy.asarray(fmean(gaps) * math.exp(-(math.pi**2) / 6 * smooth) if gaps else 0.0)
+    return Medians(-hidden, hidden, deviation * math.sqrt(share), freedom)
 
 
 def _known(seeds: Seeds) -> list[tuple[float, float]]:
@@ -376,17 +383,13 @@ def _tested(row: Row, level: float) -> tuple[Row, tuple[float, float]]:
         seen, ratio = settle.processes(logs, 1.0, level)[0], processes_ratio(base, candidate)
         more, less = pairs_p(logs)
         return replace(row, ratio=ratio, detectable=_far(seen)), (float(more), float(less))
-    by = contrast(base, candidate, level)
-    seen = settle.seeds(by.spread, level) if not by.strata or _carried(by.strata, level) else math.inf
+    by = contrast(base, candidate)
+    seen = settle.seeds(by.spread, level) if by.carries(level) else math.inf
     return replace(row, ratio=ratio_of(base, candidate, by), detectable=_far(seen)), by.p_values(1.0)
 
 
 def _far(seen: float) -> float | None:
     return math.exp(seen) if seen < MOST_LOG else None
-
-
-def _carried(strata: Sequence[Stratum], level: float) -> bool:
-    return least_p(evidence.sizes(strata)) <= level
 
 
 def _decided(row: Row, both: tuple[float, float], p: float) -> Row:
@@ -426,18 +429,18 @@ def _pooled(rows: Sequence[Row]) -> list[Pooled]:
 
 
 def _over(rows: Sequence[Row]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """One-sided p-values over batch sizes, and the interval: of ranks, where each was compared by them, with the strata
-    of all; else of the mean of what the smallest medians differ by.
+    """One-sided p-values over batch sizes, and the interval: of the strata of all, where all have them; else of the
+    mean of what the smallest medians differ by.
     """
     each = [contrast(row.base, row.candidate) for row in rows]
-    if all(by.medians is None and not by.apart for by in each):
-        whole = Contrast(tuple(stratum for by in each for stratum in by.strata), None, None, apart=False)
+    if not any(by.apart for by in each):
+        strata = tuple(stratum for by in each for stratum in by.strata)
+        modelled = all(by.modelled for by in each)
+        whole = Contrast(strata, modelled, any(by.ranked for by in each), None, None, apart=False)
     else:
-        known = [
-            medians(row.candidate.seeds, row.base.seeds, apart=by.apart) for row, by in zip(rows, each, strict=True)
-        ]
+        known = [medians(row.candidate.seeds, row.base.seeds) for row in rows]
         told = [found for found in known if found.freedom > 0 and found.error > 0]
-        whole = Contrast((), evidence.mean_of(told or known), None, apart=True)
+        whole = Contrast((), False, False, evidence.mean_of(told or known), None, apart=True)
     return whole.p_values(1.0), whole.interval
 
 

@@ -170,10 +170,9 @@ def tuning(candidates: int) -> float:
     return _TUNING[min(candidates, len(_TUNING)) - 1]
 
 
-def medians(candidate: Sequence[Seeds], base: Sequence[Seeds], *, apart: bool) -> Medians:
-    """The smallest medians of two sides that confirmed several metaparameters each.
-
-    apart: whether each side searched for its metaparameters, so that what the searches found adds noise (`tuning`).
+def medians(candidate: Sequence[Seeds], base: Sequence[Seeds]) -> Medians:
+    """The smallest medians of two sides that searched for their metaparameters apart, and confirmed several each: what
+    the searches found adds noise (`tuning`).
 
     The deviation is pooled over the seeds of all metaparameters (`pooled`), and rounding is added to it. The median of
     n normal values has a variance of about pi/(2 n + pi - 2) of theirs: exact for n = 1 and for many, 2 % low at 5.
@@ -182,10 +181,7 @@ def medians(candidate: Sequence[Seeds], base: Sequence[Seeds], *, apart: bool) -
     exp(-2 pi^2 s^2/w^2) of that (Widrow and Kollar 2008): so much is not known of a median, whatever its seeds.
     """
     deviation, rounding, freedom = pooled([*candidate, *base])
-    share = sum(
-        (tuning(len(side)) if apart else 1.0) * math.pi / (2 * side[0].least.shape[-1] + math.pi - 2)
-        for side in (candidate, base)
-    )
+    share = sum(tuning(len(side)) * math.pi / (2 * side[0].least.shape[-1] + math.pi - 2) for side in (candidate, base))
     (least, most), (base_least, base_most) = (
         [numpy.log(_smallest_median([getattr(seeds, end) for seeds in side])) for end in ("least", "most")]
         for side in (candidate, base)

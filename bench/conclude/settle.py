@@ -1,7 +1,7 @@
 """What a comparison that settled nothing could have seen, and how many runs would settle it.
 
-Both are by Student's t on logarithms, at a level alpha and with probability POWER; the exact test of seeds is about as
-powerful (a simulation in the tests).
+Both are by Student's t on logarithms, at a level alpha and with probability POWER; the tests of seeds are about as
+powerful (simulations in the tests).
 """
 
 from __future__ import annotations
